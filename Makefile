@@ -1,0 +1,54 @@
+# Needs make, Python ≥ 3.11 with its venv module, and a package index. Nothing is installed
+# outside .venv.
+#
+#   make quickstart   install, then run the smallest study
+#   make test         the whole test suite       make lint    ruff and mypy
+#   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
+#
+# LOCK=cuda takes torch's CUDA build; PYTHON=python3.12 another interpreter.
+
+LOCK ?= cpu
+PYTHON ?= python3
+BENCHMARKS := benchmarks/layouts.py
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PACKAGES := $(VENV)/installed-$(LOCK)
+PROJECT := $(VENV)/installed-project
+
+.PHONY: quickstart test lint bench locks venv
+
+quickstart: venv
+	$(BIN)/codesign optimize spaces/quickstart.yaml
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: venv
+	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+locks:
+	$(PYTHON) requirements/lock.py
+
+venv: $(PROJECT)
+
+# Built anew for each lock, so that it holds the lock's packages and no others.
+$(PACKAGES): requirements/$(LOCK).txt requirements/check.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
+	  "%s is Python %d.%d; codesign needs 3.11 or later: make PYTHON=python3.x" \
+	  % (sys.executable, *v[:2]))'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "installing requirements/$(LOCK).txt into $(VENV): a minute or two"
+	@$(PIP) install --quiet --no-deps -r requirements/$(LOCK).txt
+	@$(BIN)/python requirements/check.py $(LOCK)
+	@touch $@
+
+$(PROJECT): $(PACKAGES) pyproject.toml
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,212 @@
+"""The feasible set: the designs of a space whose exact costs lie within every budget.
+
+Designs are built knob by knob. A prefix (some knobs set, the others open) is dropped as soon as a
+lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where the prefixes
+outgrow `MAX_PREFIXES` they are thinned at random, which turns enumeration into stochastic
+enumeration (Rubinstein 2013): an almost uniform sample, and an unbiased estimate of the count.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from codesign.contracts import Columns, Design, Task, Value
+from codesign.errors import InfeasibleError
+from codesign.space import Axis, Indices, Space, design_at
+
+MAX_PREFIXES = 300_000
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many designs are feasible: exact, or an estimate from random thinning."""
+
+    count: float
+    exact: bool
+
+
+class FeasibleSet:
+    """What a study may launch; satisfies `codesign.contracts.Feasible`.
+
+    Args:
+        budgets: cost → the most that a design may have of it.
+        max_prefixes: prefixes held at once before thinning begins.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        task: Task,
+        budgets: Mapping[str, float],
+        *,
+        max_prefixes: int = MAX_PREFIXES,
+    ) -> None:
+        self.space = space
+        self.levels = space.levels
+        self.budgets = budgets
+        self._task = task
+        self._max_prefixes = max_prefixes
+        # Words have no lower and upper end, so they are set first: a box is over ordered knobs.
+        self._cost_axes = sorted(
+            (k for k, axis in enumerate(space.axes) if axis.affects_cost),
+            key=lambda k: (space.axes[k].ordered, len(space.axes[k].values)),
+        )
+        self._free_axes = [k for k, axis in enumerate(space.axes) if not axis.affects_cost]
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """The exact costs of each design."""
+        return self._task.costs(columns)
+
+    def encode(self, columns: Columns) -> np.ndarray[Any, Any]:
+        """Features in [0, 1], (N, features)."""
+        return self.space.encode(columns)
+
+    def contains(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each design is within every budget, (N,)."""
+        return self._within(self._task.costs(columns), len(next(iter(columns.values()))))
+
+    def neighbours(self, design: Design) -> Columns:
+        """All feasible designs that differ by one step of one knob."""
+        columns = self.space.columns(self.space.neighbours(design))
+        inside = self.contains(columns)
+        return {name: values[inside] for name, values in columns.items()}
+
+    @cached_property
+    def size(self) -> Size:
+        """How many designs are feasible."""
+        free = math.prod(self._level_count(k) for k in self._free_axes)
+        rows, weight = self._all_prefixes
+        return Size(count=len(rows) * weight * free, exact=weight == 1.0)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Columns:
+        """Draw up to `n` distinct designs (fewer only where no more exist)."""
+        rows, weight = self._all_prefixes
+        free = math.prod(self._level_count(k) for k in self._free_axes)
+        if weight == 1.0 and len(rows) * free <= 4 * n + 1000:
+            chosen = rng.permutation(len(rows) * free)[:n]
+            return self.space.columns(self._complete(rows[chosen // free], chosen % free))
+        if weight > 1.0:
+            rows, _ = self._enumerate(rng, max(16 * n, 4096))
+        distinct: dict[bytes, None] = {}
+        for _ in range(100):
+            picked = rows[rng.integers(len(rows), size=n)]
+            spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
+            picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T
+            distinct.update(dict.fromkeys(row.tobytes() for row in picked))
+            if len(distinct) >= n:
+                break
+        drawn = np.frombuffer(b"".join(distinct), dtype=np.int64).reshape(-1, len(self.levels))
+        return self.space.columns(drawn[:n])
+
+    def cheapest(self, cost: str) -> tuple[dict[str, Value], float]:
+        """Find the design of the whole space with the least of one cost, by best-first search."""
+        order = itertools.count()
+        start = np.zeros((1, len(self.space.axes)), dtype=np.int64)
+        heap: list[tuple[float, int, int, Indices]] = [(0.0, 0, 0, start)]
+        while True:
+            bound, _, depth, row = heapq.heappop(heap)
+            if depth == len(self._cost_axes):
+                columns = self.space.columns(row)
+                return design_at(columns, 0), float(self._task.costs(columns)[cost][0])
+            children = self._extend(row, self._cost_axes[depth])
+            bounds = self._bounds(children, depth + 1)[cost]
+            for child, lower in zip(children, bounds.tolist(), strict=True):
+                heapq.heappush(heap, (lower, next(order), depth + 1, child[None]))
+
+    def require_some(self) -> None:
+        """Refuse a set that is proven empty.
+
+        Raises:
+            InfeasibleError: names the budgets that exclude everything, and the cheapest design.
+        """
+        rows, weight = self._all_prefixes
+        if len(rows) or weight != 1.0:
+            return
+        lines = []
+        for cost, limit in self.budgets.items():
+            design, least = self.cheapest(cost)
+            if least > limit:
+                knobs = ", ".join(f"{name} {value}" for name, value in design.items())
+                lines.append(
+                    f"budgets.{cost} is {limit:g}; the cheapest design needs {least:.6g} ({knobs})"
+                )
+        if not lines:
+            lines.append(
+                "no design meets all budgets together, though each alone can be met: "
+                + ", ".join(f"{cost} ≤ {limit:g}" for cost, limit in self.budgets.items())
+            )
+        raise InfeasibleError(
+            "\n".join(lines), hint="raise the budget or add smaller values to the space"
+        )
+
+    @cached_property
+    def _all_prefixes(self) -> tuple[Indices, float]:
+        """Every feasible setting of the cost knobs, or a thinned share with its weight."""
+        return self._enumerate(np.random.default_rng(0), self._max_prefixes)
+
+    def _enumerate(self, rng: np.random.Generator, limit: int) -> tuple[Indices, float]:
+        """Set the cost knobs one after the other, dropping what cannot become feasible.
+
+        Returns:
+            Level indices (N, K), free knobs at level 0; and how many designs each row stands for.
+        """
+        rows = np.zeros((1, len(self.space.axes)), dtype=np.int64)
+        weight = 1.0
+        for depth, k in enumerate(self._cost_axes, start=1):
+            if len(rows) > limit:
+                weight *= len(rows) / limit
+                rows = rows[rng.permutation(len(rows))[:limit]]
+            rows = self._extend(rows, k)
+            rows = rows[self._within(self._bounds(rows, depth), len(rows))]
+        if not self._cost_axes:
+            rows = rows[self.contains(self.space.columns(rows))]
+        return rows, weight
+
+    def _extend(self, rows_NK: Indices, k: int) -> Indices:
+        levels = self._level_count(k)
+        extended = np.repeat(rows_NK, levels, axis=0)
+        extended[:, k] = np.tile(np.arange(levels), len(rows_NK))
+        return extended
+
+    def _bounds(self, rows_NK: Indices, depth: int) -> dict[str, np.ndarray[Any, Any]]:
+        """Lower bounds of the costs where only the first `depth` cost knobs are set."""
+        low, high = rows_NK.copy(), rows_NK.copy()
+        for k in self._cost_axes[depth:]:
+            if self.space.axes[k].ordered:
+                high[:, k] = self._level_count(k) - 1
+        unset_words = [k for k in self._cost_axes[depth:] if not self.space.axes[k].ordered]
+        lowest: dict[str, np.ndarray[Any, Any]] = {}
+        for words in itertools.product(*(range(self._level_count(k)) for k in unset_words)):
+            for side in (low, high):
+                side[:, unset_words] = words
+            bounds = self._task.cost_floor(self.space.columns(low), self.space.columns(high))
+            for cost, values in bounds.items():
+                lowest[cost] = np.minimum(lowest[cost], values) if cost in lowest else values
+        return lowest
+
+    def _within(
+        self, costs: Mapping[str, np.ndarray[Any, Any]], rows: int
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        inside = np.ones(rows, dtype=bool)
+        for cost, limit in self.budgets.items():
+            inside &= costs[cost] <= limit
+        return inside
+
+    def _complete(self, rows_NK: Indices, free_N: np.ndarray[Any, Any]) -> Indices:
+        """Set the free knobs from one mixed-radix number per row."""
+        completed = rows_NK.copy()
+        for k in self._free_axes:
+            free_N, completed[:, k] = np.divmod(free_N, self._level_count(k))
+        return completed
+
+    def _level_count(self, k: int) -> int:
+        axis: Axis = self.space.axes[k]
+        return len(axis.values)

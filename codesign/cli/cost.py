@@ -1,0 +1,52 @@
+"""`codesign cost`: explain what a design costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from codesign import api
+from codesign.cli import options
+
+
+@click.command("cost", help="Explain what a design costs, part by part.")
+@options.design_file
+@options.data
+@options.as_json
+def command(design: Path, data_path: str | None, as_json: bool) -> None:
+    """Parse, count, print."""
+    found = api.cost(design, data_path=data_path)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    knobs = ", ".join(f"{name} {value}" for name, value in found["design"].items())
+    console.print(f"{design}: {knobs}", highlight=False)
+    table = Table("part (exact counts)", "layer", "kFLOP/example", "share", "parameters")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    total = sum(part["flop_per_example"] for part in found["parts"]) or 1.0
+    for part in found["parts"]:
+        if part["flop_per_example"] or part["parameters"]:
+            flop = part["flop_per_example"]
+            table.add_row(
+                part["part"],
+                str(part["layer"] or ""),
+                f"{flop / 1e3:,.1f}",
+                f"{100 * flop / total:.1f}%",
+                f"{part['parameters']:,.0f}",
+            )
+    costs = found["costs"]
+    table.add_section()
+    table.add_row("all", "", f"{total / 1e3:,.1f}", "100%", f"{costs['parameters']:,.0f}")
+    console.print(table)
+    console.print(
+        f"{costs['gflop_per_example']:.6g} GFLOP/example (forward + backward of the dense part, "
+        f"2 per multiply-add), tables {costs['table_bytes'] / 2**20:,.1f} MiB in FP32",
+        highlight=False,
+    )

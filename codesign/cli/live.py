@@ -1,0 +1,102 @@
+"""What a running study shows: a live line per trial on a terminal, else a plain line per event."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from codesign.report.figures import figure
+from codesign.study.loop import View
+from codesign.study.state import Trial
+
+
+class Live:
+    """A context manager; `update` is the `watch` of `codesign.api.optimize`."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._began = time.monotonic()
+        self._ended_before: int | None = None
+        self._reported: set[int] = set()
+        self._study: TaskID | None = None
+        self._bars: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Live:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line for a person."""
+        self._progress.console.print(line, highlight=False)
+
+    def update(self, view: View) -> None:
+        """Show the state of the study."""
+        ended = [t for t in view.state.trials.values() if not t.open]
+        if self._ended_before is None:
+            self._ended_before = len(ended)
+            self._reported = {trial.number for trial in ended}
+            if ended:
+                self.say(f"continuing: {len(ended)} trials had ended before")
+        for trial in ended:
+            if trial.number not in self._reported:
+                self._reported.add(trial.number)
+                self.say(_line(trial, len(ended), view.planned))
+        if self._study is None:
+            self._study = self._progress.add_task("trials", total=view.planned, note="")
+        note = self._eta(len(ended), view.planned)
+        self._progress.update(self._study, completed=len(ended), total=view.planned, note=note)
+        self._show_running(view)
+
+    def _show_running(self, view: View) -> None:
+        for number in [n for n in self._bars if n not in view.running]:
+            self._progress.remove_task(self._bars.pop(number))
+        for number, progress in view.running.items():
+            if number not in self._bars:
+                name = f"trial {number}"
+                self._bars[number] = self._progress.add_task(name, total=100, note="")
+            share = progress.get("done", 0) / max(progress.get("total", 1), 1)
+            metrics = progress.get("metrics", {})
+            note = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value)
+            self._progress.update(self._bars[number], completed=int(100 * share), note=note)
+
+    def _eta(self, ended: int, planned: int) -> str:
+        now = ended - (self._ended_before or 0)
+        if not now or ended >= planned:
+            return ""
+        left_s = (time.monotonic() - self._began) / now * (planned - ended)
+        return f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left"
+
+
+def _line(trial: Trial, ended: int, planned: int) -> str:
+    knobs = " ".join(f"{name}={value}" for name, value in trial.design.items())
+    kind = "" if trial.kind == "search" else f" ({trial.kind})"
+    head = f"[{ended}/{planned}] trial {trial.number}{kind}"
+    if trial.failure is not None:
+        return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
+    found = {**trial.metrics, **trial.costs}
+    shown = [
+        f"{name} {figure(found[name])}"
+        for name in ("auc", "log_loss", "gflop_per_example")
+        if name in found
+    ]
+    return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

@@ -1,0 +1,51 @@
+"""`codesign optimize`: run a study, or continue it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from codesign import api
+from codesign.cli import INTERRUPTED, options
+
+
+@click.command("optimize", help="Search a space of shapes; run it again to continue.")
+@options.spec_file
+@click.option("--study", type=click.Path(path_type=Path), help="Folder; default studies/NAME.")
+@options.data
+@options.sets
+@options.as_json
+@click.pass_context
+def command(
+    context: click.Context,
+    spec: Path,
+    study: Path | None,
+    data_path: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Parse, run, print."""
+    from rich.console import Console
+
+    from codesign.cli.live import Live
+    from codesign.report.terminal import front_as_json, print_front
+
+    errors = Console(stderr=True)
+    with Live(errors) as live:
+        result = api.optimize(
+            spec, study=study, overrides=overrides, data_path=data_path,
+            watch=live.update, say=live.say,
+        )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps({"folder": str(result.folder), **front_as_json(result.content)}))
+    else:
+        console = Console()
+        print_front(result.content, console)
+        console.print(f"\npage    {result.folder / 'report.html'}", highlight=False)
+        if result.content.best is not None:
+            console.print(f"design  {result.folder / 'best.yaml'}", highlight=False)
+    if result.interrupted:
+        errors.print("interrupted; run the same command again to continue", style="yellow")
+        context.exit(INTERRUPTED)

@@ -1,0 +1,52 @@
+"""`codesign train`: train a design again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from codesign import api
+from codesign.cli import options
+from codesign.contracts import Progress
+from codesign.errors import CodesignError
+
+
+@click.command("train", help="Train a design again, e.g. a study's best.yaml.")
+@options.design_file
+@click.option(
+    "--folder", type=click.Path(path_type=Path), help="For curve and result; default runs/NAME."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Default: the design file's own.")
+@options.data
+@options.as_json
+def command(
+    design: Path, folder: Path | None, seed: int | None, data_path: str | None, as_json: bool
+) -> None:
+    """Parse, train, print."""
+    from rich.console import Console
+
+    from codesign.report.figures import figure
+
+    errors = Console(stderr=True)
+
+    def show(progress: Progress) -> None:
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in progress.metrics.items())
+        share = progress.done / progress.total
+        errors.print(f"{share:4.0%} of {progress.total:,.0f} examples  {metrics}", highlight=False)
+
+    target = folder or Path("runs") / design.resolve().parent.name
+    outcome = api.train(design, folder=target, seed=seed, data_path=data_path, report=show)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(outcome)))
+    else:
+        console = Console()
+        for name, value in outcome.metrics.items():
+            console.print(f"{name:<28} {figure(value)}", highlight=False)
+        for warning in outcome.facts.get("warnings", ()):
+            errors.print(f"warning: {warning}", style="yellow", highlight=False)
+        console.print(f"{'curve and result':<28} {target}", highlight=False)
+    if outcome.failure is not None:
+        raise CodesignError(f"the run ended as {outcome.failure}: {outcome.reason}")

@@ -1,0 +1,212 @@
+"""What every plug-in sees: frozen dataclasses and protocols. Standard library only.
+
+A *design* is one value per knob. *Columns* are many designs at once: knob → array of values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Value = int | float | str | bool
+Design = Mapping[str, Value]
+Columns = Mapping[str, "np.ndarray[Any, Any]"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knob:
+    """One thing a space may search over.
+
+    Attributes:
+        kind: `int`, `float`, `choice` (one of `choices`) or `flag` (true or false).
+        low, high: the values that make sense at all, both included (int and float).
+        affects_cost: whether any exact cost depends on it.
+    """
+
+    kind: Literal["int", "float", "choice", "flag"]
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    affects_cost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A quantity that a study reports.
+
+    Attributes:
+        goal: which way is better.
+        source: `learned` needs a training run; `exact` is counted before anything is launched.
+    """
+
+    name: str
+    unit: str
+    goal: Literal["minimize", "maximize"]
+    source: Literal["learned", "exact", "measured"]
+    meaning: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a running trial says of itself: `done` of `total` examples and the latest figures."""
+
+    done: float
+    total: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+FailureKind = Literal[
+    "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt of a trial ended.
+
+    Attributes:
+        metrics: name → value, all *measured* (e.g. `log_loss`, `test_auc`, `examples_per_s`).
+        failure: None for a completed trial.
+        reason: one line for a person, where the attempt failed.
+        facts: anything else worth keeping (versions, threads, best step), plain JSON values.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: FailureKind | None = None
+    reason: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A finished trial as a proposer sees it. `metrics` is empty where `failure` is set."""
+
+    design: Design
+    metrics: Mapping[str, float]
+    failure: FailureKind | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A metric to improve, with its direction and, optionally, its reference point."""
+
+    metric: str
+    goal: Literal["minimize", "maximize"]
+    reference: float | None = None
+
+
+class Task(Protocol):
+    """What is searched over: a model family on one prepared data set."""
+
+    knobs: Mapping[str, Knob]
+    metrics: Mapping[str, Metric]
+
+    def check(self, design: Design) -> list[str]:
+        """Say what is wrong with a complete design (an empty list: nothing)."""
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
+
+    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray]:
+        """Bound the costs from below over boxes of designs, `low` ≤ design ≤ `high` by knob.
+
+        Exact where `low` equals `high`. Only ordered knobs may differ.
+        """
+
+    def facts(self) -> Mapping[str, Any]:
+        """Describe the data: rows, base rate, baselines, the noise of the metrics."""
+
+    def run(
+        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+    ) -> Outcome:
+        """Train one design; may write curve and checkpoints into `folder`."""
+
+
+class TaskFamily(Protocol):
+    """The module behind a task's name: what is known of it before any data are there.
+
+    Attributes:
+        KNOBS: what a space may search over.
+        SETTINGS: section (`model`, `train`) → all settings that may be fixed there.
+        SOURCES: names of data sources.
+        METRICS: what may be an objective or, where exact, a budget.
+        NOT_YET_PREDICTED: metrics that are refused by name until a cost model predicts them.
+    """
+
+    KNOBS: Mapping[str, Knob]
+    SETTINGS: Mapping[str, Collection[str]]
+    SOURCES: Collection[str]
+    METRICS: Mapping[str, Metric]
+    NOT_YET_PREDICTED: Collection[str]
+
+    def make(
+        self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
+    ) -> Task:
+        """Prepare the data (or find it prepared) and bind the fixed settings to it."""
+
+
+class Feasible(Protocol):
+    """The designs that a study may launch: its space within its exact budgets.
+
+    Attributes:
+        levels: the lattice, every knob's allowed values in order (one value: fixed).
+    """
+
+    levels: Mapping[str, tuple[Value, ...]]
+
+    def sample(self, n: int, rng: np.random.Generator) -> Columns:
+        """Draw up to `n` distinct designs (fewer only where no more exist)."""
+
+    def neighbours(self, design: Design) -> Columns:
+        """All feasible designs that differ by one step of one knob."""
+
+    def encode(self, columns: Columns) -> np.ndarray:
+        """Features in [0, 1], shape (designs, features), float64."""
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
+        """The exact costs of each design."""
+
+
+class Proposer(Protocol):
+    """Chooses what to train next. Everything it may know comes with the call."""
+
+    def ask(
+        self,
+        feasible: Feasible,
+        observed: Sequence[Observation],
+        pending: Sequence[Design],
+        n: int,
+        rng: np.random.Generator,
+    ) -> list[Design]:
+        """Propose up to `n` designs, none observed or pending; none where none is left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One attempt of one trial, handed to an executor: a folder and a time limit."""
+
+    trial: int
+    attempt: int
+    folder: Path
+    timeout_s: float | None = None
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere. The payload is the path to the attempt's folder."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start the job, or queue it."""
+
+    def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
+        """Return the jobs that ended since the last call; wait up to `wait_s` for the first."""
+
+    def close(self) -> None:
+        """Stop what still runs and free everything; safe to call twice."""

@@ -1,0 +1,52 @@
+"""Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
+
+A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
+`make(objectives, options)`; an executor module `make(workers=…)`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from types import ModuleType
+
+from codesign.errors import ConfigError
+
+TASKS: Mapping[str, str] = {
+    "wukong": "wukong.task",
+}
+PROPOSERS: Mapping[str, str] = {
+    "known_cost": "codesign.search.known_cost",
+    "sobol": "codesign.search.sobol",
+    "random": "codesign.search.random",
+}
+EXECUTORS: Mapping[str, str] = {
+    "local": "launch.local",
+}
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "task": TASKS,
+    "proposer": PROPOSERS,
+    "executor": EXECUTORS,
+}
+
+
+def plugin(kind: str, name: str) -> ModuleType:
+    """Import a plug-in's module.
+
+    Raises:
+        ConfigError: no plug-in of this kind has that name; the message says the nearest.
+    """
+    table = TABLES[kind]
+    if name not in table:
+        raise ConfigError(f"{kind} {name!r} is unknown; {nearest(name, table)}")
+    return importlib.import_module(table[name])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say which of the known names was probably meant, or list them all."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"must be one of {', '.join(names)}"

@@ -1,0 +1,1 @@
+"""What a person sees of a study: one self-contained page, and tables for a terminal."""

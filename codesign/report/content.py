@@ -1,0 +1,118 @@
+"""The outcome of a study as the report sees it. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from codesign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from codesign.contracts import Metric, Objective, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportTrial:
+    """One trial.
+
+    Attributes:
+        number: ≥ 0, unique in its study.
+        kind: `search` proposed, `baseline` given, `confirm` a rerun of a design on a fresh seed.
+        metrics: metric → value, *measured*; NaN where it could not be.
+        costs: metric → value, *exact counts*, known before the trial ran.
+        failure: the kind of failure where `status` is `failed`; `reason` is its one line.
+        seconds: wall time from start to end.
+        curve: what the trial said while it trained: `examples` seen and metrics at that point.
+        on_front: whether no other trial is better in every objective.
+        confirmed: True where `metrics` are means over fresh seeds; False where they come from
+            the one run that chose the trial; None where the study did not ask.
+        spread: metric → ±1 sd, over the seeds where confirmed, else of the metric's own noise.
+    """
+
+    number: int
+    kind: Literal["search", "baseline", "confirm"] = "search"
+    status: Literal["completed", "failed", "running", "pending"]
+    design: Mapping[str, Value]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    failure: str | None = None
+    reason: str = ""
+    seconds: float | None = None
+    seed: int = 0
+    curve: tuple[Mapping[str, float], ...] = ()
+    on_front: bool = False
+    confirmed: bool | None = None
+    spread: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric or a cost; None where the trial has neither."""
+        return self.metrics.get(metric, self.costs.get(metric))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """One study.
+
+    Attributes:
+        objectives: at least one; `reference` is the resolved reference point of the hypervolume.
+        metrics: every metric and cost that the trials name → its unit, goal and meaning.
+        facts: what the data are, label → value, in the order to show (rows, base rate, split, …).
+        floor_name: the trivial predictor that every model must beat.
+        floor: metric → value of the trivial predictor, on the same rows as the trials.
+        noise_sd: metric → ±1 sd of its sampling noise at the best trial.
+        best: number of the trial to show first.
+        baseline: number of the trial that relative log loss is relative to.
+        hypervolume: after each completed trial, in order of completion.
+        budgets: metric → limit; at most where the metric is minimised, else at least.
+        trial_budget: trials that the study may launch in all.
+        provenance: label → value (commit, versions, host, seed, started, ended).
+
+    Raises:
+        ConfigError: no objective, a trial number used twice, or `best` or `baseline` not a trial.
+    """
+
+    study: str
+    title: str
+    task: str
+    objectives: tuple[Objective, ...]
+    trials: tuple[ReportTrial, ...]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    facts: Mapping[str, Value] = field(default_factory=dict)
+    floor_name: str = "item mean"
+    floor: Mapping[str, float] = field(default_factory=dict)
+    noise_sd: Mapping[str, float] = field(default_factory=dict)
+    best: int | None = None
+    baseline: int | None = None
+    hypervolume: tuple[float, ...] = ()
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    trial_budget: int | None = None
+    spec_yaml: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        numbers = {t.number for t in self.trials}
+        problems = [
+            f"{name} is trial {number}, which the study does not have"
+            for name, number in (("best", self.best), ("baseline", self.baseline))
+            if number is not None and number not in numbers
+        ]
+        if not self.objectives:
+            problems.append("a study needs at least one objective")
+        if len(numbers) != len(self.trials):
+            problems.append(f"{len(self.trials)} trials share {len(numbers)} numbers")
+        if problems:
+            raise ConfigError("; ".join(problems), where=f"report of study {self.study!r}")
+
+    def trial(self, number: int | None) -> ReportTrial | None:
+        """Return the trial of that number; None for None."""
+        return next((t for t in self.trials if t.number == number), None)
+
+    @property
+    def front(self) -> tuple[ReportTrial, ...]:
+        """The trials on the front, best quality first, completed ones only."""
+        quality = self.objectives[0]
+        sign = -1.0 if quality.goal == "maximize" else 1.0
+        kept = [t for t in self.trials if t.on_front and t.status == "completed"]
+        return tuple(sorted(kept, key=lambda t: sign * (t.value(quality.metric) or 0.0)))

@@ -1,0 +1,97 @@
+"""How the report names and writes figures, and which of them it puts on the axes."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from codesign.contracts import Metric, Objective, Value
+
+if TYPE_CHECKING:
+    from codesign.report.content import ReportContent, ReportTrial
+
+Cell = Value | None
+
+LOG_LOSS = "log_loss"
+MISSING = "-"
+_SPELLED = {"auc": "AUC", "ne": "NE", "gflop": "GFLOP", "mflop": "MFLOP", "id": "ID", "lr": "LR"}
+
+
+def label(name: str) -> str:
+    """Spell a metric or knob for a person: `test_auc` is `test AUC`."""
+    return " ".join(_SPELLED.get(word, word) for word in name.replace("_per_", "_/_").split("_"))
+
+
+def figure(value: Cell) -> str:
+    """Write one value: four significant digits, whole numbers in full, `-` where missing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or (value.is_integer() and abs(value) < 1e15):
+        return f"{value:,.0f}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+
+
+def measured_figure(value: Cell) -> str:
+    """Write a learned figure (AUC, log loss): four decimals below 10."""
+    if isinstance(value, float) and math.isfinite(value) and abs(value) < 10:
+        return f"{value:.4f}"
+    return figure(value)
+
+
+def finite(value: float | None) -> float | None:
+    """Return the value, None where it is not a finite number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def metric_of(content: ReportContent, name: str) -> Metric:
+    """Return what is known of a metric; an entry without unit where the study has none."""
+    goal = next((o.goal for o in content.objectives if o.metric == name), "minimize")
+    blank = Metric(name=name, unit="", goal=goal, source="measured", meaning="")
+    return content.metrics.get(name, blank)
+
+
+def unit_of(content: ReportContent, name: str) -> str:
+    """Return the unit to print beside the label, empty where the label already says it."""
+    unit = metric_of(content, name).unit
+    said = unit.replace(" ", "").lower() == label(name).replace(" ", "").lower()
+    return "" if said else unit
+
+
+def quality_of(content: ReportContent) -> Objective:
+    """Return the objective on the vertical axis: the first that is not an exact cost."""
+    learned = (o for o in content.objectives if metric_of(content, o.metric).source != "exact")
+    return next(learned, content.objectives[0])
+
+
+def cost_of(content: ReportContent) -> str | None:
+    """Return the metric on the horizontal axis: another objective, else a counted cost."""
+    quality = quality_of(content).metric
+    others = [o.metric for o in content.objectives if o.metric != quality]
+    exact = [name for name in others if metric_of(content, name).source == "exact"]
+    counted = [name for t in content.trials for name in t.costs]
+    return next(iter(exact + others + counted), None)
+
+
+def sd_of(content: ReportContent, trial: ReportTrial, metric: str) -> float | None:
+    """Return ±1 sd of a measured metric: the trial's own, else the study's sampling noise."""
+    return finite(trial.spread.get(metric, content.noise_sd.get(metric)))
+
+
+def with_sd(value: float | None, sd: float | None, plus_minus: str = "±") -> str:
+    """Write a measured value and, where known, its ±1 sd."""
+    shown = measured_figure(value)
+    return shown if sd is None or finite(value) is None else f"{shown} {plus_minus} {sd:.4f}"
+
+
+def relative_log_loss_percent(content: ReportContent, trial: ReportTrial) -> float | None:
+    """Return 100 (L / L_baseline - 1), the paper's measure of quality; lower is better."""
+    baseline = content.trial(content.baseline)
+    reference = finite(baseline.metrics.get(LOG_LOSS)) if baseline else None
+    own = finite(trial.metrics.get(LOG_LOSS))
+    return 100 * (own / reference - 1) if own is not None and reference else None

@@ -1,0 +1,112 @@
+"""What the page's scripts draw from, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from codesign.report.columns import Column, trial_columns
+from codesign.report.figures import (
+    cost_of,
+    figure,
+    finite,
+    label,
+    metric_of,
+    quality_of,
+    sd_of,
+    unit_of,
+)
+
+if TYPE_CHECKING:
+    from codesign.report.content import ReportContent, ReportTrial
+
+CURVES = 12
+"""Learning curves drawn at most: more cannot be told apart."""
+
+EXAMPLES = "examples"
+
+
+def payload_json(content: ReportContent) -> str:
+    """Return the JSON, safe inside a script element: no `<` survives in it."""
+    text = json.dumps(_payload(content), allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _payload(content: ReportContent) -> dict[str, Any]:
+    quality, cost = quality_of(content), cost_of(content)
+    return {
+        "quality": _axis(content, quality.metric),
+        "cost": _axis(content, cost) if cost else None,
+        "floor": {
+            "name": content.floor_name,
+            "value": finite(content.floor.get(quality.metric)),
+        },
+        "noise": finite(content.noise_sd.get(quality.metric)),
+        # Steps between the points are the front of two objectives only.
+        "steps": len(content.objectives) == 2,
+        "budget": finite(content.budgets.get(cost)) if cost else None,
+        "best": content.best,
+        "baseline": content.baseline,
+        "points": [_point(content, t, quality.metric, cost) for t in content.trials],
+        "columns": [_column(column) for column in trial_columns(content)],
+        "hypervolume": [finite(v) for v in content.hypervolume],
+        "curves": _curves(content, cost),
+    }
+
+
+def _axis(content: ReportContent, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": label(name),
+        "unit": unit_of(content, name),
+        "goal": metric_of(content, name).goal,
+        "exact": metric_of(content, name).source == "exact",
+    }
+
+
+def _point(
+    content: ReportContent, trial: ReportTrial, quality: str, cost: str | None
+) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "kind": trial.kind,
+        "status": trial.status,
+        "x": finite(trial.value(cost)) if cost else float(trial.number),
+        "y": finite(trial.value(quality)),
+        "sd": sd_of(content, trial, quality),
+        "front": trial.on_front and trial.status == "completed",
+        "confirmed": trial.confirmed,
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "label": column.label,
+        "unit": column.unit,
+        "group": column.group,
+        "meaning": column.meaning,
+        "numeric": column.numeric,
+        "values": column.values,
+        "texts": column.texts,
+    }
+
+
+def _curves(content: ReportContent, cost: str | None) -> dict[str, Any]:
+    """Return the curves of the front, cheapest first, evenly thinned to `CURVES`."""
+    with_curve = [t for t in content.front if any(EXAMPLES in point for point in t.curve)]
+    ordered = sorted(with_curve, key=lambda t: (cost and finite(t.value(cost))) or 0.0)
+    step = max(1, -(-len(ordered) // CURVES))
+    metrics = dict.fromkeys(m for t in ordered for p in t.curve for m in p if m != EXAMPLES)
+    return {
+        "of": len(ordered),
+        "metrics": [{"name": m, "label": label(m), "unit": unit_of(content, m)} for m in metrics],
+        "lines": [
+            {
+                "trial": trial.number,
+                "cost": figure(trial.value(cost)) if cost else "",
+                "points": [{k: finite(v) for k, v in point.items()} for point in trial.curve],
+            }
+            for trial in ordered[::step]
+        ],
+    }

@@ -1,0 +1,189 @@
+"""The Pareto front in a terminal, and as plain JSON values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from codesign.report.columns import constant_knobs, varying_knobs
+from codesign.report.figures import (
+    figure,
+    finite,
+    label,
+    metric_of,
+    quality_of,
+    relative_log_loss_percent,
+    sd_of,
+    unit_of,
+    with_sd,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from codesign.report.content import ReportContent, ReportTrial
+
+BEST_MARK, UNCONFIRMED_MARK = "*", "?"
+
+
+def print_front(content: ReportContent, console: Console) -> None:
+    """Print the Pareto front, best quality first, with notes on what its figures mean.
+
+    Without a terminal (a pipe, a log) the lines are plain and never wrapped.
+    """
+    plus_minus = "±" if console.encoding.lower().startswith("utf") else "+/-"
+    table = _front_table(content, plus_minus)
+    if not table.rows:
+        console.print("No trial is on the front yet.", markup=False)
+    elif console.is_terminal:
+        console.print(_rich_table(table, console.width))
+    else:
+        for line in _plain_lines(table):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for note in _notes(content, plus_minus):
+        console.print(note, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def front_as_json(content: ReportContent) -> dict[str, Any]:
+    """Return the front as plain JSON values: best quality first, null where not finite."""
+    return {
+        "study": content.study,
+        "objectives": [
+            {"metric": o.metric, "goal": o.goal, "reference": finite(o.reference)}
+            for o in content.objectives
+        ],
+        "best": content.best,
+        "floor": {"name": content.floor_name, "metrics": _finite_values(content.floor)},
+        "noise_sd": _finite_values(content.noise_sd),
+        "front": [_trial_as_json(content, trial) for trial in content.front],
+    }
+
+
+def _trial_as_json(content: ReportContent, trial: ReportTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "design": dict(trial.design),
+        "measured": _finite_values(trial.metrics),
+        "sd": _finite_values(trial.spread),
+        "exact": _finite_values(trial.costs),
+        "relative_log_loss_percent": relative_log_loss_percent(content, trial),
+        "confirmed": trial.confirmed,
+        "seed": trial.seed,
+    }
+
+
+def _finite_values(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: finite(value) for name, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """Texts: a header of (label, unit) a column, and a row a trial; knobs come last."""
+
+    header: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    knobs: int
+
+
+def _front_table(content: ReportContent, plus_minus: str) -> _Table:
+    front = content.front
+    objectives = [o.metric for o in content.objectives]
+    named = dict.fromkeys([*objectives, *(m for t in front for m in t.metrics)])
+    measured = [m for m in named if any(m in t.metrics for t in front)]
+    costs = list(dict.fromkeys(m for t in front for m in t.costs))
+    # Only what was searched or judges the search: the page has every other figure.
+    measured = [m for m in measured if m in objectives or metric_of(content, m).source == "learned"]
+    relative = content.baseline is not None
+    knobs = varying_knobs(content)
+    header = [("trial", "")]
+    header += [(label(m), unit_of(content, m) or "measured") for m in measured]
+    header += [("rel. log loss", "%")] if relative else []
+    header += [(label(m), unit_of(content, m) or "exact") for m in costs]
+    header += [(knob, "") for knob in knobs]
+    rows = []
+    for t in front:
+        row = [_marked(content, t)]
+        row += [with_sd(t.metrics.get(m), sd_of(content, t, m), plus_minus) for m in measured]
+        row += [figure(relative_log_loss_percent(content, t))] if relative else []
+        row += [figure(t.costs.get(m)) for m in costs]
+        row += [figure(t.design.get(knob)) for knob in knobs]
+        rows.append(tuple(row))
+    return _Table(header=tuple(header), rows=tuple(rows), knobs=len(knobs))
+
+
+def _marked(content: ReportContent, trial: ReportTrial) -> str:
+    best = BEST_MARK if trial.number == content.best else ""
+    return f"{trial.number}{best}{UNCONFIRMED_MARK if trial.confirmed is False else ''}"
+
+
+def _with_one_design_column(table: _Table) -> _Table:
+    """Return the table with its knobs in one column, `l=2 n=8`, for a narrow terminal."""
+    if not table.knobs:
+        return table
+    names = [name for name, _ in table.header[-table.knobs :]]
+    rows = tuple(
+        (
+            *row[: -table.knobs],
+            " ".join(map("=".join, zip(names, row[-table.knobs :], strict=True))),
+        )
+        for row in table.rows
+    )
+    return _Table(header=(*table.header[: -table.knobs], ("design", "")), rows=rows, knobs=0)
+
+
+def _widths(table: _Table) -> list[int]:
+    cells = zip(*table.rows, strict=True)
+    return [
+        max(len(name), len(unit), *map(len, texts))
+        for (name, unit), texts in zip(table.header, cells, strict=True)
+    ]
+
+
+def _rich_table(table: _Table, width: int) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if sum(_widths(table)) + 3 * len(table.header) > width:
+        table = _with_one_design_column(table)
+    made = Table(box=box.SIMPLE_HEAD, title="Pareto front", title_justify="left")
+    for name, unit in table.header:
+        head = Text.assemble(name, ("\n" + unit, "dim not bold"))
+        made.add_column(head, justify="left" if name == "design" else "right", overflow="fold")
+    for row in table.rows:
+        style = "bold" if BEST_MARK in row[0] else ""
+        made.add_row(*(Text(text) for text in row), style=style)
+    return made
+
+
+def _plain_lines(table: _Table) -> list[str]:
+    widths = _widths(table)
+    names, units = zip(*table.header, strict=True)
+    return [
+        "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in (names, units, *table.rows)
+    ]
+
+
+def _notes(content: ReportContent, plus_minus: str) -> list[str]:
+    front, quality = content.front, quality_of(content).metric
+    notes = []
+    if any(t.number == content.best for t in front):
+        notes.append(f"{BEST_MARK} best")
+    if any(t.confirmed is False for t in front):
+        notes.append(f"{UNCONFIRMED_MARK} one run, not confirmed on fresh seeds")
+    floor = finite(content.floor.get(quality))
+    if floor is not None:
+        notes.append(f"{content.floor_name} alone: {label(quality)} {with_sd(floor, None)}")
+    noise = finite(content.noise_sd.get(quality))
+    if noise is not None:
+        notes.append(
+            f"{plus_minus}1 sd of {label(quality)} from sampling: {noise:.4f}; "
+            "smaller differences are noise"
+        )
+    same = constant_knobs(content)
+    if same and front:
+        notes.append("same in all: " + " ".join(f"{k}={figure(v)}" for k, v in same.items()))
+    return notes

@@ -1,0 +1,116 @@
+"""Objectives as standardised gains: what a surrogate model learns. NumPy only.
+
+A *gain* is an objective turned so that more is better, with mean 0 and standard deviation 1 over
+the finished trials. N finished trials, O objectives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.errors import ConfigError
+from codesign.pareto import default_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codesign.contracts import Objective, Observation
+
+Array = np.ndarray[Any, Any]
+
+ABOUT_THE_DESIGN = frozenset({"out_of_memory", "diverged"})
+"""Failures that another attempt would repeat; the others say nothing of the design."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How one objective becomes a gain: sign, logarithm, centre and spread."""
+
+    objective: Objective
+    log10: bool
+    centre: float = 0.0
+    spread: float = 1.0
+
+    def gains(self, values: Array) -> Array:
+        """Turn values of the objective into gains, of the same shape."""
+        values = np.log10(values) if self.log10 else np.asarray(values, dtype=np.float64)
+        sign = 1.0 if self.objective.goal == "maximize" else -1.0
+        return np.asarray((sign * values - self.centre) / self.spread)
+
+    def standardised(self, values_N: Array) -> Scale:
+        """Return this scale with centre and spread taken from values."""
+        gains_N = self.gains(values_N)
+        return Scale(
+            objective=self.objective,
+            log10=self.log10,
+            centre=float(gains_N.mean()),
+            spread=float(gains_N.std()) or 1.0,
+        )
+
+
+def is_informative(observation: Observation, learned: Sequence[Objective]) -> bool:
+    """Whether a finished trial says something of its design."""
+    return observation.failure in ABOUT_THE_DESIGN or is_success(observation, learned)
+
+
+def is_success(observation: Observation, learned: Sequence[Objective]) -> bool:
+    """Whether a trial completed with a finite value of every learned objective.
+
+    Raises:
+        ConfigError: a completed trial does not report an objective.
+    """
+    if observation.failure is not None:
+        return False
+    missing = [o.metric for o in learned if o.metric not in observation.metrics]
+    if missing:
+        raise ConfigError(
+            f"a completed trial reports no {', '.join(missing)}; "
+            f"it reports {', '.join(sorted(observation.metrics)) or 'nothing'}",
+            hint="objectives are metrics of the task or exact costs",
+        )
+    return all(np.isfinite(observation.metrics[o.metric]) for o in learned)
+
+
+def learned_values(objective: Objective, observed: Sequence[Observation]) -> Array:
+    """Read one learned objective, with failures and outliers filled in: float64 (N,).
+
+    A failed or non-finite trial counts as the worst value seen. Values worse than Tukey's outer
+    fence (three interquartile ranges beyond the quartile) are drawn in to it: one trial that
+    nearly diverged would otherwise flatten all differences that matter.
+    """
+    values_N = np.array([_value(objective.metric, o) for o in observed])
+    sign = 1.0 if objective.goal == "maximize" else -1.0
+    gains_N = sign * values_N
+    seen = gains_N[np.isfinite(gains_N)]
+    low, high = np.quantile(seen, [0.25, 0.75])
+    fence = low - 3.0 * (high - low) if high > low else -np.inf
+    worst = max(float(seen.min()), fence)
+    return sign * np.maximum(np.where(np.isfinite(gains_N), gains_N, worst), worst)
+
+
+def reference_gains(scales: Sequence[Scale], gains_NO: Array) -> Array:
+    """Place the reference point: where the user put it, else `pareto.default_reference`: (O,)."""
+    goals = ["maximize" for _ in scales]
+    reference_O = default_reference(gains_NO, goals)  # type: ignore[arg-type]
+    for at, scale in enumerate(scales):
+        given = scale.objective.reference
+        if given is not None and scale.log10 and given <= 0:
+            raise ConfigError(
+                f"the reference of {scale.objective.metric} is {given}; must be > 0, "
+                "as its values are compared by their logarithm"
+            )
+        if given is not None:
+            reference_O[at] = scale.gains(np.array(given))
+    return reference_O
+
+
+def known_scale(objective: Objective, costs: Mapping[str, Array]) -> Scale:
+    """Choose the scale of an exact cost: logarithmic where all values are positive."""
+    return Scale(objective=objective, log10=bool((costs[objective.metric] > 0).all()))
+
+
+def _value(metric: str, observation: Observation) -> float:
+    return np.nan if observation.failure is not None else observation.metrics[metric]

@@ -1,0 +1,122 @@
+"""The state of a search in numbers, ready for a model. NumPy only.
+
+N trials to learn from, C candidates, P pending trials, R = N + C + P, O objectives, M features
+that the models see, X = M + one column per known objective, which holds its gain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.pareto import pareto_mask
+from codesign.search.candidates import as_columns
+from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codesign.contracts import Columns, Design, Feasible, Objective, Observation
+
+Array = np.ndarray[Any, Any]
+
+_COMPUTE = "gflop_per_example"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """What is known and what may be chosen.
+
+    Attributes:
+        features: M, how many leading columns of the inputs the models see.
+        trained_NX, candidates_CX, pending_PX: inputs, float64.
+        gains_NO: standardised, more is better.
+        known_column: for each objective its column among the inputs, None where it is learned.
+        reference_O: the reference point, in gains; not used with one objective.
+    """
+
+    features: int
+    trained_NX: Array
+    candidates_CX: Array
+    pending_PX: Array
+    gains_NO: Array
+    known_column: Sequence[int | None]
+    reference_O: Array
+
+
+def build(
+    feasible: Feasible,
+    objectives: Sequence[Objective],
+    *,
+    trained: Sequence[Observation],
+    candidates: Sequence[Design],
+    pending: Sequence[Design],
+) -> Problem:
+    """Encode designs and standardise objectives.
+
+    `trained` holds informative trials only, at least one of them a success.
+    """
+    designs = [o.design for o in trained] + list(candidates) + list(pending)
+    columns = as_columns(designs)
+    costs = feasible.costs(columns)
+    blocks = [_features(feasible, columns, costs)]
+    features = blocks[0].shape[1]
+    known_column: list[int | None] = []
+    gains: list[Array] = []
+    scales: list[Scale] = []
+    for objective in objectives:
+        if objective.metric in costs:
+            values_R = costs[objective.metric]
+            scale = known_scale(objective, costs).standardised(values_R[: len(trained)])
+            gains_R = scale.gains(values_R)
+            known_column.append(features + len(blocks) - 1)
+            blocks.append(gains_R[:, None])
+            gains.append(gains_R[: len(trained)])
+        else:
+            values_N = learned_values(objective, trained)
+            scale = Scale(objective=objective, log10=False).standardised(values_N)
+            known_column.append(None)
+            gains.append(scale.gains(values_N))
+        scales.append(scale)
+    inputs_RX = np.concatenate(blocks, axis=1)
+    ends = np.cumsum([len(trained), len(candidates)])
+    trained_NX, candidates_CX, pending_PX = np.split(inputs_RX, ends)
+    gains_NO = np.stack(gains, axis=1)
+    return Problem(
+        features=features,
+        trained_NX=trained_NX,
+        candidates_CX=candidates_CX,
+        pending_PX=pending_PX,
+        gains_NO=gains_NO,
+        known_column=known_column,
+        reference_O=reference_gains(scales, gains_NO),
+    )
+
+
+def best_designs(
+    feasible: Feasible, objectives: Sequence[Objective], trained: Sequence[Observation]
+) -> list[Design]:
+    """Return the designs on the front of the trials so far (one objective: the best)."""
+    costs = feasible.costs(as_columns([o.design for o in trained]))
+    values_NO = np.stack(
+        [
+            np.asarray(costs[o.metric]) if o.metric in costs else learned_values(o, trained)
+            for o in objectives
+        ],
+        axis=1,
+    )
+    front_N = pareto_mask(values_NO, [o.goal for o in objectives])
+    return [o.design for o, best in zip(trained, front_N, strict=True) if best]
+
+
+def _features(feasible: Feasible, columns: Columns, costs: dict[str, Array]) -> Array:
+    """Encode the designs, and add the logarithm of their compute, scaled to [0, 1]: (R, M)."""
+    encoded_RM = np.asarray(feasible.encode(columns), dtype=np.float64)
+    compute_R = np.asarray(costs.get(_COMPUTE, 0.0), dtype=np.float64)
+    if not (compute_R > 0).all():
+        return encoded_RM
+    log_R = np.log10(compute_R)
+    span = float(np.ptp(log_R)) or 1.0
+    return np.concatenate([encoded_RM, ((log_R - log_R.min()) / span)[:, None]], axis=1)

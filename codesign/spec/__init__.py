@@ -1,0 +1,1 @@
+"""The contract with the user: one YAML file, checked as a whole before anything runs."""

@@ -1,0 +1,140 @@
+"""The spec as the program sees it: frozen, complete, hashable."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from codesign.contracts import Design, Objective, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """Numbers from `low` to `high`, both included.
+
+    Attributes:
+        step: distance of neighbouring levels (linear scale).
+        log: levels are spread evenly in the logarithm.
+        points: how many levels, where no `step` says so.
+    """
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    points: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A list of values; numbers are ordered, words are not."""
+
+    values: tuple[Value, ...]
+
+
+Parameter = Range | Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which data set, and where it is."""
+
+    source: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmSpec:
+    """Retrain the `top` designs of the front with `seeds` fresh seeds each; 0: do not."""
+
+    top: int = 0
+    seeds: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec:
+    """How many designs to train, and who proposes them."""
+
+    trials: int = 20
+    proposer: str = "known_cost"
+    options: Mapping[str, Value] = field(default_factory=dict)
+    confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchSpec:
+    """Where trials run.
+
+    Attributes:
+        workers: trials at a time; None: one per core, at most 4.
+        timeout_min: a trial that takes longer is ended and counts as failed.
+        attempts: how often a trial is started again after its worker died.
+        max_bugs: the study stops once that many trials failed with a traceback.
+    """
+
+    executor: str = "local"
+    workers: int | None = None
+    timeout_min: float | None = None
+    attempts: int = 3
+    max_bugs: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """One study: a space, its budgets, what is better, and how to look for it.
+
+    Attributes:
+        model, train: fixed settings of the task; `model["name"]` names the task.
+        baseline: the design that relative log loss refers to; trained first.
+        source: the YAML text it was read from.
+    """
+
+    name: str
+    data: DataSpec
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    space: Mapping[str, Parameter]
+    budgets: Mapping[str, float]
+    objectives: tuple[Objective, ...]
+    baseline: Design | None
+    search: SearchSpec
+    launch: LaunchSpec
+    seed: int
+    source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the resolved spec as plain values, without its YAML text."""
+        fields = dataclasses.asdict(self)
+        del fields["source"]
+        return fields
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must not change within a study: all but how long and where it runs."""
+        fields = self.to_json()
+        del fields["launch"]
+        del fields["search"]["trials"]
+        del fields["search"]["confirm"]
+        return fields
+
+    @property
+    def hash(self) -> str:
+        """A short hash of `identity`."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DesignFile:
+    """A single design with all it takes to train it again: the content of `best.yaml`."""
+
+    data: DataSpec
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    design: Design
+    seed: int
+    path: Path | None = None

@@ -1,0 +1,254 @@
+"""The loop of a study: ask, launch, collect, record, until the trials are done."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from codesign.contracts import Design, Executor, Job, Outcome, Proposer
+from codesign.errors import LaunchError
+from codesign.space import as_columns
+from codesign.spec.meaning import Problem, complete_baseline
+from codesign.study.folder import StudyFolder, read_json, write_json
+from codesign.study.results import findings, to_confirm
+from codesign.study.state import StudyState, Trial, TrialKind, apply, fold
+from codesign.study.store import EventKind, Store
+
+POLL_S = 0.2
+RETRIED = ("node", "preempted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a watcher may show: the state, and what the running trials say of themselves."""
+
+    state: StudyState
+    planned: int
+    running: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class StudyLoop:
+    """Runs one study to its end; everything it decides follows from the store and the spec.
+
+    Args:
+        watch: called a few times a second with a `View`.
+        now: seconds since the epoch, for the record only.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        folder: StudyFolder,
+        store: Store,
+        executor: Executor,
+        proposer: Proposer,
+        *,
+        watch: Callable[[View], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._problem = problem
+        self._folder = folder
+        self._store = store
+        self._executor = executor
+        self._proposer = proposer
+        self._watch = watch
+        self._now = now
+        self._exhausted = False
+        self.state = fold(store.events())
+
+    def run(self, provenance: Mapping[str, Any]) -> StudyState:
+        """Train until the spec's trials, and then its confirming runs, have ended.
+
+        Raises:
+            LaunchError: too many trials failed with a bug; the message holds the last traceback.
+        """
+        self._record("opened", None, {"provenance": dict(provenance)})
+        self._resume()
+        while True:
+            self._launch()
+            if not self._running():
+                break
+            for job, outcome in self._executor.poll(POLL_S):
+                self._ended(job, outcome)
+            self._watch(self._view())
+        self._watch(self._view())
+        return self.state
+
+    @property
+    def planned(self) -> int:
+        """Trials this study will have in the end, as far as is known now."""
+        confirm = self._problem.spec.search.confirm
+        search = self.state.of_kind("baseline", "search")
+        total = len(search) if self._exhausted else max(len(search), self._budget)
+        return total + min(confirm.top, total) * (confirm.seeds if confirm.top else 0)
+
+    @property
+    def _budget(self) -> int:
+        return self._problem.spec.search.trials
+
+    def _resume(self) -> None:
+        """Collect what finished while no loop ran; start the rest again."""
+        for trial in [t for t in self.state.trials.values() if t.open]:
+            job = self._job(trial)
+            if trial.status == "running" and self._result(job).get("token") == trial.token:
+                self._ended(job, _outcome(self._result(job)))
+            else:
+                self._submit(trial)
+
+    def _launch(self) -> None:
+        while self._running() < self._executor.slots:
+            if not self._create():
+                return
+
+    def _create(self) -> bool:
+        """Create and submit one more trial; False where none is due yet."""
+        searched = self.state.of_kind("baseline", "search")
+        if len(searched) < self._budget and not self._exhausted:
+            baseline = complete_baseline(self._problem)
+            if not searched and baseline is not None:
+                self._add("baseline", baseline)
+                return True
+            design = self._propose()
+            if design is not None:
+                self._add("search", design)
+                return True
+            self._exhausted = True
+        if any(trial.open for trial in searched):
+            return False
+        for trial in self._unconfirmed():
+            self._add("confirm", trial.design, of=trial.number)
+            return True
+        return False
+
+    def _propose(self) -> Design | None:
+        number = len(self.state.trials)
+        searched = self.state.of_kind("baseline", "search")
+        proposed = self._proposer.ask(
+            self._problem.feasible,
+            [trial.observation() for trial in searched if not trial.open],
+            [trial.design for trial in searched if trial.open],
+            1,
+            np.random.default_rng([self._problem.spec.seed, number]),
+        )
+        return proposed[0] if proposed else None
+
+    def _unconfirmed(self) -> list[Trial]:
+        """Trials that still need a confirming run; the front is that of the search alone."""
+        confirm = self._problem.spec.search.confirm
+        if not confirm.top:
+            return []
+        searched = {t.number: t for t in self.state.of_kind("baseline", "search")}
+        objectives = self._problem.spec.objectives
+        found = findings(
+            StudyState(trials=searched), objectives, confirming=False
+        )
+        started = [run.of for run in self.state.of_kind("confirm")]
+        return [
+            trial
+            for trial in to_confirm(found, objectives, confirm.top)
+            if started.count(trial.number) < confirm.seeds
+        ]
+
+    def _add(self, kind: TrialKind, design: Design, of: int | None = None) -> None:
+        number = len(self.state.trials)
+        costs = self._problem.task.costs(as_columns([dict(design)]))
+        payload = {
+            "kind": kind,
+            "design": dict(design),
+            # Fresh for every trial: a confirming run must not repeat the luck of its original.
+            "seed": int(np.random.SeedSequence([self._problem.spec.seed, number]).generate_state(1)[0]),
+            "costs": {name: float(values[0]) for name, values in costs.items()},
+            "of": of,
+        }  # fmt: skip
+        self._record("created", number, payload)
+        self._submit(self.state.trials[number])
+
+    def _submit(self, trial: Trial) -> None:
+        attempt, token = trial.attempt + 1, uuid.uuid4().hex
+        folder = self._folder.attempt(trial.number, attempt)
+        write_json(
+            folder / "trial.json",
+            {
+                "trial": trial.number,
+                "attempt": attempt,
+                "token": token,
+                "task": self._problem.task_section,
+                "design": dict(trial.design),
+                "seed": trial.seed,
+                "costs": dict(trial.costs),
+            },
+        )
+        self._record("submitted", trial.number, {"attempt": attempt, "token": token})
+        self._executor.submit(self._job(self.state.trials[trial.number]))
+
+    def _job(self, trial: Trial) -> Job:
+        timeout_min = self._problem.spec.launch.timeout_min
+        return Job(
+            trial=trial.number,
+            attempt=trial.attempt,
+            folder=self._folder.attempt(trial.number, trial.attempt).absolute(),
+            timeout_s=None if timeout_min is None else timeout_min * 60,
+        )
+
+    def _ended(self, job: Job, outcome: Outcome) -> None:
+        trial = self.state.trials[job.trial]
+        retry = outcome.failure in RETRIED and job.attempt < self._problem.spec.launch.attempts
+        if job.attempt != trial.attempt or not trial.open:
+            return
+        if retry:
+            self._submit(trial)
+            return
+        seconds = self._result(job).get("seconds")
+        payload = {
+            "token": trial.token,
+            "metrics": dict(outcome.metrics),
+            "failure": outcome.failure,
+            "reason": outcome.reason,
+            "facts": dict(outcome.facts),
+            "seconds": seconds,
+        }
+        kind: EventKind = "completed" if outcome.failure is None else "failed"
+        self._record(kind, job.trial, payload)
+        if outcome.failure == "bug":
+            self._stop_on_bugs(outcome)
+
+    def _stop_on_bugs(self, outcome: Outcome) -> None:
+        bugs = [t for t in self.state.trials.values() if t.failure == "bug"]
+        limit = self._problem.spec.launch.max_bugs
+        if len(bugs) >= limit:
+            raise LaunchError(
+                f"{len(bugs)} trials failed with a bug (launch.max_bugs is {limit}); the last:\n"
+                + str(outcome.facts.get("traceback", outcome.reason)),
+                where=str(self._folder.path),
+                hint=f"the logs lie in {self._folder.path}/trials/*/attempt-*/log.txt",
+            )
+
+    def _result(self, job: Job) -> Mapping[str, Any]:
+        path = job.folder / "result.json"
+        result: Mapping[str, Any] = read_json(path) if path.exists() else {}
+        return result
+
+    def _record(self, kind: EventKind, trial: int | None, payload: Mapping[str, Any]) -> None:
+        self.state = apply(
+            self.state, self._store.append(kind, trial, payload, time=self._now())
+        )
+
+    def _running(self) -> int:
+        return sum(trial.open for trial in self.state.trials.values())
+
+    def _view(self) -> View:
+        running = {}
+        for trial in self.state.trials.values():
+            if trial.status == "running":
+                path = self._job(trial).folder / "progress.json"
+                running[trial.number] = read_json(path) if path.exists() else {}
+        return View(state=self.state, planned=self.planned, running=running)
+
+
+def _outcome(result: Mapping[str, Any]) -> Outcome:
+    return Outcome(**{k: v for k, v in result.items() if k not in ("token", "seconds")})

@@ -1,0 +1,104 @@
+"""The state of a study: a pure fold over its events."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from codesign.contracts import Design, FailureKind, Observation
+from codesign.study.store import Event
+
+TrialKind = Literal["baseline", "search", "confirm"]
+Status = Literal["pending", "running", "completed", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One design with one seed, and what became of it.
+
+    Attributes:
+        of: for a confirming run, the trial whose design it repeats.
+        attempt, token: the latest attempt (0: none yet), and the token its result must carry.
+        costs: exact counts; metrics: measured.
+    """
+
+    number: int
+    kind: TrialKind
+    design: Design
+    seed: int
+    costs: Mapping[str, float]
+    of: int | None = None
+    status: Status = "pending"
+    attempt: int = 0
+    token: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: FailureKind | None = None
+    reason: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it still has to end."""
+        return self.status in ("pending", "running")
+
+    def observation(self) -> Observation:
+        """What a proposer may know of it."""
+        metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
+        return Observation(design=self.design, metrics=metrics, failure=self.failure)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyState:
+    """All trials by number, and the payload of the latest `opened` event."""
+
+    trials: Mapping[int, Trial] = field(default_factory=dict)
+    opened: Mapping[str, Any] = field(default_factory=dict)
+    started: float | None = None
+    ended: float | None = None
+
+    def of_kind(self, *kinds: TrialKind) -> list[Trial]:
+        """The trials of some kinds, by number."""
+        return [trial for trial in self.trials.values() if trial.kind in kinds]
+
+
+def fold(events: Iterable[Event]) -> StudyState:
+    """Compute the state from all events."""
+    state = StudyState()
+    for event in events:
+        state = apply(state, event)
+    return state
+
+
+def apply(state: StudyState, event: Event) -> StudyState:
+    """Compute the state after one more event."""
+    started = event.time if state.started is None else state.started
+    state = dataclasses.replace(state, started=started, ended=event.time)
+    if event.kind == "opened" or event.trial is None:
+        return dataclasses.replace(state, opened=event.payload)
+    if event.kind == "created":
+        trial = Trial(number=event.trial, **event.payload)
+    else:
+        trial = _changed(state.trials[event.trial], event)
+    return dataclasses.replace(state, trials={**state.trials, event.trial: trial})
+
+
+def _changed(trial: Trial, event: Event) -> Trial:
+    payload = event.payload
+    if event.kind == "submitted":
+        return dataclasses.replace(
+            trial, status="running", attempt=payload["attempt"], token=payload["token"]
+        )
+    if not trial.open or payload["token"] != trial.token:
+        return trial  # An orphan's late result: the attempt it belongs to no longer counts.
+    return dataclasses.replace(
+        trial,
+        status="completed" if event.kind == "completed" else "failed",
+        metrics=payload["metrics"],
+        failure=payload["failure"],
+        reason=payload["reason"],
+        facts=payload["facts"],
+        seconds=payload["seconds"],
+    )

@@ -1,0 +1,1 @@
+"""What a design costs, known before anything is launched."""

@@ -1,0 +1,1 @@
+"""Runs the jobs of a study somewhere; each executor is one module."""

@@ -1,0 +1,202 @@
+"""A pool of worker processes on this machine that stay alive from trial to trial."""
+
+from __future__ import annotations
+
+import collections
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from codesign.contracts import Job, Outcome
+from codesign.errors import LaunchError
+from codesign.study.folder import read_json
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+STOP_AFTER_S = 5.0
+DEFAULT_MAX_WORKERS = 4
+
+
+def make(*, workers: int | None, cpus: int | None = None) -> LocalPool:
+    """Start a pool: one worker per core (at most four) unless told otherwise."""
+    available = cpus or len(os.sched_getaffinity(0))
+    count = workers or min(available, DEFAULT_MAX_WORKERS)
+    return LocalPool(workers=count, threads=max(1, available // count))
+
+
+@dataclass
+class _Worker:
+    """A worker process, and the job it has."""
+
+    process: subprocess.Popen[str]
+    job: Job | None = None
+    deadline: float = float("inf")
+    oom_kills: int = 0
+    ready: bool = False
+    reader: threading.Thread | None = field(default=None, repr=False)
+
+
+class LocalPool:
+    """Satisfies `codesign.contracts.Executor`.
+
+    Args:
+        workers: processes, each running one job at a time.
+        threads: CPU threads of each.
+    """
+
+    def __init__(
+        self, *, workers: int, threads: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.slots = workers
+        self._threads = threads
+        self._clock = clock
+        self._waiting: collections.deque[Job] = collections.deque()
+        self._answers: queue.Queue[_Worker] = queue.Queue()
+        self._workers = [self._start() for _ in range(workers)]
+
+    def submit(self, job: Job) -> None:
+        """Hand the job to a free worker, or queue it."""
+        self._waiting.append(job)
+        self._hand_out()
+
+    def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
+        """Return the jobs that ended; waits up to `wait_s` for the first."""
+        ended = []
+        try:
+            ended.append(self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait())
+            while True:
+                ended.append(self._answers.get_nowait())
+        except queue.Empty:
+            pass
+        finished = [result for worker in ended if (result := self._collect(worker)) is not None]
+        finished += self._overdue()
+        self._hand_out()
+        return finished
+
+    def close(self) -> None:
+        """End every worker, in the middle of a job too."""
+        for worker in self._workers:
+            self._end(worker)
+        self._workers = []
+        self._waiting.clear()
+
+    def _start(self) -> _Worker:
+        environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self._threads))}
+        # What was importable here must be importable there.
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "codesign.worker", "--serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the loop, which then ends its workers.
+        )
+        worker = _Worker(process=process)
+        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
+        worker.reader.start()
+        return worker
+
+    def _read(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        for line in worker.process.stdout:
+            worker.ready = True
+            if worker.job is not None and Path(line.rstrip("\n")) == worker.job.folder:
+                self._answers.put(worker)
+        self._answers.put(worker)
+
+    def _hand_out(self) -> None:
+        for worker in self._workers:
+            if worker.job is None and self._waiting and worker.process.poll() is None:
+                job = self._waiting.popleft()
+                worker.job = job
+                worker.deadline = self._clock() + (job.timeout_s or float("inf"))
+                worker.oom_kills = _oom_kills()
+                assert worker.process.stdin is not None
+                try:
+                    print(job.folder, file=worker.process.stdin, flush=True)
+                except BrokenPipeError:
+                    pass  # It died just now; its reader says so.
+
+    def _collect(self, worker: _Worker) -> tuple[Job, Outcome] | None:
+        job, worker.job = worker.job, None
+        dead = worker.process.poll() is not None or not _alive(worker)
+        if dead and worker in self._workers:
+            worker.process.wait()
+            self._replace(worker)
+        if job is None:
+            return None
+        return job, read_outcome(job) or self._lost(worker)
+
+    def _lost(self, worker: _Worker) -> Outcome:
+        """Say why a worker ended without a result; the kernel's counter is the evidence."""
+        code = worker.process.returncode
+        if _oom_kills() > worker.oom_kills:
+            return Outcome(failure="out_of_memory", reason="the kernel killed the worker (cgroup)")
+        ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return Outcome(failure="node", reason=f"the worker ended with {ending} and no result")
+
+    def _overdue(self) -> list[tuple[Job, Outcome]]:
+        now = self._clock()
+        late = []
+        for worker in list(self._workers):
+            if worker.job is None or now < worker.deadline:
+                continue
+            job, worker.job = worker.job, None
+            self._end(worker)
+            self._replace(worker)
+            reason = f"took longer than {job.timeout_s:g} s"
+            late.append((job, read_outcome(job) or Outcome(failure="timeout", reason=reason)))
+        return late
+
+    def _replace(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        if not worker.ready:
+            raise LaunchError(
+                f"a worker ended with exit code {worker.process.returncode} before it was ready",
+                hint="run `python -m codesign.worker --serve` to see why",
+            )
+        self._workers.append(self._start())
+
+    @staticmethod
+    def _end(worker: _Worker) -> None:
+        process = worker.process
+        if process.stdin is not None:
+            try:
+                process.stdin.close()  # The worker ends with its standard input.
+            except BrokenPipeError:
+                pass
+        try:
+            process.wait(timeout=STOP_AFTER_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def read_outcome(job: Job) -> Outcome | None:
+    """Read the result of an attempt, if its worker wrote one."""
+    path = job.folder / "result.json"
+    if not path.exists():
+        return None
+    fields: dict[str, Any] = read_json(path)
+    return Outcome(**{k: v for k, v in fields.items() if k not in ("token", "seconds")})
+
+
+def _alive(worker: _Worker) -> bool:
+    return worker.reader is not None and worker.reader.is_alive()
+
+
+def _oom_kills() -> int:
+    """How often the kernel killed a process of this control group for want of memory."""
+    try:
+        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
+    except OSError:
+        return 0
+    counts = dict(line.split() for line in lines)
+    return int(counts.get("oom_kill", 0))

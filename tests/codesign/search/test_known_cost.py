@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from codesign.contracts import Objective, Observation
+from codesign.errors import ConfigError
+from codesign.pareto import hypervolume
+from codesign.search import known_cost, random
+from codesign.search.candidates import as_columns
+from tests.support.suites.proposer import (
+    COMPUTE,
+    LOSS,
+    SIZE,
+    ProposerSuite,
+    succeeded,
+    trials,
+)
+from tests.support.toy_space import ToySpace
+
+
+def search(objectives=(LOSS, COMPUTE), **options):
+    """The search alone, without the Ax experiment around it."""
+    options = {"initial": 6, "candidates": 96, "mc_samples": 32} | options
+    return known_cost.KnownCostSearch(
+        objectives=tuple(objectives), options=known_cost.Options(**options)
+    )
+
+
+def run(proposer, space, count, *, seed):
+    observed = []
+    for i in range(count):
+        rng = np.random.default_rng([seed, i])
+        observed += [succeeded(d) for d in proposer.ask(space, observed, [], 1, rng)]
+    return observed
+
+
+def volume(space, observed) -> float:
+    compute = space.costs(as_columns([o.design for o in observed]))["gflop_per_example"]
+    values = np.stack([[o.metrics["log_loss"] for o in observed], np.log10(compute)], axis=1)
+    return hypervolume(values, [0.9, np.log10(0.05)], ["minimize", "minimize"])
+
+
+class TestKnownCost(ProposerSuite):
+    def make(self, objectives):
+        return search(objectives)
+
+    def test_it_beats_random_search_on_the_front(self):
+        space, drawn = ToySpace(), random.make([], random.Options())
+        ours = [volume(space, run(search(), space, 14, seed=s)) for s in range(3)]
+        theirs = [volume(space, run(drawn, space, 14, seed=s)) for s in range(3)]
+        best = volume(space, [succeeded(d) for d in space.all_designs()])
+        # At least half of what random search leaves.
+        assert best - np.median(ours) < 0.5 * (best - np.median(theirs))
+
+    def test_it_beats_random_search_on_one_objective(self):
+        space, drawn = ToySpace(), random.make([], random.Options())
+        ours = [
+            min(o.metrics["log_loss"] for o in run(search([LOSS]), space, 12, seed=s))
+            for s in range(3)
+        ]
+        theirs = [
+            min(o.metrics["log_loss"] for o in run(drawn, space, 12, seed=s)) for s in range(3)
+        ]
+        best = min(succeeded(d).metrics["log_loss"] for d in space.all_designs())
+        assert np.median(ours) - best < 0.5 * (np.median(theirs) - best)
+
+    def test_a_maximized_metric_is_searched_like_its_minimized_mirror(self):
+        space = ToySpace()
+        observed = trials(space, 14)
+        mirrored = [
+            Observation(
+                design=o.design,
+                metrics={"gain": -o.metrics["log_loss"]} if o.metrics else {},
+                failure=o.failure,
+            )
+            for o in observed
+        ]
+        gain = Objective(metric="gain", goal="maximize")
+        proposed = search([LOSS]).ask(space, observed, [], 2, np.random.default_rng(0))
+        assert proposed == search([gain]).ask(space, mirrored, [], 2, np.random.default_rng(0))
+
+    def test_the_unit_of_a_metric_does_not_matter(self):
+        space = ToySpace()
+        observed = trials(space, 14)
+        scaled = [
+            Observation(
+                design=o.design,
+                metrics={"log_loss": 1024.0 * o.metrics["log_loss"]} if o.metrics else {},
+                failure=o.failure,
+            )
+            for o in observed
+        ]
+        proposed = search().ask(space, observed, [], 2, np.random.default_rng(0))
+        assert proposed == search().ask(space, scaled, [], 2, np.random.default_rng(0))
+
+    def test_a_design_next_to_a_pending_one_loses_its_appeal(self):
+        space = ToySpace()
+        observed = [o for o in trials(space, 14) if not o.failure]
+        first = search([LOSS]).ask(space, observed, [], 1, np.random.default_rng(0))
+        second = search([LOSS]).ask(space, observed, first, 1, np.random.default_rng(0))
+        both = search([LOSS]).ask(space, observed, [], 2, np.random.default_rng(0))
+        assert first == both[:1]
+        assert first != second
+
+    def test_divergence_keeps_the_search_away(self):
+        levels = {"width": tuple(range(8, 129, 8)), "depth": (1,), "norm": ("none",)}
+        space = ToySpace(levels=levels)
+        line = {d["width"]: {**d} for d in space.all_designs()}
+        metrics = {8: 0.60, 24: 0.58, 40: 0.56, 56: 0.54}
+        observed = [
+            Observation(design=line[w], metrics={"log_loss": loss}) for w, loss in metrics.items()
+        ]
+        healthy = search([LOSS], initial=1).ask(space, observed, [], 1, np.random.default_rng(0))
+        observed += [
+            Observation(design=line[w], metrics={}, failure="diverged")
+            for w in (64, 80, 96, 112, 128)
+        ]
+        wary = search([LOSS], initial=1).ask(space, observed, [], 1, np.random.default_rng(0))
+        assert healthy[0]["width"] > 56
+        assert wary[0]["width"] < 56
+
+    def test_a_broken_node_says_nothing_of_its_design(self):
+        space = ToySpace()
+        observed = [o for o in trials(space, 16) if o.failure is None]
+        absent = Observation(design=trials(space, 30)[-1].design, metrics={}, failure="node")
+        proposed = search().ask(space, observed, [], 1, np.random.default_rng(0))
+        assert proposed[0] != absent.design
+        again = search().ask(space, [*observed, absent], [], 1, np.random.default_rng(0))
+        assert again == proposed
+
+    def test_nothing_to_learn_is_refused(self):
+        with pytest.raises(ConfigError, match=r"gflop_per_example, parameters.*nothing to learn"):
+            search([COMPUTE, SIZE]).ask(ToySpace(), [], [], 1, np.random.default_rng(0))
+
+    def test_a_completed_trial_without_the_objective_is_refused(self):
+        observed = [Observation(design=trials(ToySpace(), 1)[0].design, metrics={"auc": 0.7})]
+        with pytest.raises(ConfigError, match="reports no log_loss; it reports auc"):
+            search().ask(ToySpace(), observed, [], 1, np.random.default_rng(0))
+
+    def test_a_reference_that_has_no_logarithm_is_refused(self):
+        cost = Objective(metric="gflop_per_example", goal="minimize", reference=0.0)
+        with pytest.raises(
+            ConfigError, match=r"reference of gflop_per_example is 0.0; must be > 0"
+        ):
+            search([LOSS, cost]).ask(
+                ToySpace(), trials(ToySpace(), 14), [], 1, np.random.default_rng(0)
+            )
+
+    @pytest.mark.parametrize("name", ["initial", "candidates", "mc_samples"])
+    def test_settings_below_one_are_refused(self, name):
+        with pytest.raises(ConfigError, match=f"{name} is 0; must be ≥ 1"):
+            known_cost.Options(**{name: 0})
+
+    def test_no_objective_is_refused(self):
+        with pytest.raises(ConfigError, match="at least one objective"):
+            known_cost.make([], known_cost.Options())

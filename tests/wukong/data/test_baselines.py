@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wukong.data.baselines import SMOOTHING_EXAMPLES, mean_baseline
+from wukong.data.prepared import SplitColumns
+from wukong.schema import CategoricalFeature, InputSchema
+
+SCHEMA = InputSchema(
+    categorical=(
+        CategoricalFeature(name="noise", cardinality=6),
+        CategoricalFeature(name="signal", cardinality=9),
+    )
+)
+
+
+def split(rng: np.random.Generator, rows: int) -> SplitColumns:
+    ids = rng.integers(0, [6, 9], (rows, 2)).astype(np.int32)
+    label = (rng.random(rows) < ids[:, 1] / 9).astype(np.uint8)
+    return SplitColumns(
+        one_hot=ids,
+        bag_values=(),
+        bag_offsets=(),
+        dense=np.empty((rows, 0), dtype=np.float32),
+        label=label,
+    )
+
+
+@pytest.fixture
+def columns() -> dict[str, SplitColumns]:
+    rng = np.random.default_rng(3)
+    parts = {"train": split(rng, 300), "validation": split(rng, 80), "test": split(rng, 90)}
+    parts["train"].one_hot[parts["train"].one_hot[:, 1] == 8, 1] = 7
+    return parts
+
+
+def rates_by_hand(train: SplitColumns, column: int, value: int) -> float:
+    labels = [
+        int(label)
+        for id_, label in zip(train.one_hot[:, column], train.label, strict=True)
+        if id_ == value
+    ]
+    base = sum(train.label.tolist()) / len(train.label)
+    return (sum(labels) + SMOOTHING_EXAMPLES * base) / (len(labels) + SMOOTHING_EXAMPLES)
+
+
+def auc_by_pairs(label: list[int], score: list[float]) -> float:
+    positive = [s for s, y in zip(score, label, strict=True) if y]
+    negative = [s for s, y in zip(score, label, strict=True) if not y]
+    wins = sum((p > n) + (p == n) / 2 for p in positive for n in negative)
+    return wins / (len(positive) * len(negative))
+
+
+@pytest.mark.parametrize("feature, column", [("noise", 0), ("signal", 1)])
+def test_figures_agree_with_counting_by_hand(
+    columns: dict[str, SplitColumns], feature: str, column: int
+) -> None:
+    found = mean_baseline(SCHEMA, columns, feature)
+    assert found["name"] == f"{feature} mean"
+    for name in ("validation", "test"):
+        part = columns[name]
+        rate = [rates_by_hand(columns["train"], column, v) for v in part.one_hot[:, column]]
+        label = part.label.tolist()
+        assert found[f"{name}_auc"] == pytest.approx(auc_by_pairs(label, rate))
+        likelihood = [r if y else 1 - r for r, y in zip(rate, label, strict=True)]
+        assert found[f"{name}_log_loss"] == pytest.approx(-np.log(likelihood).mean())
+
+
+def test_the_noise_of_the_auc_agrees_with_a_bootstrap(columns: dict[str, SplitColumns]) -> None:
+    rng = np.random.default_rng(0)
+    test = columns["test"]
+    rate = np.array([rates_by_hand(columns["train"], 1, v) for v in test.one_hot[:, 1]])
+    drawn = []
+    for _ in range(200):
+        rows = rng.integers(0, len(rate), len(rate))
+        drawn.append(auc_by_pairs(test.label[rows].tolist(), rate[rows].tolist()))
+    found = mean_baseline(SCHEMA, columns, "signal")["test_auc_sd"]
+    assert found == pytest.approx(np.std(drawn), rel=0.25)
+
+
+def test_without_a_name_the_best_feature_on_validation_is_taken(
+    columns: dict[str, SplitColumns],
+) -> None:
+    assert mean_baseline(SCHEMA, columns) == mean_baseline(SCHEMA, columns, "signal")
+
+
+def test_a_value_unseen_in_train_scores_the_base_rate(columns: dict[str, SplitColumns]) -> None:
+    test = columns["test"]
+    test.one_hot[:, 1] = 8
+    found = mean_baseline(SCHEMA, columns, "signal")
+    base = columns["train"].label.mean()
+    p = test.label.mean()
+    assert found["test_auc"] == 0.5
+    assert found["test_log_loss"] == pytest.approx(-p * np.log(base) - (1 - p) * np.log(1 - base))

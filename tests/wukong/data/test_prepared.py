@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from codesign.errors import ConfigError, DataError
+from wukong.data import prepared
+from wukong.data.prepared import PreparedData, SplitColumns, open_prepared, write_prepared
+from wukong.schema import CategoricalFeature, InputSchema
+
+SCHEMA = InputSchema(
+    categorical=(
+        CategoricalFeature(name="item", cardinality=5),
+        CategoricalFeature(name="tags", cardinality=4, multi_hot=True),
+    ),
+    dense=("price",),
+)
+
+
+def some_columns(rows: int) -> SplitColumns:
+    rng = np.random.default_rng(rows)
+    lengths = rng.integers(0, 3, rows)
+    return SplitColumns(
+        one_hot=rng.integers(0, 5, (rows, 1), dtype=np.int32),
+        bag_values=(rng.integers(0, 4, lengths.sum(), dtype=np.int32),),
+        bag_offsets=(np.concatenate([[0], np.cumsum(lengths)]),),
+        dense=rng.standard_normal((rows, 1), dtype=np.float32),
+        label=rng.integers(0, 2, rows, dtype=np.uint8),
+    )
+
+
+COLUMNS = {"train": some_columns(30), "validation": some_columns(8), "test": some_columns(9)}
+
+
+def write(folder: Path) -> PreparedData:
+    return write_prepared(
+        folder,
+        name="toy",
+        schema=SCHEMA,
+        columns=COLUMNS,
+        split_rule="by hand",
+        source_md5={"toy.csv": "0" * 32},
+        notes=("small",),
+        facts={"baseline": {"name": "item mean", "test_auc": 0.5}},
+    )
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
+    write(tmp_path / "cache" / "toy")
+    data = open_prepared(tmp_path / "cache" / "toy")
+    assert data == PreparedData(
+        folder=tmp_path / "cache" / "toy",
+        name="toy",
+        schema=SCHEMA,
+        row_counts={"train": 30, "validation": 8, "test": 9},
+        base_rate=float(np.mean(COLUMNS["train"].label)),
+        split_rule="by hand",
+        source_md5={"toy.csv": "0" * 32},
+        notes=("small",),
+        facts={"baseline": {"name": "item mean", "test_auc": 0.5}},
+    )
+    for split, expected in COLUMNS.items():
+        found = data.columns(split).arrays()
+        assert found.keys() == expected.arrays().keys()
+        for name, array in expected.arrays().items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    assert names_in(tmp_path / "cache") == ["toy"]
+
+
+def test_columns_are_mapped_and_writing_to_them_leaves_the_files_alone(tmp_path: Path) -> None:
+    data = write(tmp_path / "toy")
+    columns = data.columns("train")
+    assert isinstance(columns.one_hot, np.memmap)
+    columns.one_hot[:] = 99
+    np.testing.assert_array_equal(data.columns("train").one_hot, COLUMNS["train"].one_hot)
+
+
+def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no split 'valid'; must be one of train, validation"):
+        write(tmp_path / "toy").rows("valid")
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_save = np.save
+
+    def full_disk(path: Path, array: np.ndarray, **options: bool) -> None:
+        if path.parent.name == "test":
+            raise OSError(28, "No space left on device")
+        real_save(path, array, **options)
+
+    monkeypatch.setattr(prepared.np, "save", full_disk)
+    with pytest.raises(DataError, match=r"No space left(?s:.)*choose another cache folder"):
+        write(tmp_path / "toy")
+    assert names_in(tmp_path) == []
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from wukong.data.sources import prepare
+real_save, saved = np.save, []
+def save(path, array, **options):
+    real_save(path, array, **options)
+    saved.append(path)
+    if len(saved) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+np.save = save
+prepare("csv", sys.argv[1], sys.argv[2])
+"""
+
+
+def test_a_killed_preparation_is_not_taken_for_whole(tmp_path: Path) -> None:
+    from wukong.data.sources import prepare
+
+    source = tmp_path / "all.csv"
+    source.write_text("label,item\n" + "".join(f"{i % 2},{i % 7}\n" for i in range(200)))
+    cache = tmp_path / "cache"
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_WRITING, str(source), str(cache)],
+        cwd=Path(prepared.__file__).parents[2],
+        timeout=60,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = cache.iterdir()
+    assert left.name.startswith(".csv-")
+    steps: list[str] = []
+    data = prepare("csv", source, cache, progress=steps.append)
+    assert len(steps) == 1
+    assert sum(len(data.columns(split).label) for split in data.row_counts) == 200
+    prepare("csv", source, cache, progress=steps.append)
+    assert len(steps) == 1
+
+
+def test_the_first_of_two_writers_wins_and_the_second_cleans_up(tmp_path: Path) -> None:
+    first = write(tmp_path / "toy")
+    inode = (tmp_path / "toy").stat().st_ino
+    assert write(tmp_path / "toy") == first
+    assert (tmp_path / "toy").stat().st_ino == inode
+    assert names_in(tmp_path) == ["toy"]
+
+
+def test_a_missing_or_shortened_column_is_reported_with_its_folder(tmp_path: Path) -> None:
+    data = write(tmp_path / "toy")
+    np.save(tmp_path / "toy" / "test" / "label.npy", np.zeros(8, dtype=np.uint8))
+    with pytest.raises(DataError, match=r"toy: test/label.npy has shape \(8,\), not \(9,\)"):
+        data.columns("test")
+    (tmp_path / "toy" / "train" / "dense.npy").unlink()
+    with pytest.raises(DataError, match=r"train/dense.npy does not load(?s:.)*delete this folder"):
+        data.columns("train")
+    whole = (tmp_path / "toy" / "validation" / "one_hot.npy").read_bytes()
+    (tmp_path / "toy" / "validation" / "one_hot.npy").write_bytes(whole[:-4])
+    with pytest.raises(DataError, match=r"validation/one_hot.npy does not load"):
+        data.columns("validation")
+
+
+@pytest.mark.parametrize("change", ["no file", "no JSON", "lacks a field", "other version"])
+def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path, change: str) -> None:
+    write(tmp_path / "toy")
+    manifest = tmp_path / "toy" / "manifest.json"
+    fields = json.loads(manifest.read_text())
+    if change == "no file":
+        manifest.unlink()
+    elif change == "no JSON":
+        manifest.write_text("{")
+    elif change == "lacks a field":
+        del fields["base_rate"]
+        manifest.write_text(json.dumps(fields))
+    else:
+        manifest.write_text(json.dumps(fields | {"format_version": 0}))
+    expected = "prepared in format 0" if change == "other version" else "not a prepared data set"
+    with pytest.raises(DataError, match=expected):
+        open_prepared(tmp_path / "toy")

@@ -1,0 +1,1 @@
+"""Data sets: preparation into memory-mapped columns, and batches from them."""

@@ -1,0 +1,141 @@
+"""Optimizers for parameters with ordinary gradients, and the learning-rate schedule.
+
+Weight decay is *coupled* everywhere: gradient += l2 · weight at every step, for every row of a
+table, looked up or not. It is the gradient of l2 / 2 · ‖W‖², as in FuxiCTR's regularizers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from codesign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+class OptimizerLike(Protocol):
+    """What the training loop asks of an optimizer; each group has an `lr` that may be set."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; called before every backward pass."""
+
+    def step(self) -> Any:
+        """Update the parameters; called after every backward pass."""
+
+
+class RowWiseAdagrad(torch.optim.Optimizer):
+    """Adagrad with one accumulator per row: the mean of its squared gradients.
+
+    For a row w with gradient g, over D columns (FBGEMM's EXACT_ROWWISE_ADAGRAD):
+    s += mean_D(g²);  w -= lr · g / (√s + eps).
+
+    Args:
+        params: matrices (rows, D).
+        lr: learning rate, > 0.
+        l2: coupled weight decay, ≥ 0.
+        eps: added to the root of the accumulator.
+    """
+
+    def __init__(
+        self, params: Iterable[Tensor], *, lr: float, l2: float = 0.0, eps: float = 1e-8
+    ) -> None:
+        super().__init__(params, {"lr": lr, "l2": l2, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient. `closure` is not supported."""
+        if closure is not None:
+            raise ConfigError("RowWiseAdagrad takes no closure; call backward before step")
+        for group in self.param_groups:
+            for weight_ND in group["params"]:
+                if weight_ND.grad is not None:
+                    self._update(weight_ND, group)
+
+    def _update(self, weight_ND: Tensor, group: dict[str, Any]) -> None:
+        grad_ND = weight_ND.grad
+        assert grad_ND is not None
+        if group["l2"]:
+            grad_ND = grad_ND.add(weight_ND, alpha=group["l2"])
+        state = self.state[weight_ND]
+        if not state:
+            state["sum_N"] = torch.zeros_like(weight_ND[:, 0])
+        sum_N = state["sum_N"].add_(grad_ND.square().mean(dim=1))
+        scale_N = sum_N.sqrt().add_(group["eps"]).reciprocal_()
+        weight_ND.addcmul_(grad_ND, scale_N[:, None], value=-group["lr"])
+
+
+def _adam(params: Sequence[nn.Parameter], lr: float, l2: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(params, lr=lr, weight_decay=l2, fused=True)
+
+
+def _rowwise_adagrad(params: Sequence[nn.Parameter], lr: float, l2: float) -> RowWiseAdagrad:
+    return RowWiseAdagrad(params, lr=lr, l2=l2)
+
+
+def _sgd(params: Sequence[nn.Parameter], lr: float, l2: float) -> torch.optim.Optimizer:
+    return torch.optim.SGD(params, lr=lr, weight_decay=l2, fused=True)
+
+
+OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], float, float], torch.optim.Optimizer]] = {
+    "adam": _adam,
+    "rowwise_adagrad": _rowwise_adagrad,
+    "sgd": _sgd,
+}
+
+
+def build_optimizer(
+    name: str, params: Sequence[nn.Parameter], *, lr: float, l2: float = 0.0
+) -> torch.optim.Optimizer:
+    """Build the optimizer called `name` for parameters with ordinary (dense) gradients.
+
+    Raises:
+        ConfigError: where there is no such optimizer.
+    """
+    if name not in OPTIMIZERS:
+        raise ConfigError(f"optimizer {name!r} is unknown; one of {', '.join(OPTIMIZERS)}")
+    return OPTIMIZERS[name](params, lr, l2)
+
+
+class LearningRateSchedule:
+    """Linear warm-up to each group's own learning rate, times a factor that plateaus lower.
+
+    Args:
+        optimizers: whose groups' `lr` is set; their present values are the full rates.
+        warmup_steps: step s (from 0) runs at min(1, (s + 1) / warmup_steps) of the rate.
+        plateau_factor: multiplies all rates at a plateau; 1 turns it off.
+        plateau_patience: evaluations in a row without improvement that make a plateau, ≥ 1.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[OptimizerLike],
+        *,
+        warmup_steps: int,
+        plateau_factor: float = 1.0,
+        plateau_patience: int = 1,
+    ) -> None:
+        self.scale = 1.0
+        self._full = [(group, group["lr"]) for o in optimizers for group in o.param_groups]
+        self._warmup_steps = warmup_steps
+        self._factor = plateau_factor
+        self._patience = plateau_patience
+        self._stale = 0
+
+    def before_step(self, step: int) -> None:
+        """Set the learning rates of step `step`, counted from 0."""
+        warmup = min(1.0, (step + 1) / self._warmup_steps) if self._warmup_steps else 1.0
+        for group, full_lr in self._full:
+            group["lr"] = full_lr * warmup * self.scale
+
+    def after_evaluation(self, improved: bool) -> None:
+        """Count an evaluation; lower the rates where it ends a plateau."""
+        self._stale = 0 if improved else self._stale + 1
+        if self._stale == self._patience:
+            self.scale *= self._factor
+            self._stale = 0

@@ -1,0 +1,309 @@
+"""Wukong on one data set, as the framework sees it: knobs, metrics, exact costs, one training.
+
+The only module of this package that knows `codesign.contracts`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.contracts import Columns, Design, Knob, Metric, Outcome, Progress
+from codesign.errors import ConfigError
+from cost_models import exact
+from wukong.data.sources import SOURCES, prepare
+from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
+from wukong.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from wukong.data.prepared import PreparedData
+    from wukong.train import TrainProgress, TrainResult
+
+_SHAPE_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "layers": (1, 64, "Wukong layers, l"),
+    "n_F": (1, 4096, "rows made by each factorization machine block"),
+    "n_L": (1, 4096, "rows made by each linear compress block"),
+    "k": (1, 4096, "rank of the factorization machine"),
+    "mlp_depth": (1, 16, "hidden layers of each FMB MLP"),
+    "mlp_width": (1, 131072, "width of the FMB MLPs' hidden layers"),
+    "d": (1, 4096, "embedding dimension"),
+    "attentive_rows": (1, 4096, "rows that the attentive Y sees"),
+    "attentive_width": (1, 131072, "hidden width of the attentive Y's MLP"),
+    "dense_rows": (1, 4096, "rows made from the dense features"),
+    "bottom_depth": (0, 16, "hidden layers of the bottom MLP"),
+    "bottom_width": (1, 131072, "width of the bottom MLP"),
+    "head_depth": (0, 16, "hidden layers of the head"),
+    "head_width": (1, 131072, "width of the head"),
+}
+_RATES: Mapping[str, tuple[float, float, str]] = {
+    "ln_eps": (1e-12, 1.0, "epsilon of the layer norms"),
+    "dropout": (0.0, 0.99, "dropout in the FMB MLPs and the head"),
+    "head_dropout": (0.0, 0.99, "dropout in the head, where it differs"),
+    "table_init_std": (1e-8, 10.0, "standard deviation of the tables' initial weights"),
+}
+_SWITCHES: Mapping[str, str] = {
+    "fm": "form of the factorization machine",
+    "attentive_y": "make Y attentive to the input",
+    "mlp_output_activation": "ReLU after each FMB MLP",
+    "mlp_norm": "norm inside the FMB MLPs",
+    "mlp_bias": "biases in the FMB MLPs",
+    "residual_bias": "bias of the residual mix",
+    "y_init": "initial distribution of Y",
+    "mix_init": "initial distribution of the row mixes",
+    "linear_init": "initial distribution of the other maps",
+    "dense_mode": "how rows are made from the dense features",
+    "dense_bias": "bias of the last dense map",
+    "bottom_output_activation": "ReLU after the bottom MLP",
+    "dense_first": "dense rows come first",
+    "head_norm": "norm inside the head",
+}
+_TRAIN_RANGES: Mapping[str, tuple[float, float]] = {
+    "batch_size": (1, 2**24),
+    "passes": (1, 10_000),
+    "dense_lr": (1e-9, 100.0),
+    "table_lr": (1e-9, 100.0),
+    "table_l2": (0.0, 1e3),
+    "dense_l2": (0.0, 1e3),
+    "clip_norm": (0.0, 1e6),
+    "warmup_share": (0.0, 1.0),
+    "plateau_factor": (0.0, 1.0),
+    "plateau_patience": (0, 10_000),
+    "early_stop_patience": (0, 10_000),
+    "evals_per_pass": (1, 10_000),
+}
+# Neither the counts of flop nor of weights depend on these.
+_FREE = {"ln_eps", "dropout", "head_dropout", "table_init_std"} | {
+    "y_init", "mix_init", "linear_init", "mlp_output_activation", "bottom_output_activation",
+    "dense_first",
+}  # fmt: skip
+
+
+def _metric(
+    name: str, unit: str, goal: str, source: str, meaning: str
+) -> tuple[str, Metric]:
+    return name, Metric(name=name, unit=unit, goal=goal, source=source, meaning=meaning)  # type: ignore[arg-type]
+
+
+METRICS: Mapping[str, Metric] = dict(
+    [
+        _metric("log_loss", "nat", "minimize", "learned", "log loss on validation"),
+        _metric("auc", "", "maximize", "learned", "area under the ROC curve on validation"),
+        _metric("normalized_entropy", "", "minimize", "learned",
+                "log loss on validation over the entropy of train's base rate"),
+        _metric("gflop_per_example", "GFLOP", "minimize", "exact",
+                "forward + backward of the dense part"),
+        _metric("parameters", "", "minimize", "exact", "weights in all"),
+        _metric("dense_parameters", "", "minimize", "exact", "weights outside the tables"),
+        _metric("table_parameters", "", "minimize", "exact", "weights of the tables"),
+        _metric("table_bytes", "B", "minimize", "exact", "bytes of the tables in FP32"),
+    ]
+)  # fmt: skip
+SETTINGS: Mapping[str, frozenset[str]] = {
+    "model": frozenset(field.name for field in dataclasses.fields(WukongConfig)),
+    "train": frozenset(field.name for field in dataclasses.fields(TrainConfig)),
+}
+# What the cost model will predict; refused by name until it exists.
+__all__ = ["KNOBS", "METRICS", "NOT_YET_PREDICTED", "SETTINGS", "SOURCES", "WukongTask", "make"]
+NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
+
+
+def _config_knobs(config: type, meanings: Mapping[str, Any]) -> dict[str, Knob]:
+    """One knob per scalar field of a config dataclass, from its annotation."""
+    knobs = {}
+    hints = typing.get_type_hints(config)
+    for field in dataclasses.fields(config):
+        entry = meanings.get(field.name)
+        if entry is None:
+            continue
+        low, high, meaning = entry if isinstance(entry, tuple) else (None, None, entry)
+        kind, choices = _kind(hints[field.name])
+        knobs[field.name] = Knob(
+            kind=kind,
+            meaning=meaning,
+            low=low,
+            high=high,
+            choices=choices,
+            affects_cost=config is WukongConfig and field.name not in _FREE,
+        )
+    return knobs
+
+
+def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
+    if typing.get_origin(hint) is typing.Literal:
+        return "choice", tuple(typing.get_args(hint))
+    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in (bool, float, int):
+        if kind in members:
+            return ("flag" if kind is bool else kind.__name__), ()
+    raise TypeError(f"no knob kind for {hint}")
+
+
+KNOBS: Mapping[str, Knob] = {
+    **_config_knobs(WukongConfig, {**_SHAPE_RANGES, **_RATES, **_SWITCHES}),
+    **_config_knobs(
+        TrainConfig,
+        {name: (*bounds, name.replace("_", " ")) for name, bounds in _TRAIN_RANGES.items()},
+    ),
+}
+
+
+class WukongTask:
+    """Satisfies `codesign.contracts.Task`.
+
+    Args:
+        model: fixed fields of WukongConfig.
+        train: fixed fields of TrainConfig.
+        data: the prepared data set.
+    """
+
+    def __init__(
+        self, *, model: Mapping[str, Any], train: Mapping[str, Any], data: PreparedData
+    ) -> None:
+        self.knobs = KNOBS
+        self.metrics = METRICS
+        self._model = _model_settings(model)
+        self._train = dict(train)
+        self._data = data
+
+    def configs(self, design: Design) -> tuple[WukongConfig, TrainConfig]:
+        """Merge the fixed settings with a design.
+
+        Raises:
+            ConfigError: the combination cannot be.
+        """
+        shape = {k: v for k, v in design.items() if k in SETTINGS["model"]}
+        settings = {k: v for k, v in design.items() if k not in SETTINGS["model"]}
+        return (
+            WukongConfig(**{**self._model, **shape}),
+            TrainConfig(**{**self._train, **settings}),
+        )
+
+    def check(self, design: Design) -> list[str]:
+        """Say what is wrong with a complete design."""
+        try:
+            model, train = self.configs(design)
+            input_rows(model, self._data.schema)
+        except ConfigError as error:
+            return error.what.splitlines()
+        return []
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Count each design exactly (see `cost_models.exact.costs`)."""
+        return self._rows(exact.costs(self._merged(columns), self._data.schema), columns)
+
+    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Bound costs from below over boxes (see `cost_models.exact.cost_floor`)."""
+        floor = exact.cost_floor(self._merged(low), self._merged(high), self._data.schema)
+        return self._rows(floor, low)
+
+    def cost_parts(self, design: Design) -> list[exact.Part]:
+        """Count one design part by part."""
+        columns = {name: np.array([value]) for name, value in design.items()}
+        return list(exact.parts(self._merged(columns), self._data.schema))
+
+    def facts(self) -> Mapping[str, Any]:
+        """Describe the data set."""
+        return {
+            "data": self._data.name,
+            "rows": {split: self._data.rows(split) for split in SPLITS},
+            "base_rate": self._data.base_rate,
+            "one_hot_features": len(self._data.schema.one_hot),
+            "multi_hot_features": len(self._data.schema.multi_hot),
+            "dense_features": len(self._data.schema.dense),
+            **self._data.facts,
+        }
+
+    def run(
+        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+    ) -> Outcome:
+        """Train one design and evaluate it on validation and test."""
+        from wukong.train import train
+
+        def passed_on(progress: TrainProgress) -> None:
+            report(_progress(progress))
+
+        model, settings = self.configs(design)
+        schema = self._data.schema
+        return _outcome(
+            train(model, schema, self._data, settings, seed=seed, folder=folder, report=passed_on)
+        )
+
+    def _merged(self, columns: Columns) -> dict[str, Any]:
+        shape = {k: v for k, v in columns.items() if k in SETTINGS["model"]}
+        return {**self._model, **shape}
+
+    @staticmethod
+    def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        rows = len(next(iter(columns.values())))
+        return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
+
+
+SPLITS = ("train", "validation", "test")
+
+
+def _progress(progress: TrainProgress) -> Progress:
+    return Progress(
+        done=progress.examples,
+        total=progress.total_examples,
+        metrics={"auc": progress.validation_auc, "log_loss": progress.validation_log_loss},
+    )
+
+
+def _outcome(result: TrainResult) -> Outcome:
+    """Flatten a result: validation under the metrics' own names, test as `test_…`."""
+    facts = {
+        "best_step": result.best_step,
+        "steps": result.steps,
+        "examples_seen": result.examples_seen,
+        "warnings": result.warnings,
+    }
+    if result.validation is None or result.test is None:
+        return Outcome(failure="diverged", reason=result.reason, facts=facts)
+    test = {f"test_{name}": value for name, value in dataclasses.asdict(result.test).items()}
+    metrics = {
+        **dataclasses.asdict(result.validation),
+        **test,
+        "examples_per_s": result.examples_per_s,
+        "train_seconds": result.train_seconds,
+    }
+    return Outcome(metrics=metrics, facts=facts)
+
+
+def make(
+    *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
+) -> WukongTask:
+    """Prepare the data (or find it prepared) and bind the fixed settings to it.
+
+    Raises:
+        ConfigError: a setting is unknown or impossible.
+        DataError: the data cannot be had.
+    """
+    data = prepare(source, path=None if path is None else Path(path))
+    return WukongTask(model=model, train=train, data=data)
+
+
+def _model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn plain YAML values into field values: lists into tuples, mappings into dataclasses."""
+    built: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name == "tables":
+            built[name] = tuple(TableOverride(**entry) for entry in value)
+        elif name == "table_groups":
+            built[name] = tuple(
+                TableGroup(
+                    features=tuple(entry["features"]),
+                    width=entry["width"],
+                    rows=entry.get("rows", 1),
+                    hidden=tuple(entry.get("hidden", ())),
+                )
+                for entry in value
+            )
+        else:
+            built[name] = tuple(value) if isinstance(value, list) else value
+    return built

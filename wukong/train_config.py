@@ -1,0 +1,104 @@
+"""How a model is trained. Standard library only, so that a spec is checked without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from codesign.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained. Every field is a scalar, so a design maps onto it one to one.
+
+    Attributes:
+        batch_size: examples a step, ≥ 1.
+        passes: times the training split is seen, ≥ 1.
+        dense_lr, table_lr: full learning rates, > 0; the dense part always trains with Adam.
+        table_optimizer: `adam`, `rowwise_adagrad` or `sgd`.
+        table_backend: `plain`, `dense` or `fused`; see `wukong.embeddings`.
+        table_l2: coupled weight decay over all rows of the tables at every step, ≥ 0.
+        dense_l2: the same over all other parameters.
+        clip_norm: largest norm of the dense part's gradient; 0 turns clipping off.
+        warmup_share: share of all steps over which the learning rates grow linearly, in [0, 1].
+        plateau_factor: multiplies the learning rates at a plateau, in (0, 1]; 1 turns it off.
+        plateau_patience: evaluations in a row without improvement that make a plateau, ≥ 1.
+        early_stop_patience: evaluations in a row without improvement that end the run; 0 never.
+        evals_per_pass: evaluations on the validation split in each pass, ≥ 1.
+        monitor: the validation metric that decides about plateaus and the best weights.
+        compile: pass the model through torch.compile; pays back after hundreds of steps only.
+        threads: CPU threads of torch; None leaves them as they are.
+        eval_batch_size: examples a forward pass in evaluations, ≥ 1.
+    """
+
+    batch_size: int = 4096
+    passes: int = 3
+    dense_lr: float = 1e-3
+    table_lr: float = 1e-3
+    table_optimizer: TableOptimizerName = "adam"
+    table_backend: TableBackend = "plain"
+    table_l2: float = 0.0
+    dense_l2: float = 0.0
+    clip_norm: float = 0.0
+    warmup_share: float = 0.1
+    plateau_factor: float = 1.0
+    plateau_patience: int = 1
+    early_stop_patience: int = 0
+    evals_per_pass: int = 1
+    monitor: Monitor = "auc"
+    compile: bool = False
+    threads: int | None = None
+    eval_batch_size: int = 8192
+
+    def __post_init__(self) -> None:
+        mistakes = list(_mistakes(self))
+        if mistakes:
+            raise ConfigError("\n".join(mistakes), where="TrainConfig")
+
+
+def _mistakes(c: TrainConfig) -> Iterator[str]:
+    at_least_one = ("batch_size", "passes", "plateau_patience", "evals_per_pass", "eval_batch_size")
+    for name in at_least_one:
+        if not getattr(c, name) >= 1:
+            yield f"{name} is {getattr(c, name)!r}; must be an integer ≥ 1"
+    for name in ("dense_lr", "table_lr"):
+        if not getattr(c, name) > 0:
+            yield f"{name} is {getattr(c, name)!r}; must be > 0"
+    for name in ("table_l2", "dense_l2", "clip_norm", "early_stop_patience"):
+        if not getattr(c, name) >= 0:
+            yield f"{name} is {getattr(c, name)!r}; must be ≥ 0"
+    if not 0 <= c.warmup_share <= 1:
+        yield f"warmup_share is {c.warmup_share!r}; must be in [0, 1]"
+    if not 0 < c.plateau_factor <= 1:
+        yield f"plateau_factor is {c.plateau_factor!r}; must be in (0, 1]"
+    choices = {
+        "table_optimizer": TableOptimizerName,
+        "table_backend": TableBackend,
+        "monitor": Monitor,
+    }
+    for name, allowed in choices.items():
+        if getattr(c, name) not in get_args(allowed):
+            yield f"{name} is {getattr(c, name)!r}; must be one of {', '.join(get_args(allowed))}"
+    if c.table_backend == "fused":
+        yield from fused_mistakes(c.table_optimizer, c.table_l2)
+    if c.threads is not None and c.threads < 1:
+        yield f"threads is {c.threads!r}; must be ≥ 1 or none"
+
+
+def fused_mistakes(optimizer: str, l2: float) -> Iterator[str]:
+    """Say why tables cannot be updated inside backward by this optimizer with this L2."""
+    if optimizer not in FUSED_OPTIMIZERS:
+        yield (
+            f"table_optimizer is {optimizer!r} with the table backend 'fused'; must be one of "
+            f"{', '.join(FUSED_OPTIMIZERS)}: a fused update touches the rows of one batch only, "
+            f"{optimizer} moves all rows; the table backends plain and dense can"
+        )
+    if l2:
+        yield (
+            f"table_l2 is {l2} with the table backend 'fused'; must be 0: a fused update sees "
+            "only rows looked up, not the whole table; the table backends plain and dense do"
+        )
