@@ -250,14 +250,10 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def make_proposer(spec: StudySpec) -> Proposer:
-    """Make the spec's proposer; one that models results runs inside an Ax experiment."""
+    """Make the spec's proposer."""
     module = plugin("proposer", spec.search.proposer)
-    inner: Proposer = module.make(spec.objectives, module.Options(**spec.search.options))
-    if spec.search.proposer != "known_cost":
-        return inner
-    from codesign.search.ax_experiment import AxExperiment
-
-    return AxExperiment(inner, spec.objectives)
+    proposer: Proposer = module.make(spec.objectives, module.Options(**spec.search.options))
+    return proposer
 
 
 def describe_space(problem: Problem) -> str:

@@ -1,7 +1,8 @@
 """Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
-`make(objectives, options)`; an executor module `make(workers=…)`.
+`make(objectives, options)`; an executor module `make(workers=…)`. A name with a dot is a module of
+the user's own.
 """
 
 from __future__ import annotations
@@ -38,9 +39,19 @@ def plugin(kind: str, name: str) -> ModuleType:
         ConfigError: no plug-in of this kind has that name; the message says the nearest.
     """
     table = TABLES[kind]
-    if name not in table:
+    if not is_known(kind, name):
         raise ConfigError(f"{kind} {name!r} is unknown; {nearest(name, table)}")
-    return importlib.import_module(table[name])
+    try:
+        return importlib.import_module(table.get(name, name))
+    except ModuleNotFoundError as error:
+        if name in table or error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(f"{kind} {name!r} is no module that can be imported: {error}") from error
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Whether `plugin` has something to import for this name."""
+    return name in TABLES[kind] or "." in name
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -31,7 +31,8 @@ DIRECT = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"]["de
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     [path] = folder.iterdir()
     assert path.name == f"codesign-{codesign.__version__}-py3-none-any.whl"
     with zipfile.ZipFile(path) as archive:

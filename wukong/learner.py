@@ -59,7 +59,9 @@ class Learner:
             self._optimizers.append(self.tables.optimizer())
         self.schedule = LearningRateSchedule(
             self._optimizers,
+            steps=steps,
             warmup_steps=round(config.warmup_share * steps),
+            decay_steps=round(config.decay_share * steps),
             plateau_factor=config.plateau_factor,
             plateau_patience=config.plateau_patience,
         )

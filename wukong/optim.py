@@ -103,11 +103,13 @@ def build_optimizer(
 
 
 class LearningRateSchedule:
-    """Linear warm-up to each group's own learning rate, times a factor that plateaus lower.
+    """Linear warm-up to each group's own rate, linear decay at the end, steps down at plateaus.
 
     Args:
         optimizers: whose groups' `lr` is set; their present values are the full rates.
         warmup_steps: step s (from 0) runs at min(1, (s + 1) / warmup_steps) of the rate.
+        steps: of the whole run; the last `decay_steps` run at (steps - s) / (decay_steps + 1)
+            of the rate, which reaches 0 one step after the run.
         plateau_factor: multiplies all rates at a plateau; 1 turns it off.
         plateau_patience: evaluations in a row without improvement that make a plateau, ≥ 1.
     """
@@ -116,22 +118,27 @@ class LearningRateSchedule:
         self,
         optimizers: Sequence[OptimizerLike],
         *,
-        warmup_steps: int,
+        steps: int,
+        warmup_steps: int = 0,
+        decay_steps: int = 0,
         plateau_factor: float = 1.0,
         plateau_patience: int = 1,
     ) -> None:
         self.scale = 1.0
         self._full = [(group, group["lr"]) for o in optimizers for group in o.param_groups]
+        self._steps = steps
         self._warmup_steps = warmup_steps
+        self._decay_steps = decay_steps
         self._factor = plateau_factor
         self._patience = plateau_patience
         self._stale = 0
 
     def before_step(self, step: int) -> None:
         """Set the learning rates of step `step`, counted from 0."""
-        warmup = min(1.0, (step + 1) / self._warmup_steps) if self._warmup_steps else 1.0
+        warmup = min(1.0, (step + 1) / max(1, self._warmup_steps))
+        decay = min(1.0, (self._steps - step) / (self._decay_steps + 1))
         for group, full_lr in self._full:
-            group["lr"] = full_lr * warmup * self.scale
+            group["lr"] = full_lr * warmup * decay * self.scale
 
     def after_evaluation(self, improved: bool) -> None:
         """Count an evaluation; lower the rates where it ends a plateau."""

@@ -167,7 +167,7 @@ class _Run:
             if self._divergence.at_step(self._learner.log_loss(), self._learner.steps):
                 return
             if due:
-                yield self._evaluate()
+                yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
             segment_started = self._clock()
@@ -209,22 +209,23 @@ class _Run:
         per_pass, steps = self._config.evals_per_pass, self._steps_per_pass
         return step * per_pass // steps > (step - 1) * per_pass // steps
 
-    def _evaluate(self) -> TrainProgress:
+    def _evaluate(self) -> Iterator[TrainProgress]:
+        """Measure the present weights on validation; nothing where a logit is not finite."""
         learner = self._learner
-        train_log_loss = learner.log_loss()
+        train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
         evaluation = self._measure("validation")
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
-        lr = learner.lr
-        if evaluation is not None:
-            learner.schedule.after_evaluation(self._best.offer(evaluation))
-        return TrainProgress(
+        if evaluation is None:
+            return
+        learner.schedule.after_evaluation(self._best.offer(evaluation))
+        yield TrainProgress(
             step=learner.steps,
             examples=learner.examples,
             total_examples=self._config.passes * self._data.rows("train"),
             train_log_loss=train_log_loss,
-            validation_auc=evaluation.auc if evaluation else math.nan,
-            validation_log_loss=evaluation.log_loss if evaluation else math.nan,
+            validation_auc=evaluation.auc,
+            validation_log_loss=evaluation.log_loss,
             lr=lr,
             seconds=self._clock() - self._started,
         )
@@ -275,19 +276,19 @@ class _Divergence:
 
 
 def _initial_warnings(model: Wukong, data: PreparedData) -> list[str]:
+    """Look at the untrained model through the first examples."""
     batch = next(loader.batches(data, "train", 1024, shuffle=False))
     model.eval()
     std, epsilon_root = first_norm_input_std(model, batch), math.sqrt(model.config.ln_eps)
     model.train()
     if std >= SWALLOWED_SHARE * epsilon_root:
         return []
-    return [
-        (
-            f"the first layer norm's input has standard deviation {std:.2g}, far below the root of "
-            f"ln_eps, {epsilon_root:.2g}: the first FMB starts switched off; raise table_init_std "
-            f"({model.config.table_init_std:g}) or lower ln_eps ({model.config.ln_eps:g})"
-        )
-    ]
+    warning = (
+        f"the first layer norm's input has standard deviation {std:.2g}, far below the root of "
+        f"ln_eps, {epsilon_root:.2g}: the first FMB starts switched off; raise table_init_std "
+        f"({model.config.table_init_std:g}) or lower ln_eps ({model.config.ln_eps:g})"
+    )
+    return [warning]
 
 
 @contextmanager

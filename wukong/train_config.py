@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+TableOptimizerName = Literal["adam", "rowwise_adagrad", "sgd"]
+TableBackend = Literal["plain", "dense", "fused"]
+Monitor = Literal["auc", "log_loss"]
+
+FUSED_OPTIMIZERS: tuple[TableOptimizerName, ...] = ("rowwise_adagrad", "sgd")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +31,7 @@ class TrainConfig:
         dense_l2: the same over all other parameters.
         clip_norm: largest norm of the dense part's gradient; 0 turns clipping off.
         warmup_share: share of all steps over which the learning rates grow linearly, in [0, 1].
+        decay_share: share of all steps, the last ones, over which they fall linearly towards 0.
         plateau_factor: multiplies the learning rates at a plateau, in (0, 1]; 1 turns it off.
         plateau_patience: evaluations in a row without improvement that make a plateau, ≥ 1.
         early_stop_patience: evaluations in a row without improvement that end the run; 0 never.
@@ -45,6 +52,7 @@ class TrainConfig:
     dense_l2: float = 0.0
     clip_norm: float = 0.0
     warmup_share: float = 0.1
+    decay_share: float = 0.0
     plateau_factor: float = 1.0
     plateau_patience: int = 1
     early_stop_patience: int = 0
@@ -71,8 +79,9 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
     for name in ("table_l2", "dense_l2", "clip_norm", "early_stop_patience"):
         if not getattr(c, name) >= 0:
             yield f"{name} is {getattr(c, name)!r}; must be ≥ 0"
-    if not 0 <= c.warmup_share <= 1:
-        yield f"warmup_share is {c.warmup_share!r}; must be in [0, 1]"
+    for name in ("warmup_share", "decay_share"):
+        if not 0 <= getattr(c, name) <= 1:
+            yield f"{name} is {getattr(c, name)!r}; must be in [0, 1]"
     if not 0 < c.plateau_factor <= 1:
         yield f"plateau_factor is {c.plateau_factor!r}; must be in (0, 1]"
     choices = {

@@ -6,7 +6,7 @@ the finished trials. N finished trials, O objectives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,12 +43,10 @@ class Scale:
     def standardised(self, values_N: Array) -> Scale:
         """Return this scale with centre and spread taken from values."""
         gains_N = self.gains(values_N)
-        return Scale(
-            objective=self.objective,
-            log10=self.log10,
-            centre=float(gains_N.mean()),
-            spread=float(gains_N.std()) or 1.0,
-        )
+        centre, spread = float(gains_N.mean()), float(gains_N.std())
+        # Equal values need not have a deviation of exactly 0 in floating point.
+        differ = spread > 1e-12 * abs(centre)
+        return replace(self, centre=centre, spread=spread if differ else 1.0)
 
 
 def is_informative(observation: Observation, learned: Sequence[Objective]) -> bool:

@@ -1,8 +1,9 @@
 """Bayesian optimization that models only what has to be learned.
 
 An exact cost needs no model: it enters the hypervolume as the number it is, and its logarithm is
-a feature of the models of quality. The first trials fill the space (`support_points`); then each proposal maximises
-the expected gain over a sample of feasible designs and the neighbours of the best ones so far.
+a feature of the models of quality. The first trials fill the space (`support_points`); then each
+proposal maximises the expected gain over a sample of feasible designs and the neighbours of the
+best ones so far.
 
 A trial that diverged or ran out of memory counts as the worst value seen; other failures say
 nothing of their design and are left out (they are not proposed again all the same).
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from codesign.errors import ConfigError
 from codesign.search import support_points
-from codesign.search.candidates import as_columns, as_designs, sample_unseen, unseen
+from codesign.search.candidates import as_columns, sample_unseen, unseen
 from codesign.search.gains import is_informative, is_success
-from codesign.search.problem import best_designs, build
+from codesign.search.problem import build, near_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,27 +85,30 @@ class KnownCostSearch:
         if filling == n:
             return first
         trained = [o for o in observed if is_informative(o, learned)]
-        best = best_designs(feasible, self.objectives, trained)
-        near = [design for at in best for design in as_designs(feasible.neighbours(at))]
+        near = near_best(feasible, self.objectives, trained)
         candidates = unseen([*drawn, *near], [*taken, *first])
+        later = self._by_model(feasible, trained, candidates, [*pending, *first], n - filling, rng)
+        return first + later
+
+    def _by_model(
+        self,
+        feasible: Feasible,
+        trained: Sequence[Observation],
+        candidates: Sequence[Design],
+        pending: Sequence[Design],
+        n: int,
+        rng: np.random.Generator,
+    ) -> list[Design]:
+        """Choose up to `n` of the candidates by their expected gain."""
         if not candidates:
-            return first
+            return []
         from codesign.search.acquisition import choose
 
         problem = build(
-            feasible,
-            self.objectives,
-            trained=trained,
-            candidates=candidates,
-            pending=[*pending, *first],
+            feasible, self.objectives, trained=trained, candidates=candidates, pending=pending
         )
-        rows = choose(
-            problem,
-            n - filling,
-            mc_samples=self.options.mc_samples,
-            seed=int(rng.integers(2**31)),
-        )
-        return first + [candidates[row] for row in rows]
+        samples, seed = self.options.mc_samples, int(rng.integers(2**31))
+        return [candidates[i] for i in choose(problem, n, mc_samples=samples, seed=seed)]
 
     def _learned(self, feasible: Feasible, design: Design) -> list[Objective]:
         """Return the objectives that no exact cost answers."""

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from codesign.pareto import pareto_mask
-from codesign.search.candidates import as_columns
+from codesign.search.candidates import as_columns, as_designs
 from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from codesign.contracts import Columns, Design, Feasible, Objective, Observation
 
@@ -58,8 +58,7 @@ def build(
 
     `trained` holds informative trials only, at least one of them a success.
     """
-    designs = [o.design for o in trained] + list(candidates) + list(pending)
-    columns = as_columns(designs)
+    columns = as_columns([*(o.design for o in trained), *candidates, *pending])
     costs = feasible.costs(columns)
     blocks = [_features(feasible, columns, costs)]
     features = blocks[0].shape[1]
@@ -67,22 +66,17 @@ def build(
     gains: list[Array] = []
     scales: list[Scale] = []
     for objective in objectives:
-        if objective.metric in costs:
-            values_R = costs[objective.metric]
-            scale = known_scale(objective, costs).standardised(values_R[: len(trained)])
-            gains_R = scale.gains(values_R)
-            known_column.append(features + len(blocks) - 1)
-            blocks.append(gains_R[:, None])
-            gains.append(gains_R[: len(trained)])
-        else:
-            values_N = learned_values(objective, trained)
-            scale = Scale(objective=objective, log10=False).standardised(values_N)
-            known_column.append(None)
-            gains.append(scale.gains(values_N))
+        scale, gains_R = _scaled(objective, trained, costs)
         scales.append(scale)
+        gains.append(gains_R[: len(trained)])
+        known = objective.metric in costs
+        known_column.append(features + len(blocks) - 1 if known else None)
+        if known:
+            blocks.append(gains_R[:, None])
     inputs_RX = np.concatenate(blocks, axis=1)
-    ends = np.cumsum([len(trained), len(candidates)])
-    trained_NX, candidates_CX, pending_PX = np.split(inputs_RX, ends)
+    trained_NX, candidates_CX, pending_PX = np.split(
+        inputs_RX, np.cumsum([len(trained), len(candidates)])
+    )
     gains_NO = np.stack(gains, axis=1)
     return Problem(
         features=features,
@@ -95,10 +89,10 @@ def build(
     )
 
 
-def best_designs(
+def near_best(
     feasible: Feasible, objectives: Sequence[Objective], trained: Sequence[Observation]
 ) -> list[Design]:
-    """Return the designs on the front of the trials so far (one objective: the best)."""
+    """Return the neighbours of the designs on the front so far (one objective: of the best)."""
     costs = feasible.costs(as_columns([o.design for o in trained]))
     values_NO = np.stack(
         [
@@ -108,10 +102,24 @@ def best_designs(
         axis=1,
     )
     front_N = pareto_mask(values_NO, [o.goal for o in objectives])
-    return [o.design for o, best in zip(trained, front_N, strict=True) if best]
+    best = [o.design for o, on_front in zip(trained, front_N, strict=True) if on_front]
+    return [near for design in best for near in as_designs(feasible.neighbours(design))]
 
 
-def _features(feasible: Feasible, columns: Columns, costs: dict[str, Array]) -> Array:
+def _scaled(
+    objective: Objective, trained: Sequence[Observation], costs: Mapping[str, Array]
+) -> tuple[Scale, Array]:
+    """Standardise one objective: its scale, and the gains of all rows (learned: of the trials)."""
+    if objective.metric in costs:
+        values_R = costs[objective.metric]
+        scale = known_scale(objective, costs).standardised(values_R[: len(trained)])
+        return scale, scale.gains(values_R)
+    values_N = learned_values(objective, trained)
+    scale = Scale(objective=objective, log10=False).standardised(values_N)
+    return scale, scale.gains(values_N)
+
+
+def _features(feasible: Feasible, columns: Columns, costs: Mapping[str, Array]) -> Array:
     """Encode the designs, and add the logarithm of their compute, scaled to [0, 1]: (R, M)."""
     encoded_RM = np.asarray(feasible.encode(columns), dtype=np.float64)
     compute_R = np.asarray(costs.get(_COMPUTE, 0.0), dtype=np.float64)

@@ -11,7 +11,7 @@ from typing import Any, cast
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Objective, Task, TaskFamily
 from codesign.errors import ConfigError, SpecError
-from codesign.registry import TABLES, nearest, plugin
+from codesign.registry import TABLES, is_known, nearest, plugin
 from codesign.space import Axis, Space, as_columns, design_at, make_axis
 from codesign.spec.loader import build_spec, load_document, parameter, refuse, shown
 from codesign.spec.model import Choice, StudySpec
@@ -76,7 +76,7 @@ def load_problem(
 
 def _family(document: Document) -> TaskFamily:
     name = document.values["model"]["name"]
-    if name not in TABLES["task"]:
+    if not is_known("task", name):
         raise SpecError(
             f"model.name is {shown(name)}; {nearest(name, TABLES['task'])}",
             where=document.where(("model", "name")),
@@ -128,10 +128,10 @@ def _plugin_mistakes(values: Mapping[str, Any], at: Any) -> Iterator[str]:
     search, launch = values.get("search", {}), values.get("launch", {})
     for kind, section, key in (("proposer", search, "proposer"), ("executor", launch, "executor")):
         path = ("search" if kind == "proposer" else "launch", key)
-        if key in section and section[key] not in TABLES[kind]:
+        if key in section and not is_known(kind, section[key]):
             yield at(path, f"is {shown(section[key])}; {nearest(section[key], TABLES[kind])}")
     name = search.get("proposer", "known_cost")
-    if search.get("options") and name in TABLES["proposer"]:
+    if search.get("options") and is_known("proposer", name):
         options = plugin("proposer", name).Options
         known = {field.name for field in dataclasses.fields(options)}
         unknown = [key for key in search["options"] if key not in known]
@@ -171,11 +171,16 @@ def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator
     if name in allowed:
         return
     if name in family.NOT_YET_PREDICTED:
-        yield f"needs the cost model, which does not exist yet; must be one of {sorted(allowed)}"
+        yield (
+            "needs the cost model, which does not exist yet; must be one of "
+            + ", ".join(sorted(allowed))
+        )
     elif name in family.METRICS:
         yield f"is no exact cost; must be one of {', '.join(sorted(allowed))}"
-    else:
+    elif budget:
         yield f"is unknown; {nearest(name, allowed)}"
+    else:
+        yield f"is {shown(name)}; {nearest(name, allowed)}"
 
 
 def _axes(document: Document, spec: StudySpec, family: TaskFamily) -> Iterator[Axis]:

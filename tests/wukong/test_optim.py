@@ -90,18 +90,25 @@ def rates_at(schedule, optimizers, step):
 
 
 def test_the_warm_up_grows_every_rate_linearly_to_its_own_full_value():
-    schedule, optimizers = schedule_of(0.1, 0.4, warmup_steps=4)
+    schedule, optimizers = schedule_of(0.1, 0.4, steps=6, warmup_steps=4)
     found = [rates_at(schedule, optimizers, step) for step in range(6)]
     shares = [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert found == pytest.approx(np.outer(shares, [0.1, 0.4]))
 
 
-def test_no_warm_up_starts_at_the_full_rate():
-    assert rates_at(*schedule_of(0.1, warmup_steps=0), 0) == [0.1]
+def test_the_decay_falls_linearly_to_zero_one_step_after_the_run():
+    schedule, optimizers = schedule_of(0.1, steps=6, decay_steps=4)
+    found = [rates_at(schedule, optimizers, step)[0] for step in range(7)]
+    assert found == pytest.approx([0.1, 0.1, 0.08, 0.06, 0.04, 0.02, 0.0])
+
+
+def test_without_warm_up_and_decay_all_steps_run_at_the_full_rate():
+    schedule, optimizers = schedule_of(0.1, steps=3)
+    assert [rates_at(schedule, optimizers, step) for step in range(3)] == [[0.1]] * 3
 
 
 def test_a_plateau_lowers_the_rates_after_as_many_stale_evaluations_as_patience():
-    schedule, optimizers = schedule_of(1.0, warmup_steps=0, plateau_factor=0.1, plateau_patience=2)
+    schedule, optimizers = schedule_of(1.0, steps=100, plateau_factor=0.1, plateau_patience=2)
     rates = []
     for improved in [True, False, True, False, False, False, False]:
         schedule.after_evaluation(improved)

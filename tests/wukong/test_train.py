@@ -255,8 +255,7 @@ def test_logits_that_are_not_finite_only_on_validation_are_a_divergence(data, mo
     result, curve = run(data)
     assert result.diverged
     assert result.reason == "a validation logit is not finite at step 16"
-    assert len(curve) == 2
-    assert math.isnan(curve[-1].validation_log_loss)
+    assert [p.step for p in curve] == [8]
 
 
 def test_a_run_far_worse_than_a_constant_in_training_and_validation_has_diverged(data):
@@ -302,7 +301,7 @@ def test_all_wrong_settings_are_named_at_once():
 
 
 def test_settings_that_cannot_be_together_are_refused_before_anything_is_built():
-    with pytest.raises(ConfigError, match="rows of one batch only[^§]*only rows looked up"):
+    with pytest.raises(ConfigError, match=r"one batch only[^§]*only rows looked up"):
         TrainConfig(table_backend="fused", table_optimizer="adam", table_l2=0.1)
     with pytest.raises(ConfigError, match="monitor is 'ne'; must be one of auc, log_loss"):
         TrainConfig(monitor="ne")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codesign.errors import ConfigError, MissingPackageError
 from wukong.embeddings.base import TableOptimizer, Tables
+from wukong.train_config import fused_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.optim import OptimizerLike
     from wukong.shape import TableSpec
-from wukong.train_config import fused_mistakes
 
 try:
     from fbgemm_gpu.split_embedding_configs import EmbOptimType

@@ -19,7 +19,7 @@ from tests.support.toy_space import ToySpace
 
 def search(objectives=(LOSS, COMPUTE), **options):
     """The search alone, without the Ax experiment around it."""
-    options = {"initial": 6, "candidates": 96, "mc_samples": 32} | options
+    options = {"initial": 5, "candidates": 64, "mc_samples": 32} | options
     return known_cost.KnownCostSearch(
         objectives=tuple(objectives), options=known_cost.Options(**options)
     )
@@ -45,8 +45,8 @@ class TestKnownCost(ProposerSuite):
 
     def test_it_beats_random_search_on_the_front(self):
         space, drawn = ToySpace(), random.make([], random.Options())
-        ours = [volume(space, run(search(), space, 14, seed=s)) for s in range(3)]
-        theirs = [volume(space, run(drawn, space, 14, seed=s)) for s in range(3)]
+        ours = [volume(space, run(search(), space, 11, seed=s)) for s in range(3)]
+        theirs = [volume(space, run(drawn, space, 11, seed=s)) for s in range(3)]
         best = volume(space, [succeeded(d) for d in space.all_designs()])
         # At least half of what random search leaves.
         assert best - np.median(ours) < 0.5 * (best - np.median(theirs))
@@ -54,11 +54,11 @@ class TestKnownCost(ProposerSuite):
     def test_it_beats_random_search_on_one_objective(self):
         space, drawn = ToySpace(), random.make([], random.Options())
         ours = [
-            min(o.metrics["log_loss"] for o in run(search([LOSS]), space, 12, seed=s))
+            min(o.metrics["log_loss"] for o in run(search([LOSS]), space, 11, seed=s))
             for s in range(3)
         ]
         theirs = [
-            min(o.metrics["log_loss"] for o in run(drawn, space, 12, seed=s)) for s in range(3)
+            min(o.metrics["log_loss"] for o in run(drawn, space, 11, seed=s)) for s in range(3)
         ]
         best = min(succeeded(d).metrics["log_loss"] for d in space.all_designs())
         assert np.median(ours) - best < 0.5 * (np.median(theirs) - best)

@@ -1,0 +1,198 @@
+"""All mistakes of a file in one message, each with its place, what was found and what is allowed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codesign.errors import InfeasibleError, SpecError
+from codesign.spec.meaning import load_problem
+from codesign.spec.model import Choice, Range
+from tests.support.toy_spec import TOY_SPEC, write_spec
+
+
+def mistakes(folder: Path, **sections: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load_problem(write_spec(folder, **sections))
+    return [line.split(": ", 1)[1] for line in str(caught.value).splitlines()]
+
+
+def test_a_good_spec_resolves_with_defaults_and_the_metrics_own_goals(tmp_path: Path) -> None:
+    problem = load_problem(write_spec(tmp_path))
+    spec = problem.spec
+    assert spec.name == "toy"
+    assert [(o.metric, o.goal) for o in spec.objectives] == [
+        ("log_loss", "minimize"),
+        ("gflop_per_example", "minimize"),
+    ]
+    assert spec.space["width"] == Range(low=1, high=16)
+    assert problem.space.size == 16 * 4 * 5
+
+
+def test_all_mistakes_the_schema_sees_are_reported_at_once_with_their_places(tmp_path: Path) -> None:
+    text = """\
+data: {source: toy, pth: x}
+model: {name: tests.support.toy_task}
+train: {lr: "2"}
+space:
+  width: {low: 8, high: 4}
+  depht: [1, 2]
+  depth: [1, 1]
+  form: [a, c]
+  wide: 3
+budgets: {gflop: 0.04, examples_per_s: 10}
+objectives:
+  - metric: log_los
+search: {trials: 0, proposer: knwon_cost}
+seed: 2.5
+seed: 1
+"""
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as first:
+        load_problem(path)
+    assert set(str(first.value).splitlines()) == {
+        f"{path}:15:1: seed stands here again (first value at line 14); must be given once",
+        f"{path}:1:26: data.pth is unknown; did you mean 'path'?",
+        f"{path}:13:18: search.trials is 0; must be ≥ 1",
+        f"{path}:14:7: seed is 2.5; must be a whole number",
+        f"{path}:7:10: space.depth is [1, 1]; must have no equal items",
+    }
+
+
+def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path: Path) -> None:
+    found = mistakes(
+        tmp_path,
+        data={"source": "toyy"},
+        model={"name": "tests.support.toy_task", "width": 0, "colour": 1},
+        train={"lr": "2", "fate": "lives"},
+        space={
+            "width": {"low": 8, "high": 4},
+            "depht": [1, 2],
+            "depth": {"low": 1, "high": 10, "step": 4},
+            "form": ["a", "c"],
+            "wide": 3,
+        },
+        budgets={"gflop": 0.04, "examples_per_s": 10, "auc": 0.5},
+        objectives=[{"metric": "log_los"}, {"metric": "auc"}, {"metric": "auc"}],
+        search={"proposer": "knwon_cost"},
+        launch={"executor": "slrm"},
+    )
+    assert sorted(found) == sorted(
+        [
+            "data.source is \"toyy\"; did you mean 'toy'?",
+            "model.width is 0; must be ≥ 1",
+            "model.colour is unknown; must be one of depth, width",
+            "train.lr is '2'; must be a number",
+            "train.fate is 'lives'; must be one of completes, bug, diverges, out_of_memory, "
+            "hangs, dies, dies_once",
+            "space.width is fixed in model, too; must stand in one of them",
+            "space.width has low 8 above high 4; must have low ≤ high",
+            "space.depht is unknown; did you mean 'depth'?",
+            "space.depth has high 10 off the grid of step 4 from 1; must be e.g. 9 or 13",
+            "space.form is 'c'; must be one of a, b",
+            "space.wide is 3; must be true or false",
+            "budgets.gflop is unknown; must be one of gflop_per_example, parameters",
+            "budgets.examples_per_s needs the cost model, which does not exist yet; must be one "
+            "of gflop_per_example, parameters",
+            "budgets.auc is no exact cost; must be one of gflop_per_example, parameters",
+            "objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
+            'objectives[2].metric is "auc" again; must be given once',
+            "search.proposer is \"knwon_cost\"; did you mean 'known_cost'?",
+            "launch.executor is \"slrm\"; must be one of local",
+        ]
+    )
+
+
+@pytest.mark.parametrize("wrong", ['"2"', "2.0", "yes", "true", "[1]", "{a: 1}"])
+def test_what_is_no_whole_number_is_refused_for_one(tmp_path: Path, wrong: str) -> None:
+    path = write_spec(tmp_path)
+    path.write_text(path.read_text().replace("seed: 3", f"seed: {wrong}"))
+    with pytest.raises(SpecError, match=r"seed is .*; must be a whole number"):
+        load_problem(path)
+
+
+def test_budgets_that_exclude_everything_are_named_with_the_cheapest_design(
+    tmp_path: Path,
+) -> None:
+    path = write_spec(tmp_path, budgets={"gflop_per_example": 0.001, "parameters": 1000})
+    with pytest.raises(InfeasibleError) as caught:
+        load_problem(path)
+    assert "budgets.gflop_per_example is 0.001; the cheapest design needs 0.004" in str(
+        caught.value
+    )
+    assert "(depth 1, lr 0.001, width 4)" in str(caught.value)
+    assert "budgets.parameters" not in str(caught.value)
+
+
+def test_an_impossible_combination_of_settings_is_found_before_anything_runs(
+    tmp_path: Path,
+) -> None:
+    found = mistakes(tmp_path, space={"width": [1, 4], "lr": 0.5})
+    assert found == ["model and train: form b cannot be wide"]
+
+
+def test_the_baseline_must_be_a_feasible_design_of_the_space(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, baseline={"width": 17, "dept": 1}) == [
+        "baseline.depth is missing; must be one of 1, 2, 3, 4",
+        "baseline.lr is missing; must be one of 0.001, 0.003162, 0.01, 0.03162, 0.1",
+        "baseline.dept is unknown; did you mean 'depth'?",
+        "baseline.width is 17; must be one of 1, 2, 3, 4, …, 16",
+    ]
+    over = {"width": 16, "depth": 4, "lr": 0.01}
+    assert mistakes(tmp_path, baseline=over) == [
+        "baseline is beyond the budgets (gflop_per_example 0.069 > 0.04)"
+    ]
+
+
+def test_overrides_replace_values_of_the_file(tmp_path: Path) -> None:
+    path = write_spec(tmp_path)
+    problem = load_problem(
+        path, overrides=["search.trials=40", "space.width=[1, 2]"], data_path="somewhere"
+    )
+    assert problem.spec.search.trials == 40
+    assert problem.spec.space["width"] == Choice(values=(1, 2))
+    assert problem.spec.data.path == "somewhere"
+    with pytest.raises(SpecError, match="must be section.key=value"):
+        load_problem(path, overrides=["search.trials"])
+
+
+def test_the_hash_is_that_of_the_meaning_not_of_the_text(tmp_path: Path) -> None:
+    first = load_problem(write_spec(tmp_path)).spec
+    path = write_spec(tmp_path)
+    path.write_text("# a comment\n" + path.read_text())
+    assert load_problem(path).spec.hash == first.hash
+    longer = load_problem(path, overrides=["search.trials=9", "launch.workers=2"]).spec
+    assert longer.hash == first.hash
+    assert load_problem(path, overrides=["seed=4"]).spec.hash != first.hash
+
+
+def test_the_shipped_schema_is_itself_valid() -> None:
+    from jsonschema import Draft202012Validator
+
+    schema = Path("codesign/spec/schema.json").read_text()
+    Draft202012Validator.check_schema(json.loads(schema))
+
+
+@pytest.mark.parametrize("path", sorted(Path("spaces").glob("*.yaml")), ids=str)
+def test_shipped_spaces_pass_the_schema(path: Path) -> None:
+    from codesign.spec.loader import load_document
+
+    assert load_document(path).values["model"]["name"] == "wukong"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", "a", "null", "data: 3", "space: []", "x: y"])
+def test_rubbish_is_refused_without_a_traceback(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "rubbish.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match="rubbish.yaml"):
+        load_problem(path)
+
+
+def test_the_toy_spec_itself_is_not_changed_by_loading(tmp_path: Path) -> None:
+    before = json.dumps(TOY_SPEC)
+    load_problem(write_spec(tmp_path), overrides=["seed=9"])
+    assert json.dumps(TOY_SPEC) == before

@@ -1,0 +1,225 @@
+"""Whole studies with real worker processes over the toy task."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codesign import api
+from codesign.errors import LaunchError, StudyError
+from codesign.study.state import StudyState, Trial, fold
+from codesign.study.store import Store
+from tests.support.toy_spec import TOY_SPEC, write_spec
+
+ONE_KNOB = {"width": {"low": 1, "high": 16}, "depth": 1}
+
+
+def state_of(study: Path) -> StudyState:
+    with Store(study / "study.sqlite") as store:
+        return fold(store.events())
+
+
+def run(folder: Path, name: str = "study", **sections: Any) -> StudyState:
+    api.optimize(write_spec(folder, **sections), study=folder / name)
+    return state_of(folder / name)
+
+
+def essence(trial: Trial) -> tuple[Any, ...]:
+    return trial.number, trial.kind, dict(trial.design), trial.seed, trial.status, trial.metrics
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> StudyState:
+    return run(tmp_path_factory.mktemp("undisturbed"), search={"trials": 12, "proposer": "random"})
+
+
+def test_a_study_trains_its_trials_within_budget_and_writes_page_and_best(tmp_path: Path) -> None:
+    state = run(tmp_path)
+    assert [t.status for t in state.trials.values()] == ["completed"] * 6
+    assert all(t.costs["gflop_per_example"] <= 0.04 for t in state.trials.values())
+    designs = [json.dumps(t.design, sort_keys=True) for t in state.trials.values()]
+    assert len(set(designs)) == 6
+    assert (tmp_path / "study/report.html").stat().st_size > 10_000
+    assert "selected_by: minimize log_loss" in (tmp_path / "study/best.yaml").read_text()
+
+
+def test_the_same_seed_gives_the_same_study(tmp_path: Path, undisturbed: StudyState) -> None:
+    again = run(tmp_path, search={"trials": 12, "proposer": "random"})
+    assert list(map(essence, again.trials.values())) == list(
+        map(essence, undisturbed.trials.values())
+    )
+
+
+def test_running_again_continues_where_the_study_stood(
+    tmp_path: Path, undisturbed: StudyState
+) -> None:
+    run(tmp_path, search={"trials": 5, "proposer": "random"})
+    longer = run(tmp_path, search={"trials": 12, "proposer": "random"})
+    assert list(map(essence, longer.trials.values())) == list(
+        map(essence, undisturbed.trials.values())
+    )
+    events_before = len(longer.trials)
+    assert len(run(tmp_path, search={"trials": 12, "proposer": "random"}).trials) == events_before
+
+
+@pytest.mark.parametrize("after_events", [2, 7, 20])
+def test_a_loop_killed_at_any_event_loses_nothing(
+    tmp_path: Path, undisturbed: StudyState, after_events: int
+) -> None:
+    spec = write_spec(tmp_path, search={"trials": 12, "proposer": "random"})
+    program = (
+        "import os, sys\n"
+        "from codesign import api\n"
+        "from codesign.study import store\n"
+        "append, seen = store.Store.append, []\n"
+        "def append_and_die(self, *a, **k):\n"
+        "    event = append(self, *a, **k)\n"
+        "    seen.append(event)\n"
+        f"    if len(seen) == {after_events}: os.kill(os.getpid(), 9)\n"
+        "    return event\n"
+        "store.Store.append = append_and_die\n"
+        "api.optimize(sys.argv[1], study=sys.argv[2])\n"
+    )
+    study = tmp_path / "study"
+    killed = subprocess.run([sys.executable, "-c", program, str(spec), str(study)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    state = run(tmp_path, search={"trials": 12, "proposer": "random"})
+    assert list(map(essence, state.trials.values())) == list(
+        map(essence, undisturbed.trials.values())
+    )
+
+
+def test_a_result_that_was_written_while_no_loop_ran_is_collected(tmp_path: Path) -> None:
+    run(tmp_path, search={"trials": 1, "proposer": "random"})
+    with Store(tmp_path / "study/study.sqlite") as store:
+        events = [e for e in store.events() if e.kind != "completed"]
+    (tmp_path / "study/study.sqlite").unlink()
+    with Store(tmp_path / "study/study.sqlite") as store:
+        for event in events:
+            store.append(event.kind, event.trial, event.payload, time=event.time)
+    state = run(tmp_path, search={"trials": 1, "proposer": "random"})
+    assert (state.trials[0].status, state.trials[0].attempt) == ("completed", 1)
+
+
+@pytest.mark.parametrize(
+    ("fate", "failure", "attempts"),
+    [
+        ("diverges", "diverged", 1),
+        ("out_of_memory", "out_of_memory", 1),
+        ("dies", "node", 3),
+        ("dies_once", None, 2),
+        ("hangs", "timeout", 1),
+    ],
+)
+def test_each_way_to_fail_has_its_kind(
+    tmp_path: Path, fate: str, failure: str | None, attempts: int
+) -> None:
+    state = run(
+        tmp_path,
+        space={**ONE_KNOB, "fate": fate},
+        search={"trials": 1, "proposer": "random"},
+        launch={"workers": 1, "timeout_min": 0.05},
+    )
+    assert (state.trials[0].failure, state.trials[0].attempt) == (failure, attempts)
+
+
+def test_bugs_stop_the_study_with_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="2 trials failed with a bug") as caught:
+        run(
+            tmp_path,
+            space={**ONE_KNOB, "fate": "bug"},
+            launch={"workers": 1, "max_bugs": 2},
+        )
+    assert "ZeroDivisionError: a toy bug" in str(caught.value)
+    assert "ZeroDivisionError" in (tmp_path / "study/trials/0000/attempt-1/log.txt").read_text()
+
+
+def test_a_space_smaller_than_the_trials_ends_early(tmp_path: Path) -> None:
+    state = run(tmp_path, space={"width": [1, 2, 4], "depth": 1})
+    assert len(state.trials) == 3
+
+
+def test_the_baseline_is_trained_first_and_the_front_is_confirmed(tmp_path: Path) -> None:
+    state = run(
+        tmp_path,
+        baseline={"width": 2, "depth": 2, "lr": 0.01},
+        search={"trials": 6, "proposer": "random", "confirm": {"top": 2, "seeds": 3}},
+        launch={"workers": 2},
+    )
+    kinds = [trial.kind for trial in state.trials.values()]
+    assert kinds == ["baseline"] + ["search"] * 5 + ["confirm"] * 6
+    confirmed = [t for t in state.trials.values() if t.kind == "confirm"]
+    assert len({t.of for t in confirmed}) == 2
+    assert len({t.seed for t in state.trials.values()}) == 12
+    assert "confirmed: true" in (tmp_path / "study/best.yaml").read_text()
+
+
+def test_a_study_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
+    from codesign.study.folder import StudyFolder
+
+    spec = write_spec(tmp_path)
+    with StudyFolder(tmp_path / "study").locked():
+        with pytest.raises(StudyError, match=r"is being run by process \d+"):
+            api.optimize(spec, study=tmp_path / "study")
+
+
+def test_another_spec_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
+    run(tmp_path, search={"trials": 1, "proposer": "random"})
+    with pytest.raises(StudyError, match=r"seed: 3 → 4"):
+        run(tmp_path, search={"trials": 1, "proposer": "random"}, seed=4)
+
+
+def test_interrupting_leaves_a_study_that_continues(
+    tmp_path: Path, undisturbed: StudyState
+) -> None:
+    spec = write_spec(tmp_path, search={"trials": 12, "proposer": "random"})
+    loop = subprocess.Popen(
+        [sys.executable, "-m", "codesign", "optimize", str(spec), "--study", str(tmp_path / "study")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert loop.stderr is not None
+    for line in loop.stderr:
+        if line.startswith("[2/"):
+            loop.send_signal(signal.SIGINT)
+            break
+    _, errors = loop.communicate(timeout=60)
+    assert loop.returncode == 130
+    assert "run the same command again to continue" in errors
+    state = run(tmp_path, search={"trials": 12, "proposer": "random"})
+    assert list(map(essence, state.trials.values())) == list(
+        map(essence, undisturbed.trials.values())
+    )
+
+
+def test_known_cost_search_inside_ax_repeats_itself_and_stays_feasible(tmp_path: Path) -> None:
+    search = {"trials": 8, "proposer": "known_cost", "options": {"initial": 4, "candidates": 64}}
+    first, second = run(tmp_path, "a", search=search), run(tmp_path, "b", search=search)
+    assert list(map(essence, first.trials.values())) == list(map(essence, second.trials.values()))
+    assert all(t.costs["gflop_per_example"] <= 0.04 for t in first.trials.values())
+
+
+def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
+    run(tmp_path)
+    page = tmp_path / "study/report.html"
+    page.unlink()
+    again = api.report(tmp_path / "study")
+    assert page.exists()
+    assert len(again.content.trials) == 6
+    with pytest.raises(StudyError, match="holds no study"):
+        api.report(tmp_path)
+
+
+def test_no_thread_or_process_outlives_a_study(tmp_path: Path) -> None:
+    before = threading.active_count()
+    run(tmp_path)
+    assert threading.active_count() == before
+    assert TOY_SPEC["launch"] == {"workers": 1}

@@ -1,0 +1,165 @@
+"""The feasible set against brute force over the whole lattice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codesign.budgets import FeasibleSet
+from codesign.errors import InfeasibleError
+from codesign.space import Space, design_at, make_axis
+from codesign.spec.model import Choice, Range
+from tests.support.toy_task import KNOBS, ToyTask
+
+TASK: Any = ToyTask()
+
+
+def space(**parameters: Any) -> Space:
+    axes = []
+    for name, parameter in parameters.items():
+        axis, wrong = make_axis(name, parameter, KNOBS[name])
+        assert axis is not None, wrong
+        axes.append(axis)
+    return Space(tuple(axes))
+
+
+FULL = {
+    "width": Range(low=1, high=16),
+    "form": Choice(values=("a", "b")),
+    "lr": Choice(values=(0.01, 0.1, 0.2)),
+    "depth": Range(low=1, high=4),
+    "wide": Choice(values=(False, True)),
+}
+
+
+def all_designs(lattice: Space) -> np.ndarray[Any, Any]:
+    counts = [len(axis.values) for axis in lattice.axes]
+    return np.stack(np.unravel_index(np.arange(lattice.size), counts), axis=1)
+
+
+def brute_force(lattice: Space, budgets: dict[str, float]) -> set[tuple[int, ...]]:
+    rows = all_designs(lattice)
+    costs = TASK.costs(lattice.columns(rows))
+    inside = np.ones(len(rows), dtype=bool)
+    for name, limit in budgets.items():
+        inside &= costs[name] <= limit
+    return set(map(tuple, rows[inside].tolist()))
+
+
+def drawn(feasible: FeasibleSet, n: int, seed: int = 0) -> list[tuple[int, ...]]:
+    columns = feasible.sample(n, np.random.default_rng(seed))
+    return list(map(tuple, feasible.space.indices(columns).tolist()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.001, 0.3), st.floats(1, 1100))
+def test_sampling_all_gives_exactly_the_feasible_designs_once(
+    gflop: float, parameters: float
+) -> None:
+    lattice = space(**FULL)
+    budgets = {"gflop_per_example": gflop, "parameters": parameters}
+    expected = brute_force(lattice, budgets)
+    feasible = FeasibleSet(lattice, TASK, budgets)
+    assert (feasible.size.count, feasible.size.exact) == (len(expected), True)
+    if expected:
+        found = drawn(feasible, lattice.size)
+        assert len(found) == len(expected)
+        assert set(found) == expected
+    else:
+        with pytest.raises(InfeasibleError, match="budgets"):
+            feasible.require_some()
+
+
+def test_a_smaller_sample_is_distinct_feasible_and_uniform() -> None:
+    lattice = space(**FULL)
+    budgets = {"gflop_per_example": 0.03}
+    expected = sorted(brute_force(lattice, budgets))
+    counts = dict.fromkeys(expected, 0)
+    feasible = FeasibleSet(lattice, TASK, budgets)
+    draws = 400
+    for seed in range(draws):
+        found = drawn(feasible, 20, seed)
+        assert len(set(found)) == 20
+        for row in found:
+            counts[row] += 1
+    share = 20 / len(expected)
+    sd = np.sqrt(draws * share * (1 - share))
+    observed = np.array(list(counts.values()))
+    assert np.abs(observed - draws * share).max() < 5 * sd
+
+
+def test_thinned_enumeration_stays_feasible_and_estimates_the_count() -> None:
+    lattice = space(**{**FULL, "width": Range(low=1, high=400), "depth": Range(low=1, high=100)})
+    budgets = {"gflop_per_example": 2.0}
+    expected = brute_force(lattice, budgets)
+    feasible = FeasibleSet(lattice, TASK, budgets, max_prefixes=150)
+    assert not feasible.size.exact
+    assert feasible.size.count == pytest.approx(len(expected), rel=0.1)
+    found = drawn(feasible, 500)
+    assert len(found) == len(set(found)) == 500
+    assert set(found) <= expected
+    # Every corner is reached: each level of each word, cheap and dear designs alike.
+    costs = TASK.costs(lattice.columns(np.array(found)))["gflop_per_example"]
+    every = TASK.costs(lattice.columns(np.array(sorted(expected))))["gflop_per_example"]
+    assert np.median(costs) == pytest.approx(np.median(every), rel=0.15)
+
+
+def test_a_share_of_one_in_a_hundred_thousand_is_found_exactly() -> None:
+    lattice = space(
+        width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"],
+        wide=FULL["wide"],
+    )  # fmt: skip
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.0045}, max_prefixes=5000)
+    expected = brute_force(lattice, {"gflop_per_example": 0.0045})
+    assert 0 < len(expected) / lattice.size < 1e-4
+    assert set(drawn(feasible, 100)) == expected
+
+
+def test_neighbours_are_the_feasible_designs_one_step_away() -> None:
+    lattice = space(**FULL)
+    budgets = {"gflop_per_example": 0.03}
+    feasible = FeasibleSet(lattice, TASK, budgets)
+    inside = brute_force(lattice, budgets)
+    words = {1, 4}
+    for row in sorted(inside)[::17]:
+        design = design_at(lattice.columns(np.array([row])), 0)
+        found = set(map(tuple, lattice.indices(feasible.neighbours(design)).tolist()))
+        expected = {
+            other
+            for other in inside
+            if sum(a != b for a, b in zip(row, other, strict=True)) == 1
+            and all(k in words or abs(a - b) <= 1 for k, (a, b) in enumerate(zip(row, other, strict=True)))
+        }  # fmt: skip
+        assert found == expected
+
+
+def test_the_cheapest_design_is_the_cheapest_of_all() -> None:
+    lattice = space(**FULL)
+    for cost in ("gflop_per_example", "parameters"):
+        every = TASK.costs(lattice.columns(all_designs(lattice)))[cost]
+        design, least = FeasibleSet(lattice, TASK, {}).cheapest(cost)
+        assert least == every.min()
+        columns = {name: np.array([value]) for name, value in design.items()}
+        assert TASK.costs(columns)[cost][0] == least
+
+
+def test_budgets_that_only_together_exclude_everything_say_so() -> None:
+    lattice = space(width=Choice(values=(4, 8)), form=Choice(values=("a",)), depth=Choice(values=(1,)))
+    alone = TASK.costs(lattice.columns(all_designs(lattice)))
+    assert alone["gflop_per_example"].min() == pytest.approx(0.004)
+
+    class Opposed(ToyTask):
+        """Parameters fall as GFLOP grow."""
+
+        def cost_floor(self, low: Any, high: Any) -> dict[str, Any]:
+            base = super().cost_floor(low, high)
+            base["parameters"] = 100.0 - super().cost_floor(high, high)["gflop_per_example"] * 1e3
+            return base
+
+    feasible = FeasibleSet(lattice, Opposed(), {"gflop_per_example": 0.005, "parameters": 90.0})
+    with pytest.raises(InfeasibleError, match="no design meets all budgets together"):
+        feasible.require_some()

@@ -1,0 +1,105 @@
+"""A task that trains in no time and fails on request; the module is its own task family."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codesign.contracts import Columns, Design, Knob, Metric, Outcome, Progress
+
+KNOBS: Mapping[str, Knob] = {
+    "width": Knob(kind="int", meaning="width", low=1, high=1000, affects_cost=True),
+    "depth": Knob(kind="int", meaning="depth", low=1, high=100, affects_cost=True),
+    "form": Knob(kind="choice", meaning="form", choices=("a", "b"), affects_cost=True),
+    "wide": Knob(kind="flag", meaning="wide", affects_cost=True),
+    "lr": Knob(kind="float", meaning="learning rate", low=1e-6, high=1.0),
+    "fate": Knob(
+        kind="choice",
+        meaning="how the trial ends",
+        choices=("completes", "bug", "diverges", "out_of_memory", "hangs", "dies", "dies_once"),
+    ),
+}
+SETTINGS = {"model": frozenset({"width", "depth"}), "train": frozenset({"lr", "fate"})}
+SOURCES = ("toy",)
+METRICS: Mapping[str, Metric] = {
+    "log_loss": Metric(
+        name="log_loss", unit="nat", goal="minimize", source="learned", meaning="on validation"
+    ),
+    "auc": Metric(name="auc", unit="", goal="maximize", source="learned", meaning="on validation"),
+    "gflop_per_example": Metric(
+        name="gflop_per_example", unit="GFLOP", goal="minimize", source="exact", meaning="compute"
+    ),
+    "parameters": Metric(
+        name="parameters", unit="", goal="minimize", source="exact", meaning="weights"
+    ),
+}
+NOT_YET_PREDICTED = ("examples_per_s",)
+
+
+class ToyTask:
+    """Cost grows with width and depth; form b and `wide` double it; log loss falls with both."""
+
+    knobs = KNOBS
+    metrics = METRICS
+
+    def check(self, design: Design) -> list[str]:
+        """Refuse one combination."""
+        return ["form b cannot be wide"] if design.get("lr") == 0.5 else []
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """See `Task`."""
+        return self.cost_floor(columns, columns)
+
+    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """See `Task`; a dip where width is 4 makes the cost fall in one place."""
+        rows = len(next(iter(low.values())))
+        width = np.asarray(low.get("width", np.ones(rows)), dtype=float)
+        widest = np.asarray(high.get("width", np.ones(rows)), dtype=float)
+        depth = np.asarray(low.get("depth", np.ones(rows)), dtype=float)
+        factor = np.where(np.asarray(low.get("form", np.array(["a"] * rows))) == "b", 2.0, 1.0)
+        factor = factor * np.where(np.asarray(low.get("wide", np.zeros(rows, bool))), 2.0, 1.0)
+        dips = (width <= 4) & (widest >= 4)
+        extra = np.where(dips, 0.0, 5.0)
+        return {
+            "gflop_per_example": (width * depth * factor + extra) * 1e-3,
+            "parameters": width * width * depth,
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        """See `Task`."""
+        return {"data": "toy", "rows": {"train": 10}, "base_rate": 0.5}
+
+    def run(
+        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+    ) -> Outcome:
+        """End as the design's `fate` says."""
+        fate = design.get("fate", "completes")
+        if fate == "bug":
+            raise ZeroDivisionError("a toy bug")
+        if fate == "diverges":
+            return Outcome(failure="diverged", reason="the loss is nan")
+        if fate == "out_of_memory":
+            raise MemoryError
+        if fate == "dies" or (fate == "dies_once" and folder.name == "attempt-1"):
+            os.kill(os.getpid(), 9)
+        report(Progress(done=1, total=2, metrics={"log_loss": 1.0}))
+        while fate == "hangs":
+            time.sleep(0.05)
+        width, depth = float(design.get("width", 1)), float(design.get("depth", 1))
+        noise = np.random.default_rng(seed).normal() * 1e-3
+        loss = 0.3 + 0.2 / (width * depth) ** 0.3 + noise
+        return Outcome(
+            metrics={"log_loss": float(loss), "auc": float(1 - loss)}, facts={"seed": seed}
+        )
+
+
+def make(
+    *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
+) -> ToyTask:
+    """Make the task; nothing to prepare."""
+    return ToyTask()
