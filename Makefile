@@ -39,7 +39,7 @@ locks:
 venv: $(PROJECT)
 
 # Built anew for each lock, so that it holds the lock's packages and no others.
-$(PACKAGES): requirements/$(LOCK).txt requirements/check.py
+$(PACKAGES): requirements/$(LOCK).txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit( \
 	  "%s is Python %d.%d; codesign needs 3.11 or later: make PYTHON=python3.x" \
 	  % (sys.executable, *v[:2]))'

@@ -74,7 +74,9 @@ class Outcome:
         metrics: name → value, all *measured* (e.g. `log_loss`, `test_auc`, `examples_per_s`).
         failure: None for a completed trial.
         reason: one line for a person, where the attempt failed.
-        facts: anything else worth keeping (versions, threads, best step), plain JSON values.
+        facts: anything else worth keeping (warnings, best step), plain JSON values. What stands
+            under `chosen_train_settings` is written into `best.yaml`, so that training the design
+            again repeats the result.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -72,6 +72,7 @@ _TRAIN_RANGES: Mapping[str, tuple[float, float]] = {
     "dense_l2": (0.0, 1e3),
     "clip_norm": (0.0, 1e6),
     "warmup_share": (0.0, 1.0),
+    "decay_share": (0.0, 1.0),
     "plateau_factor": (0.0, 1.0),
     "plateau_patience": (0, 10_000),
     "early_stop_patience": (0, 10_000),
@@ -223,6 +224,8 @@ class WukongTask:
         self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
     ) -> Outcome:
         """Train one design and evaluate it on validation and test."""
+        import torch
+
         from wukong.train import train
 
         def passed_on(progress: TrainProgress) -> None:
@@ -230,9 +233,10 @@ class WukongTask:
 
         model, settings = self.configs(design)
         schema = self._data.schema
-        return _outcome(
-            train(model, schema, self._data, settings, seed=seed, folder=folder, report=passed_on)
+        result = train(
+            model, schema, self._data, settings, seed=seed, folder=folder, report=passed_on
         )
+        return _outcome(result, settings.threads or torch.get_num_threads())
 
     def _merged(self, columns: Columns) -> dict[str, Any]:
         shape = {k: v for k, v in columns.items() if k in SETTINGS["model"]}
@@ -255,13 +259,15 @@ def _progress(progress: TrainProgress) -> Progress:
     )
 
 
-def _outcome(result: TrainResult) -> Outcome:
+def _outcome(result: TrainResult, threads: int) -> Outcome:
     """Flatten a result: validation under the metrics' own names, test as `test_…`."""
     facts = {
         "best_step": result.best_step,
         "steps": result.steps,
         "examples_seen": result.examples_seen,
         "warnings": result.warnings,
+        # Sums over threads are not the same to the last bit on another number of them.
+        "chosen_train_settings": {"threads": threads},
     }
     if result.validation is None or result.test is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)

@@ -47,7 +47,7 @@ class Live:
 
     def say(self, line: str) -> None:
         """Print a line for a person."""
-        self._progress.console.print(line, highlight=False)
+        self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def update(self, view: View) -> None:
         """Show the state of the study."""

@@ -68,6 +68,7 @@ class StudyLoop:
             LaunchError: too many trials failed with a bug; the message holds the last traceback.
         """
         self._record("opened", None, {"provenance": dict(provenance)})
+        self._watch(self._view())
         self._resume()
         while True:
             self._launch()

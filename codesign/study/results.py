@@ -268,7 +268,7 @@ def best_yaml(problem: Problem, state: StudyState) -> str | None:
         "confirmed": best.confirmed,
         "data": {"source": section["source"], **({"path": p} if (p := section["path"]) else {})},
         "model": {"name": section["name"], **section["model"]},
-        "train": section["train"],
+        "train": {**best.trial.facts.get("chosen_train_settings", {}), **section["train"]},
         "design": dict(best.trial.design),
         "seed": best.trial.seed,
         "costs": {name: _plain(value) for name, value in best.trial.costs.items()},

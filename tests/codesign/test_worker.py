@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from codesign.study.folder import read_json, write_json
+from codesign.worker import Runner
+
+
+def payload(folder: Path, **design: object) -> Path:
+    write_json(
+        folder / "trial.json",
+        {
+            "token": "t",
+            "task": {"name": "tests.support.toy_task", "model": {}, "train": {}, "source": "toy",
+                     "path": None},
+            "design": design,
+            "seed": 5,
+        },
+    )  # fmt: skip
+    return folder
+
+
+def test_a_person_can_run_an_attempt_again(tmp_path: Path) -> None:
+    payload(tmp_path, width=3)
+    done = subprocess.run(
+        [sys.executable, "-m", "codesign.worker", str(tmp_path)], capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    result = read_json(tmp_path / "result.json")
+    assert (result["token"], result["failure"], result["facts"]) == ("t", None, {"seed": 5})
+    assert '"failure": null' in done.stdout
+    assert read_json(tmp_path / "progress.json")["done"] == 1
+
+
+def test_a_bug_becomes_an_outcome_with_its_traceback(tmp_path: Path) -> None:
+    outcome = Runner().run_trial(payload(tmp_path, fate="bug"))
+    assert (outcome.failure, outcome.reason) == ("bug", "ZeroDivisionError: a toy bug")
+    assert "toy_task.py" in read_json(tmp_path / "result.json")["facts"]["traceback"]
+
+
+def test_torchs_refusal_to_allocate_is_out_of_memory(tmp_path: Path) -> None:
+    import torch
+
+    from codesign import worker
+
+    try:
+        torch.empty(2**60)
+    except RuntimeError as error:
+        assert worker._is_allocation_failure(error)
+    assert not worker._is_allocation_failure(RuntimeError("shapes cannot be multiplied"))
+
+
+def test_usage_is_said(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "codesign.worker"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "usage: python -m codesign.worker FOLDER | --serve\n",
+    )
