@@ -49,7 +49,7 @@ def optimize(
     overrides: Sequence[str] = (),
     data_path: str | None = None,
     watch: Callable[[View], None] | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> StudyResult:
     """Run a study, or continue the one in its folder; Ctrl-C leaves it ready to be continued.
 
@@ -123,7 +123,7 @@ def train(
     folder: str | Path,
     seed: int | None = None,
     data_path: str | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    report: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
     """Train the design of a `best.yaml` again; curve and result land in `folder`.
 
@@ -138,9 +138,7 @@ def train(
 
     design = load_design(design_path)
     if data_path is not None:
-        design = dataclasses.replace(
-            design, data=dataclasses.replace(design.data, path=data_path)
-        )
+        design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
     task = make_task(design)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,9 +161,7 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
 
     design = load_design(design_path)
     if data_path is not None:
-        design = dataclasses.replace(
-            design, data=dataclasses.replace(design.data, path=data_path)
-        )
+        design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
     task: Any = make_task(design)
     totals = task.costs(as_columns([dict(design.design)]))
     return {

@@ -1,8 +1,8 @@
 """The feasible set: the designs of a space whose exact costs lie within every budget.
 
 Designs are built knob by knob. A prefix (some knobs set, the others open) is dropped as soon as a
-lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where the prefixes
-outgrow `MAX_PREFIXES` they are thinned at random, which turns enumeration into stochastic
+lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where the
+prefixes outgrow `MAX_PREFIXES` they are thinned at random, which turns enumeration into stochastic
 enumeration (Rubinstein 2013): an almost uniform sample, and an unbiased estimate of the count.
 """
 
@@ -112,7 +112,7 @@ class FeasibleSet:
         start = np.zeros((1, len(self.space.axes)), dtype=np.int64)
         heap: list[tuple[float, int, int, Indices]] = [(0.0, 0, 0, start)]
         while True:
-            bound, _, depth, row = heapq.heappop(heap)
+            _, _, depth, row = heapq.heappop(heap)
             if depth == len(self._cost_axes):
                 columns = self.space.columns(row)
                 return design_at(columns, 0), float(self._task.costs(columns)[cost][0])

@@ -84,6 +84,11 @@ class Outcome:
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Outcome:
+        """Rebuild an outcome from a `result.json`, which holds a token and seconds besides."""
+        return cls(**{name: v for name, v in fields.items() if name not in ("token", "seconds")})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:

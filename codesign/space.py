@@ -65,7 +65,7 @@ def make_axis(name: str, parameter: Parameter, knob: Knob) -> tuple[Axis | None,
         return None, mistakes
     numeric = knob.kind in ("int", "float")
     log = parameter.log if isinstance(parameter, Range) else _geometric(values, numeric)
-    levels = sorted(values, key=float) if numeric else values  # type: ignore[arg-type]
+    levels = sorted(values, key=float) if numeric else values
     return Axis(
         name=name,
         values=tuple(levels),
@@ -115,10 +115,8 @@ def _stepped(spec: Range, step: float, knob: Knob) -> tuple[list[Value], list[st
     count = round(steps)
     if abs(steps - count) > 1e-6:
         below = spec.low + math.floor(steps) * step
-        return [], [
-            f"has high {spec.high} off the grid of step {step} from {spec.low}; "
-            f"must be e.g. {below:g} or {below + step:g}"
-        ]
+        near = f"must be e.g. {below:g} or {below + step:g}"
+        return [], [f"has high {spec.high} off the grid of step {step} from {spec.low}; {near}"]
     if count >= MAX_LEVELS:
         return [], [f"has {count + 1:,} levels; must have at most {MAX_LEVELS:,}"]
     if knob.kind == "int":
@@ -220,9 +218,7 @@ class Space:
         here = self.index_of(design)[0]
         rows = []
         for k, axis in enumerate(self.axes):
-            steps = (
-                (here[k] - 1, here[k] + 1) if axis.ordered else range(len(axis.values))
-            )
+            steps = (here[k] - 1, here[k] + 1) if axis.ordered else range(len(axis.values))
             for level in steps:
                 if 0 <= level < len(axis.values) and level != here[k]:
                     row = here.copy()

@@ -1,8 +1,8 @@
 """Exact counts of Wukong designs, many at once, without torch.
 
 N designs. FLOP follow the project's convention: forward + backward of the dense part, 2 for each
-multiply-add of a matrix product, as `torch.utils.flop_counter.FlopCounterMode` counts them, so 6 for
-each use of a weight and 4 where the input needs no gradient (the first map over dense features).
+multiply-add of a matrix product, as `torch.utils.flop_counter.FlopCounterMode` counts them: 6 for
+each use of a weight, and 4 where the input needs no gradient (the first map over dense features).
 Lookups, norms, activations and optimizer steps are left out.
 
 Every cost grows with every knob, with two exceptions, which `cost_floor` accounts for: the residual
@@ -210,9 +210,7 @@ def _dense_part(low: _Fields, high: _Fields, schema: InputSchema) -> Part:
     biases = np.where(low["dense_bias"], n_out, 0.0)
     mode = low["dense_mode"]
     linear = n_in * n_out
-    flop = np.select(
-        [mode == "mlp", mode == "linear"], [6 * products - 2 * first, 4 * linear], 0.0
-    )
+    flop = np.select([mode == "mlp", mode == "linear"], [6 * products - 2 * first, 4 * linear], 0.0)
     per_feature = count * d * np.where(low["dense_bias"], 2.0, 1.0)
     parameters = np.select(
         [mode == "mlp", mode == "linear"],

@@ -66,7 +66,8 @@ def main() -> None:
         error = ours["gflop_per_example"] / row.gflop_per_example - 1
         print(
             f"{row.layers:2} {row.n:4} {row.k:4} 3×{row.mlp_width:<6} {row.gflop_per_example:8.2f}"
-            f" {ours['gflop_per_example']:9.2f}  {error:+5.0%}   {ours['dense_parameters'] / 1e9:.3f}e9"
+            f" {ours['gflop_per_example']:9.2f}  {error:+5.0%}"
+            f"   {ours['dense_parameters'] / 1e9:.3f}e9"
         )
 
 

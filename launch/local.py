@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import json
 import os
 import queue
 import subprocess
@@ -12,11 +14,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from codesign.contracts import Job, Outcome
 from codesign.errors import LaunchError
-from codesign.study.folder import read_json
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 STOP_AFTER_S = 5.0
@@ -69,7 +69,9 @@ class LocalPool:
         """Return the jobs that ended; waits up to `wait_s` for the first."""
         ended = []
         try:
-            ended.append(self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait())
+            ended.append(
+                self._answers.get(timeout=wait_s) if wait_s else self._answers.get_nowait()
+            )
             while True:
                 ended.append(self._answers.get_nowait())
         except queue.Empty:
@@ -119,10 +121,8 @@ class LocalPool:
                 worker.deadline = self._clock() + (job.timeout_s or float("inf"))
                 worker.oom_kills = _oom_kills()
                 assert worker.process.stdin is not None
-                try:
+                with contextlib.suppress(BrokenPipeError):  # It died just now; its reader says so.
                     print(job.folder, file=worker.process.stdin, flush=True)
-                except BrokenPipeError:
-                    pass  # It died just now; its reader says so.
 
     def _collect(self, worker: _Worker) -> tuple[Job, Outcome] | None:
         job, worker.job = worker.job, None
@@ -168,10 +168,8 @@ class LocalPool:
     def _end(worker: _Worker) -> None:
         process = worker.process
         if process.stdin is not None:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()  # The worker ends with its standard input.
-            except BrokenPipeError:
-                pass
         try:
             process.wait(timeout=STOP_AFTER_S)
         except subprocess.TimeoutExpired:
@@ -184,8 +182,7 @@ def read_outcome(job: Job) -> Outcome | None:
     path = job.folder / "result.json"
     if not path.exists():
         return None
-    fields: dict[str, Any] = read_json(path)
-    return Outcome(**{k: v for k, v in fields.items() if k not in ("token", "seconds")})
+    return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _alive(worker: _Worker) -> bool:

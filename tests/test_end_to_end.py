@@ -1,4 +1,4 @@
-"""The whole path on real data: MovieLens-100k, real workers, Ax, a kill, and the best design again."""
+"""The whole path on real data: MovieLens-100k, real workers, Ax, a kill, the best design again."""
 
 from __future__ import annotations
 

@@ -85,9 +85,7 @@ _FREE = {"ln_eps", "dropout", "head_dropout", "table_init_std"} | {
 }  # fmt: skip
 
 
-def _metric(
-    name: str, unit: str, goal: str, source: str, meaning: str
-) -> tuple[str, Metric]:
+def _metric(name: str, unit: str, goal: str, source: str, meaning: str) -> tuple[str, Metric]:
     return name, Metric(name=name, unit=unit, goal=goal, source=source, meaning=meaning)  # type: ignore[arg-type]
 
 
@@ -188,7 +186,7 @@ class WukongTask:
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design."""
         try:
-            model, train = self.configs(design)
+            model, _ = self.configs(design)
             input_rows(model, self._data.schema)
         except ConfigError as error:
             return error.what.splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -33,7 +34,7 @@ class Live:
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

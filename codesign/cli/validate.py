@@ -16,9 +16,7 @@ from codesign.cli import options
 @options.data
 @options.sets
 @options.as_json
-def command(
-    spec: Path, data_path: str | None, overrides: tuple[str, ...], as_json: bool
-) -> None:
+def command(spec: Path, data_path: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
     """Parse, check, print."""
     found = api.validate(spec, overrides=overrides, data_path=data_path)
     if as_json:

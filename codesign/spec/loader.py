@@ -10,9 +10,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from codesign.contracts import Objective
+from codesign.contracts import Metric, Objective
 from codesign.errors import SpecError
 from codesign.registry import nearest
 from codesign.spec.model import (
@@ -30,22 +30,6 @@ from codesign.spec.yaml_reader import Document, KeyPath, dotted, parse_yaml, rea
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
-
-
-def load_spec(
-    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
-) -> StudySpec:
-    """Read and check a study's YAML file.
-
-    Args:
-        overrides: `section.key=value` texts that replace values of the file.
-        data_path: replaces `data.path`.
-
-    Raises:
-        SpecError: lists every mistake as `file:line:column: path is VALUE; must be …`.
-    """
-    document = load_document(path, overrides=overrides, data_path=data_path)
-    return build_spec(document, source=Path(path).read_text(encoding="utf-8"))
 
 
 def load_document(
@@ -68,8 +52,8 @@ def load_document(
     return document
 
 
-def build_spec(document: Document, *, source: str = "") -> StudySpec:
-    """Freeze a document that passed the schema."""
+def build_spec(document: Document, metrics: Mapping[str, Metric], *, source: str) -> StudySpec:
+    """Freeze a document that passed the schema; objectives without a goal have their metric's."""
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
@@ -83,7 +67,7 @@ def build_spec(document: Document, *, source: str = "") -> StudySpec:
         objectives=tuple(
             Objective(
                 metric=entry["metric"],
-                goal=entry.get("goal"),
+                goal=entry.get("goal", metrics[entry["metric"]].goal),
                 reference=entry.get("reference"),
             )
             for entry in values["objectives"]
@@ -185,21 +169,23 @@ def _leaves(error: ValidationError) -> list[ValidationError]:
 
 def _sentences(error: ValidationError, document: Document) -> Iterator[str]:
     path: KeyPath = tuple(error.absolute_path)
-    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
-        known = error.schema.get("properties", {})
+    rule, schema = str(error.validator), cast("dict[str, Any]", error.schema)
+    if rule == "additionalProperties" and isinstance(error.instance, dict):
+        known = schema.get("properties", {})
         for key in error.instance:
             if key not in known:
                 here = (*path, key)
                 yield f"{document.where(here)}: {dotted(here)} is unknown; {nearest(key, known)}"
         return
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
+    if rule == "required":
+        present = cast("dict[str, Any]", error.instance)
+        missing = [key for key in schema["required"] if key not in present]
         for key in missing:
             yield f"{document.where(path)}: {dotted((*path, key))} is missing"
         return
     yield (
         f"{document.where(path)}: {dotted(path)} is {shown(error.instance)}; "
-        f"must {_demand(error.validator, error.validator_value)}"
+        f"must {_demand(rule, schema[rule])}"
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import Objective, Task, TaskFamily
+from codesign.contracts import Task, TaskFamily
 from codesign.errors import ConfigError, SpecError
 from codesign.registry import TABLES, is_known, nearest, plugin
 from codesign.space import Axis, Space, as_columns, design_at, make_axis
@@ -64,7 +64,7 @@ def load_problem(
     document = load_document(path, overrides=overrides, data_path=data_path)
     family = _family(document)
     refuse(_name_mistakes(document, family))
-    spec = _with_goals(build_spec(document, source=Path(path).read_text("utf-8")), family)
+    spec = build_spec(document, family.METRICS, source=Path(path).read_text("utf-8"))
     axes = tuple(_axes(document, spec, family))
     space = Space(axes)
     task = make_task(spec)
@@ -82,16 +82,6 @@ def _family(document: Document) -> TaskFamily:
             where=document.where(("model", "name")),
         )
     return cast(TaskFamily, plugin("task", name))
-
-
-def _with_goals(spec: StudySpec, family: TaskFamily) -> StudySpec:
-    """Fill in the direction of objectives that name none: the metric's own."""
-    named = [entry.metric for entry in spec.objectives]
-    written: list[Objective] = []
-    for objective, metric in zip(spec.objectives, named, strict=True):
-        goal = objective.goal or family.METRICS[metric].goal
-        written.append(dataclasses.replace(objective, goal=goal))
-    return dataclasses.replace(spec, objectives=tuple(written))
 
 
 def _name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
@@ -144,18 +134,14 @@ def _plugin_mistakes(values: Mapping[str, Any], at: Any) -> Iterator[str]:
                 yield at(("search", "options"), f"cannot be: {error}")
 
 
-def _setting_mistakes(
-    key: str, value: Any, family: TaskFamily, section: str
-) -> Iterator[str]:
+def _setting_mistakes(key: str, value: Any, family: TaskFamily, section: str) -> Iterator[str]:
     if key not in family.SETTINGS[section]:
         yield f"is unknown; {nearest(key, family.SETTINGS[section])}"
     elif key in family.KNOBS and not isinstance(value, list | dict):
         yield from make_axis(key, Choice(values=(value,)), family.KNOBS[key])[1]
 
 
-def _knob_mistakes(
-    key: str, entry: Any, document: Document, family: TaskFamily
-) -> Iterator[str]:
+def _knob_mistakes(key: str, entry: Any, document: Document, family: TaskFamily) -> Iterator[str]:
     if key not in family.KNOBS:
         yield f"is unknown; {nearest(key, family.KNOBS)}"
         return

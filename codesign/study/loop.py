@@ -97,7 +97,7 @@ class StudyLoop:
         for trial in [t for t in self.state.trials.values() if t.open]:
             job = self._job(trial)
             if trial.status == "running" and self._result(job).get("token") == trial.token:
-                self._ended(job, _outcome(self._result(job)))
+                self._ended(job, Outcome.from_json(self._result(job)))
             else:
                 self._submit(trial)
 
@@ -145,9 +145,7 @@ class StudyLoop:
             return []
         searched = {t.number: t for t in self.state.of_kind("baseline", "search")}
         objectives = self._problem.spec.objectives
-        found = findings(
-            StudyState(trials=searched), objectives, confirming=False
-        )
+        found = findings(StudyState(trials=searched), objectives, confirming=False)
         started = [run.of for run in self.state.of_kind("confirm")]
         return [
             trial
@@ -158,14 +156,15 @@ class StudyLoop:
     def _add(self, kind: TrialKind, design: Design, of: int | None = None) -> None:
         number = len(self.state.trials)
         costs = self._problem.task.costs(as_columns([dict(design)]))
+        drawn = np.random.SeedSequence([self._problem.spec.seed, number])
         payload = {
             "kind": kind,
             "design": dict(design),
             # Fresh for every trial: a confirming run must not repeat the luck of its original.
-            "seed": int(np.random.SeedSequence([self._problem.spec.seed, number]).generate_state(1)[0]),
+            "seed": int(drawn.generate_state(1)[0]),
             "costs": {name: float(values[0]) for name, values in costs.items()},
             "of": of,
-        }  # fmt: skip
+        }
         self._record("created", number, payload)
         self._submit(self.state.trials[number])
 
@@ -235,9 +234,7 @@ class StudyLoop:
         return result
 
     def _record(self, kind: EventKind, trial: int | None, payload: Mapping[str, Any]) -> None:
-        self.state = apply(
-            self.state, self._store.append(kind, trial, payload, time=self._now())
-        )
+        self.state = apply(self.state, self._store.append(kind, trial, payload, time=self._now()))
 
     def _running(self) -> int:
         return sum(trial.open for trial in self.state.trials.values())
@@ -249,7 +246,3 @@ class StudyLoop:
                 path = self._job(trial).folder / "progress.json"
                 running[trial.number] = read_json(path) if path.exists() else {}
         return View(state=self.state, planned=self.planned, running=running)
-
-
-def _outcome(result: Mapping[str, Any]) -> Outcome:
-    return Outcome(**{k: v for k, v in result.items() if k not in ("token", "seconds")})

@@ -87,9 +87,7 @@ def to_confirm(found: Sequence[Finding], objectives: Sequence[Objective], top: i
     """The trials to repeat: the best of the front as the search alone saw it, by quality."""
     first = objectives[0]
     sign = 1.0 if first.goal == "minimize" else -1.0
-    front = sorted(
-        (f for f in found if f.on_front), key=lambda f: sign * f.metrics[first.metric]
-    )
+    front = sorted((f for f in found if f.on_front), key=lambda f: sign * f.metrics[first.metric])
     return [f.trial for f in front[:top]]
 
 
@@ -110,7 +108,9 @@ def report_content(problem: Problem, state: StudyState, folder: StudyFolder) -> 
     found = findings(state, spec.objectives, confirming=confirming)
     goals = [o.goal for o in spec.objectives]
     single = findings(
-        dataclasses.replace(state, trials={t.number: t for t in state.of_kind("baseline", "search")}),
+        dataclasses.replace(
+            state, trials={t.number: t for t in state.of_kind("baseline", "search")}
+        ),
         spec.objectives,
         confirming=False,
     )

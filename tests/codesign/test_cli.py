@@ -97,5 +97,7 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'ax', 'jsonschema', 'numpy', 'yaml', 'rich'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")

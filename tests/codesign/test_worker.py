@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from codesign.study.folder import read_json, write_json
 from codesign.worker import Runner
 
@@ -45,10 +47,9 @@ def test_torchs_refusal_to_allocate_is_out_of_memory(tmp_path: Path) -> None:
 
     from codesign import worker
 
-    try:
+    with pytest.raises(RuntimeError) as refused:
         torch.empty(2**60)
-    except RuntimeError as error:
-        assert worker._is_allocation_failure(error)
+    assert worker._is_allocation_failure(refused.value)
     assert not worker._is_allocation_failure(RuntimeError("shapes cannot be multiplied"))
 
 

@@ -64,9 +64,7 @@ def test_workers_stay_alive_from_job_to_job(pool: LocalPool, tmp_path: Path) -> 
     assert {worker.process.pid for worker in pool._workers} == pids
 
 
-def test_a_killed_worker_is_replaced_and_its_job_reported(
-    pool: LocalPool, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_replaced_and_its_job_reported(pool: LocalPool, tmp_path: Path) -> None:
     pool.submit(job(tmp_path, 0, fate="dies"))
     outcome = finish(pool, 1)[0]
     assert (outcome.failure, outcome.reason) == (
@@ -112,8 +110,8 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_loop(
 ) -> None:
     monkeypatch.setattr(local.sys, "executable", "/bin/false")
     pool = LocalPool(workers=1, threads=1)
+    pool.submit(job(tmp_path, 0))
     with pytest.raises(LaunchError, match="ended with exit code 1 before it was ready"):
-        pool.submit(job(tmp_path, 0))
         finish(pool, 1)
     pool.close()
 

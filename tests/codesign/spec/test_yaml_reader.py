@@ -67,7 +67,7 @@ def test_numbers_that_are_not_finite_are_mistakes(text: str) -> None:
     ],
 )
 def test_what_is_not_yaml_is_refused_with_its_place(text: str) -> None:
-    with pytest.raises(SpecError, match="spec.yaml"):
+    with pytest.raises(SpecError, match=r"spec\.yaml"):
         parse_yaml(text, name="spec.yaml")
 
 
@@ -79,7 +79,7 @@ def test_aliases_that_explode_are_refused() -> None:
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="missing.yaml: cannot be read"):
+    with pytest.raises(SpecError, match=r"missing\.yaml: cannot be read"):
         read_yaml(tmp_path / "missing.yaml")
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("a: 1\nb: é\n".encode("latin-1"))

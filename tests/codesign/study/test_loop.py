@@ -165,9 +165,11 @@ def test_a_study_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
     from codesign.study.folder import StudyFolder
 
     spec = write_spec(tmp_path)
-    with StudyFolder(tmp_path / "study").locked():
-        with pytest.raises(StudyError, match=r"is being run by process \d+"):
-            api.optimize(spec, study=tmp_path / "study")
+    with (
+        StudyFolder(tmp_path / "study").locked(),
+        pytest.raises(StudyError, match=r"is being run by process \d+"),
+    ):
+        api.optimize(spec, study=tmp_path / "study")
 
 
 def test_another_spec_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:
@@ -180,12 +182,13 @@ def test_interrupting_leaves_a_study_that_continues(
     tmp_path: Path, undisturbed: StudyState
 ) -> None:
     spec = write_spec(tmp_path, search={"trials": 12, "proposer": "random"})
+    study = str(tmp_path / "study")
     loop = subprocess.Popen(
-        [sys.executable, "-m", "codesign", "optimize", str(spec), "--study", str(tmp_path / "study")],
+        [sys.executable, "-m", "codesign", "optimize", str(spec), "--study", study],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )  # fmt: skip
+    )
     assert loop.stderr is not None
     for line in loop.stderr:
         if line.startswith("[2/"):
