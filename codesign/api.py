@@ -70,7 +70,7 @@ def optimize(
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     with folder.locked():
-        adopt_spec(problem.spec, folder)
+        adopt_spec(problem.spec, folder, overrides)
         say(describe_space(problem))
         executor = plugin("executor", problem.spec.launch.executor).make(
             workers=problem.spec.launch.workers
@@ -110,8 +110,11 @@ def report(study: str | Path) -> StudyResult:
     folder = StudyFolder(Path(study))
     if not folder.store.exists():
         raise StudyError("holds no study", where=str(folder.path), hint="name a study's folder")
-    resolved = read_json(folder.resolved_spec)["spec"]
-    problem = load_problem(folder.spec, data_path=resolved["data"]["path"])
+    adopted = read_json(folder.resolved_spec)
+    overrides = [*adopted["overrides"], f"name={adopted['spec']['name']}"]
+    problem = load_problem(
+        folder.spec, overrides=overrides, data_path=adopted["spec"]["data"]["path"]
+    )
     with Store(folder.store) as store:
         state = fold(store.events())
     return StudyResult(folder=folder.path, content=_Page(problem, folder).write(state))
@@ -209,7 +212,7 @@ def validate(
     }
 
 
-def adopt_spec(spec: StudySpec, folder: StudyFolder) -> None:
+def adopt_spec(spec: StudySpec, folder: StudyFolder, overrides: Sequence[str]) -> None:
     """Write the spec into a new study, or check that a study is continued with its own.
 
     Raises:
@@ -230,7 +233,12 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder) -> None:
     write_text(folder.spec, spec.source)
     write_json(
         folder.resolved_spec,
-        {"hash": spec.hash, "identity": spec.identity(), "spec": spec.to_json()},
+        {
+            "hash": spec.hash,
+            "overrides": list(overrides),
+            "identity": spec.identity(),
+            "spec": spec.to_json(),
+        },
     )
 
 

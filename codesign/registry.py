@@ -20,6 +20,7 @@ TASKS: Mapping[str, str] = {
 PROPOSERS: Mapping[str, str] = {
     "known_cost": "codesign.search.known_cost",
     "sobol": "codesign.search.sobol",
+    "support_points": "codesign.search.support_points",
     "random": "codesign.search.random",
 }
 EXECUTORS: Mapping[str, str] = {

@@ -22,7 +22,7 @@ class Evaluation:
     """Quality on one split.
 
     Attributes:
-        auc_sd: the split's sampling noise (DeLong), not the spread between training seeds.
+        auc_sd, log_loss_sd: the split's sampling noise, not the spread between training seeds.
         log_loss: nats.
         normalized_entropy: log loss over the entropy of the *training* split's base rate.
     """
@@ -30,6 +30,7 @@ class Evaluation:
     auc: float
     auc_sd: float
     log_loss: float
+    log_loss_sd: float
     normalized_entropy: float
 
 
@@ -56,5 +57,6 @@ def evaluate(label_N: np.ndarray, logit_N: np.ndarray, base_rate: float) -> Eval
         auc=metrics.auc(label_N, logit_N),
         auc_sd=metrics.auc_standard_deviation(label_N, logit_N),
         log_loss=log_loss,
+        log_loss_sd=metrics.log_loss_standard_deviation(label_N, logit_N),
         normalized_entropy=metrics.normalized_entropy(log_loss, base_rate),
     )

@@ -66,14 +66,16 @@ def log_loss(label_N: FloatArray, logit_N: FloatArray) -> float:
     Raises:
         DataError: where a logit is not a number or there are no examples.
     """
-    label_N = np.asarray(label_N, dtype=np.float64)
-    logit_N = np.clip(np.asarray(logit_N, dtype=np.float64), -MAX_LOGIT, MAX_LOGIT)
-    if not len(label_N) or np.isnan(logit_N).any():
-        raise DataError(
-            f"{int(np.isnan(logit_N).sum())} of {len(logit_N)} logits are not a number; the log "
-            "loss needs at least one example and only numbers"
-        )
-    return float(np.mean(np.logaddexp(0.0, logit_N) - label_N * logit_N))
+    return float(_losses(label_N, logit_N).mean())
+
+
+def log_loss_standard_deviation(label_N: FloatArray, logit_N: FloatArray) -> float:
+    """Estimate the sampling standard deviation of `log_loss`: that of a mean over N examples.
+
+    It is the noise of a test set of this size, not the spread between training seeds.
+    """
+    losses_N = _losses(label_N, logit_N)
+    return float(losses_N.std(ddof=1) / np.sqrt(len(losses_N)))
 
 
 def entropy(base_rate: float) -> float:
@@ -109,3 +111,15 @@ def _positives(label_N: FloatArray) -> NDArray[np.bool_]:
             hint="check the split and the label column",
         )
     return positive_N
+
+
+def _losses(label_N: FloatArray, logit_N: FloatArray) -> NDArray[np.float64]:
+    """Negative log likelihood of each example, nats (N,); see `log_loss`."""
+    label_N = np.asarray(label_N, dtype=np.float64)
+    logit_N = np.clip(np.asarray(logit_N, dtype=np.float64), -MAX_LOGIT, MAX_LOGIT)
+    if not len(label_N) or np.isnan(logit_N).any():
+        raise DataError(
+            f"{int(np.isnan(logit_N).sum())} of {len(logit_N)} logits are not a number; the log "
+            "loss needs at least one example and only numbers"
+        )
+    return np.logaddexp(0.0, logit_N) - label_N * logit_N

@@ -17,7 +17,8 @@ import numpy as np
 from codesign.contracts import Columns, Design, Knob, Metric, Outcome, Progress
 from codesign.errors import ConfigError
 from cost_models import exact
-from wukong.data.sources import SOURCES, prepare
+from wukong import knobs
+from wukong.data import sources
 from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
 from wukong.train_config import TrainConfig
 
@@ -25,64 +26,10 @@ if TYPE_CHECKING:
     from wukong.data.prepared import PreparedData
     from wukong.train import TrainProgress, TrainResult
 
-_SHAPE_RANGES: Mapping[str, tuple[float, float, str]] = {
-    "layers": (1, 64, "Wukong layers, l"),
-    "n_F": (1, 4096, "rows made by each factorization machine block"),
-    "n_L": (1, 4096, "rows made by each linear compress block"),
-    "k": (1, 4096, "rank of the factorization machine"),
-    "mlp_depth": (1, 16, "hidden layers of each FMB MLP"),
-    "mlp_width": (1, 131072, "width of the FMB MLPs' hidden layers"),
-    "d": (1, 4096, "embedding dimension"),
-    "attentive_rows": (1, 4096, "rows that the attentive Y sees"),
-    "attentive_width": (1, 131072, "hidden width of the attentive Y's MLP"),
-    "dense_rows": (1, 4096, "rows made from the dense features"),
-    "bottom_depth": (0, 16, "hidden layers of the bottom MLP"),
-    "bottom_width": (1, 131072, "width of the bottom MLP"),
-    "head_depth": (0, 16, "hidden layers of the head"),
-    "head_width": (1, 131072, "width of the head"),
-}
-_RATES: Mapping[str, tuple[float, float, str]] = {
-    "ln_eps": (1e-12, 1.0, "epsilon of the layer norms"),
-    "dropout": (0.0, 0.99, "dropout in the FMB MLPs and the head"),
-    "head_dropout": (0.0, 0.99, "dropout in the head, where it differs"),
-    "table_init_std": (1e-8, 10.0, "standard deviation of the tables' initial weights"),
-}
-_SWITCHES: Mapping[str, str] = {
-    "fm": "form of the factorization machine",
-    "attentive_y": "make Y attentive to the input",
-    "mlp_output_activation": "ReLU after each FMB MLP",
-    "mlp_norm": "norm inside the FMB MLPs",
-    "mlp_bias": "biases in the FMB MLPs",
-    "residual_bias": "bias of the residual mix",
-    "y_init": "initial distribution of Y",
-    "mix_init": "initial distribution of the row mixes",
-    "linear_init": "initial distribution of the other maps",
-    "dense_mode": "how rows are made from the dense features",
-    "dense_bias": "bias of the last dense map",
-    "bottom_output_activation": "ReLU after the bottom MLP",
-    "dense_first": "dense rows come first",
-    "head_norm": "norm inside the head",
-}
-_TRAIN_RANGES: Mapping[str, tuple[float, float]] = {
-    "batch_size": (1, 2**24),
-    "passes": (1, 10_000),
-    "dense_lr": (1e-9, 100.0),
-    "table_lr": (1e-9, 100.0),
-    "table_l2": (0.0, 1e3),
-    "dense_l2": (0.0, 1e3),
-    "clip_norm": (0.0, 1e6),
-    "warmup_share": (0.0, 1.0),
-    "decay_share": (0.0, 1.0),
-    "plateau_factor": (0.0, 1.0),
-    "plateau_patience": (0, 10_000),
-    "early_stop_patience": (0, 10_000),
-    "evals_per_pass": (1, 10_000),
-}
-# Neither the counts of flop nor of weights depend on these.
-_FREE = {"ln_eps", "dropout", "head_dropout", "table_init_std"} | {
-    "y_init", "mix_init", "linear_init", "mlp_output_activation", "bottom_output_activation",
-    "dense_first",
-}  # fmt: skip
+SPLITS = ("train", "validation", "test")
+SOURCES = sources.SOURCES
+# What the cost model will predict; refused by name until it exists.
+NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
 
 
 def _metric(name: str, unit: str, goal: str, source: str, meaning: str) -> tuple[str, Metric]:
@@ -107,14 +54,11 @@ SETTINGS: Mapping[str, frozenset[str]] = {
     "model": frozenset(field.name for field in dataclasses.fields(WukongConfig)),
     "train": frozenset(field.name for field in dataclasses.fields(TrainConfig)),
 }
-# What the cost model will predict; refused by name until it exists.
-__all__ = ["KNOBS", "METRICS", "NOT_YET_PREDICTED", "SETTINGS", "SOURCES", "WukongTask", "make"]
-NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
 
 
 def _config_knobs(config: type, meanings: Mapping[str, Any]) -> dict[str, Knob]:
     """One knob per scalar field of a config dataclass, from its annotation."""
-    knobs = {}
+    found = {}
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         entry = meanings.get(field.name)
@@ -122,15 +66,15 @@ def _config_knobs(config: type, meanings: Mapping[str, Any]) -> dict[str, Knob]:
             continue
         low, high, meaning = entry if isinstance(entry, tuple) else (None, None, entry)
         kind, choices = _kind(hints[field.name])
-        knobs[field.name] = Knob(
+        found[field.name] = Knob(
             kind=kind,
             meaning=meaning,
             low=low,
             high=high,
             choices=choices,
-            affects_cost=config is WukongConfig and field.name not in _FREE,
+            affects_cost=config is WukongConfig and field.name not in knobs.COST_FREE,
         )
-    return knobs
+    return found
 
 
 def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
@@ -144,11 +88,8 @@ def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 KNOBS: Mapping[str, Knob] = {
-    **_config_knobs(WukongConfig, {**_SHAPE_RANGES, **_RATES, **_SWITCHES}),
-    **_config_knobs(
-        TrainConfig,
-        {name: (*bounds, name.replace("_", " ")) for name, bounds in _TRAIN_RANGES.items()},
-    ),
+    **_config_knobs(WukongConfig, {**knobs.MODEL_RANGES, **knobs.MODEL_SWITCHES}),
+    **_config_knobs(TrainConfig, {**knobs.TRAIN_RANGES, **knobs.TRAIN_SWITCHES}),
 }
 
 
@@ -246,9 +187,6 @@ class WukongTask:
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
 
 
-SPLITS = ("train", "validation", "test")
-
-
 def _progress(progress: TrainProgress) -> Progress:
     return Progress(
         done=progress.examples,
@@ -288,7 +226,7 @@ def make(
         ConfigError: a setting is unknown or impossible.
         DataError: the data cannot be had.
     """
-    data = prepare(source, path=None if path is None else Path(path))
+    data = sources.prepare(source, path=None if path is None else Path(path))
     return WukongTask(model=model, train=train, data=data)
 
 

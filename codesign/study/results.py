@@ -17,6 +17,7 @@ from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
 from codesign.report.content import ReportContent, ReportTrial
 from codesign.spec.meaning import Problem
+from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
 
@@ -91,6 +92,13 @@ def to_confirm(found: Sequence[Finding], objectives: Sequence[Objective], top: i
     return [f.trial for f in front[:top]]
 
 
+def planned_trials(spec: StudySpec, found: Sequence[Finding]) -> int:
+    """Trials in all: the search's, and as many confirming runs as the front so far asks for."""
+    confirm = spec.search.confirm
+    on_front = sum(f.on_front for f in found)
+    return spec.search.trials + min(confirm.top, max(on_front, 1)) * confirm.seeds
+
+
 def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
     return [name for name in runs[0] if all(name in run for run in runs)] if runs else []
 
@@ -133,12 +141,12 @@ def report_content(problem: Problem, state: StudyState, folder: StudyFolder) -> 
         facts=_flat_facts(facts),
         floor_name=facts.get("baseline", {}).get("name", ""),
         floor=_floor(facts),
-        noise_sd=_noise(best),
+        noise_sd={} if best is None else _noise(best.metrics),
         best=None if best is None else best.trial.number,
         baseline=baseline,
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
-        trial_budget=spec.search.trials,
+        trial_budget=planned_trials(spec, found),
         spec_yaml=spec.source,
         provenance=_provenance(state, spec.seed),
     )
@@ -162,11 +170,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
     measured = trial.metrics if finding is None else {
         name: value for name, value in finding.metrics.items() if name not in trial.costs
     }  # fmt: skip
-    spread: dict[str, float] = {}
-    if finding is not None and finding.spread:
-        spread = dict(finding.spread)
-    elif "auc_sd" in measured:
-        spread = {"auc": measured["auc_sd"], "test_auc": measured["test_auc_sd"]}
+    over_seeds = finding.spread if finding is not None else {}
     return ReportTrial(
         number=trial.number,
         kind=trial.kind,
@@ -181,7 +185,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         curve=_curve(folder, trial) if finding is not None and finding.on_front else (),
         on_front=finding is not None and finding.on_front,
         confirmed=None if finding is None else finding.confirmed,
-        spread=spread,
+        spread=over_seeds or _noise(measured),
     )
 
 
@@ -189,9 +193,14 @@ def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]
     path = folder.attempt(trial.number, trial.attempt) / "curve.jsonl"
     if not path.exists():
         return ()
+    names = {
+        "examples": "examples",
+        "validation_auc": "auc",
+        "validation_log_loss": "log_loss",
+        "train_log_loss": "train_log_loss",
+    }
     points = (json.loads(line) for line in path.read_text("utf-8").splitlines())
-    names = {"validation_auc": "auc", "validation_log_loss": "log_loss"}
-    return tuple({names.get(k, k): v for k, v in point.items()} for point in points)
+    return tuple({names[key]: point[key] for key in names if key in point} for point in points)
 
 
 def _metric_table(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
@@ -229,11 +238,9 @@ def _floor(facts: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _noise(best: Finding | None) -> dict[str, float]:
-    if best is None:
-        return {}
-    pairs = {"auc": "auc_sd", "test_auc": "test_auc_sd"}
-    return {name: best.metrics[sd] for name, sd in pairs.items() if sd in best.metrics}
+def _noise(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metric → ±1 sd of its sampling noise, for those that have a metric `…_sd` beside them."""
+    return {name: metrics[f"{name}_sd"] for name in metrics if f"{name}_sd" in metrics}
 
 
 def _provenance(state: StudyState, seed: int) -> dict[str, str]:

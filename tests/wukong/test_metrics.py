@@ -69,6 +69,17 @@ def test_log_loss_of_a_certain_mistake_is_that_of_a_probability_of_1e_minus_15()
     assert metrics.log_loss(np.array([1.0]), np.array([-np.inf])) == pytest.approx(-math.log(1e-15))
 
 
+def test_the_standard_deviation_of_the_log_loss_agrees_with_a_bootstrap():
+    rng = np.random.default_rng(1)
+    label = (rng.random(1000) < 0.3).astype(float)
+    logit = rng.normal(size=1000) + label
+    resampled = [
+        metrics.log_loss(label[rows], logit[rows]) for rows in rng.integers(1000, size=(800, 1000))
+    ]
+    expected = pytest.approx(np.std(resampled), rel=0.1)
+    assert metrics.log_loss_standard_deviation(label, logit) == expected
+
+
 def test_log_loss_does_not_lose_digits_over_many_float32_logits():
     logit = np.full(200_000, 3.0, dtype=np.float32)
     expected = math.log1p(math.exp(-3.0))

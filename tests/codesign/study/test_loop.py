@@ -211,12 +211,14 @@ def test_known_cost_search_inside_ax_repeats_itself_and_stays_feasible(tmp_path:
 
 
 def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
-    run(tmp_path)
+    spec = write_spec(tmp_path)
+    first = api.optimize(spec, study=tmp_path / "study", overrides=["search.trials=3", "name=mine"])
     page = tmp_path / "study/report.html"
     page.unlink()
     again = api.report(tmp_path / "study")
     assert page.exists()
-    assert len(again.content.trials) == 6
+    assert again.content == first.content
+    assert (again.content.study, len(again.content.trials)) == ("mine", 3)
     with pytest.raises(StudyError, match="holds no study"):
         api.report(tmp_path)
 

@@ -1,0 +1,79 @@
+"""What a space may search over: bounds that make sense at all, and what each knob means.
+
+Every name is a field of `WukongConfig` or `TrainConfig`, whose annotations give its type. A knob is
+one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# name → (lowest, highest, meaning)
+MODEL_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "layers": (1, 64, "Wukong layers, l"),
+    "n_F": (1, 4096, "rows made by each factorization machine block"),
+    "n_L": (1, 4096, "rows made by each linear compress block"),
+    "k": (1, 4096, "rank of the factorization machine"),
+    "mlp_depth": (1, 16, "hidden layers of each FMB MLP"),
+    "mlp_width": (1, 131072, "width of the FMB MLPs' hidden layers"),
+    "d": (1, 4096, "embedding dimension"),
+    "attentive_rows": (1, 4096, "rows that the attentive Y sees"),
+    "attentive_width": (1, 131072, "hidden width of the attentive Y's MLP"),
+    "dense_rows": (1, 4096, "rows made from the dense features"),
+    "bottom_depth": (0, 16, "hidden layers of the bottom MLP"),
+    "bottom_width": (1, 131072, "width of the bottom MLP"),
+    "head_depth": (0, 16, "hidden layers of the head"),
+    "head_width": (1, 131072, "width of the head"),
+    "ln_eps": (1e-12, 1.0, "epsilon of the layer norms"),
+    "dropout": (0.0, 0.99, "dropout in the FMB MLPs and the head"),
+    "head_dropout": (0.0, 0.99, "dropout in the head, where it differs"),
+    "table_init_std": (1e-8, 10.0, "standard deviation of the tables' initial weights"),
+}
+# name → meaning; the values are those of the field's Literal, or true and false
+MODEL_SWITCHES: Mapping[str, str] = {
+    "fm": "form of the factorization machine",
+    "attentive_y": "make Y attentive to the input",
+    "mlp_output_activation": "ReLU after each FMB MLP",
+    "mlp_norm": "norm inside the FMB MLPs",
+    "mlp_bias": "biases in the FMB MLPs",
+    "residual_bias": "bias of the residual mix",
+    "y_init": "initial distribution of Y",
+    "mix_init": "initial distribution of the row mixes",
+    "linear_init": "initial distribution of the other maps",
+    "dense_mode": "how rows are made from the dense features",
+    "dense_bias": "bias of the last dense map",
+    "bottom_output_activation": "ReLU after the bottom MLP",
+    "dense_first": "dense rows come first",
+    "head_norm": "norm inside the head",
+}
+TRAIN_RANGES: Mapping[str, tuple[float, float, str]] = {
+    "batch_size": (1, 2**24, "examples a step"),
+    "passes": (1, 10_000, "times the training split is seen"),
+    "dense_lr": (1e-9, 100.0, "learning rate of all but the tables"),
+    "table_lr": (1e-9, 100.0, "learning rate of the tables"),
+    "table_l2": (0.0, 1e3, "L2 over all rows of the tables"),
+    "dense_l2": (0.0, 1e3, "L2 over all other weights"),
+    "clip_norm": (0.0, 1e6, "largest norm of the dense gradient; 0: no clipping"),
+    "warmup_share": (0.0, 1.0, "share of the steps over which the learning rates grow"),
+    "decay_share": (0.0, 1.0, "share of the steps over which they fall to 0"),
+    "plateau_factor": (1e-6, 1.0, "learning rates × this at a plateau"),
+    "plateau_patience": (1, 10_000, "evaluations without improvement that make a plateau"),
+    "early_stop_patience": (0, 10_000, "evaluations without improvement that end a run"),
+    "evals_per_pass": (1, 10_000, "evaluations in each pass"),
+}
+TRAIN_SWITCHES: Mapping[str, str] = {"table_optimizer": "optimizer of the tables"}
+# Fields of the model that neither its FLOP nor its weights depend on.
+COST_FREE = frozenset(
+    {
+        "bottom_output_activation",
+        "dense_first",
+        "dropout",
+        "head_dropout",
+        "linear_init",
+        "ln_eps",
+        "mix_init",
+        "mlp_output_activation",
+        "table_init_std",
+        "y_init",
+    }
+)
