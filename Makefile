@@ -9,7 +9,7 @@
 
 LOCK ?= cpu
 PYTHON ?= python3
-BENCHMARKS := benchmarks/layouts.py
+BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -5,19 +5,13 @@ Heavy packages are imported by the functions that need them.
 
 from __future__ import annotations
 
-import json
-import platform
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign import __version__
 from codesign.errors import StudyError
+from codesign.provenance import provenance
 from codesign.registry import plugin
 
 if TYPE_CHECKING:
@@ -25,12 +19,7 @@ if TYPE_CHECKING:
     from codesign.report.content import ReportContent
     from codesign.spec.meaning import Problem
     from codesign.spec.model import StudySpec
-    from codesign.study.folder import StudyFolder
     from codesign.study.loop import View
-
-PAGE_EVERY_S = 10.0
-# The packages whose versions stand with every result.
-RECORDED_PACKAGES = ("torch", "torchrec", "ax-platform", "botorch", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +52,10 @@ def optimize(
         CodesignError: whatever a person can mend.
     """
     from codesign.spec.meaning import load_problem
+    from codesign.study.adopt import adopt_spec
     from codesign.study.folder import StudyFolder
     from codesign.study.loop import StudyLoop
+    from codesign.study.outputs import Outputs
     from codesign.study.store import Store
 
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
@@ -78,10 +69,10 @@ def optimize(
         try:
             proposer = make_proposer(problem.spec)
             with Store(folder.store) as store:
-                page = _Page(problem, folder)
+                outputs = Outputs(problem, folder)
                 loop = StudyLoop(
                     problem, folder, store, executor, proposer,
-                    watch=_both(watch, page.refresh),
+                    watch=_both(watch, outputs.refresh),
                 )  # fmt: skip
                 interrupted = False
                 try:
@@ -90,7 +81,7 @@ def optimize(
                     interrupted = True
                 finally:
                     executor.close()
-                    content = page.write(loop.state)
+                    content = outputs.write(loop.state)
         finally:
             executor.close()
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
@@ -104,6 +95,7 @@ def report(study: str | Path) -> StudyResult:
     """
     from codesign.spec.meaning import load_problem
     from codesign.study.folder import StudyFolder, read_json
+    from codesign.study.outputs import Outputs
     from codesign.study.state import fold
     from codesign.study.store import Store
 
@@ -117,7 +109,7 @@ def report(study: str | Path) -> StudyResult:
     )
     with Store(folder.store) as store:
         state = fold(store.events())
-    return StudyResult(folder=folder.path, content=_Page(problem, folder).write(state))
+    return StudyResult(folder=folder.path, content=Outputs(problem, folder).write(state))
 
 
 def train(
@@ -212,47 +204,6 @@ def validate(
     }
 
 
-def adopt_spec(spec: StudySpec, folder: StudyFolder, overrides: Sequence[str]) -> None:
-    """Write the spec into a new study, or check that a study is continued with its own.
-
-    Raises:
-        StudyError: the study was started with another spec; the message lists what differs.
-    """
-    from codesign.study.folder import read_json, write_json, write_text
-
-    if folder.resolved_spec.exists():
-        known = read_json(folder.resolved_spec)
-        now = json.loads(json.dumps(spec.identity()))
-        if known["hash"] != spec.hash:
-            changes = "\n".join(_differences(known["identity"], now)) or "(unknown)"
-            raise StudyError(
-                f"was started with another spec:\n{changes}",
-                where=str(folder.path),
-                hint="take the change back, or name another folder with --study",
-            )
-    write_text(folder.spec, spec.source)
-    write_json(
-        folder.resolved_spec,
-        {
-            "hash": spec.hash,
-            "overrides": list(overrides),
-            "identity": spec.identity(),
-            "spec": spec.to_json(),
-        },
-    )
-
-
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = dict.fromkeys([*old, *new])
-        return [
-            line
-            for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{path}.{key}".lstrip("."))
-        ]
-    return [] if old == new else [f"  {path}: {json.dumps(old)} → {json.dumps(new)}"]
-
-
 def make_proposer(spec: StudySpec) -> Proposer:
     """Make the spec's proposer."""
     module = plugin("proposer", spec.search.proposer)
@@ -268,72 +219,6 @@ def describe_space(problem: Problem) -> str:
         f"{problem.spec.name}: {count} of {problem.space.size:,} designs are within the budgets "
         f"({100 * size.count / problem.space.size:.3g}%)"
     )
-
-
-def provenance() -> dict[str, str]:
-    """What it takes to explain a result later: commit, versions, host."""
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "codesign": __version__,
-        "commit": _git_commit(),
-        "python": platform.python_version(),
-        **versions,
-        "host": socket.gethostname(),
-        "machine": platform.machine(),
-    }
-
-
-def _git_commit() -> str:
-    """The commit this code is of, `+` appended where files differ from it."""
-    here = Path(__file__).parent
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for arguments in (
-                ("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", str(here))
-            )
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return "not in a git checkout"
-    return commit + ("+" if changes else "")
-
-
-class _Page:
-    """Keeps a study's report.html and best.yaml up to date."""
-
-    def __init__(self, problem: Problem, folder: StudyFolder) -> None:
-        self._problem = problem
-        self._folder = folder
-        self._next = time.monotonic() + PAGE_EVERY_S
-        self._shown = -1
-
-    def refresh(self, view: View) -> None:
-        """Write again, at most every ten seconds, when a trial has ended since."""
-        ended = sum(not trial.open for trial in view.state.trials.values())
-        if time.monotonic() >= self._next and ended != self._shown:
-            self.write(view.state)
-            self._shown = ended
-            self._next = time.monotonic() + PAGE_EVERY_S
-
-    def write(self, state: Any) -> ReportContent:
-        """Write both files."""
-        from codesign.report.page import render_page
-        from codesign.study.folder import write_text
-        from codesign.study.results import best_yaml, report_content
-
-        content = report_content(self._problem, state, self._folder)
-        write_text(self._folder.page, render_page(content))
-        best = best_yaml(self._problem, state)
-        if best is not None:
-            write_text(self._folder.best, best)
-        return content
 
 
 def _both(

@@ -51,12 +51,16 @@ function frontView(points, floor, noise) {
   const worse = content.quality.goal === "maximize" ? 0.1 : 0.9;
   const anchors = points.filter((p) => p.front).map((p) => p.y);
   if (values.length) anchors.push(values[Math.floor(worse * (values.length - 1))]);
-  if (floor !== null) anchors.push(floor - (noise ?? 0), floor + (noise ?? 0));
   if (best?.y != null) anchors.push(best.y - (noise ?? 0), best.y + (noise ?? 0));
   const edge = content.quality.goal === "maximize" ? values.at(-1) : values[0];
   if (edge !== undefined) anchors.push(edge);
   if (!anchors.length) return null;
-  const [low, high] = [Math.min(...anchors), Math.max(...anchors)];
+  let [low, high] = [Math.min(...anchors), Math.max(...anchors)];
+  // A trivial predictor that is near belongs into the view; a far one would flatten the front.
+  const reach = 1.5 * (high - low);
+  if (floor !== null && floor > low - reach && floor < high + reach) {
+    [low, high] = [Math.min(low, floor - (noise ?? 0)), Math.max(high, floor + (noise ?? 0))];
+  }
   const pad = 0.07 * (high - low || Math.abs(high) || 1);
   return [low - 1.6 * pad, high + pad];
 }
@@ -103,12 +107,17 @@ function drawFront(colours) {
   if (floor !== null) {
     if (content.noise) across(floor - content.noise, floor + content.noise, faded(colours.floor, 0.08));
     shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: floor, y1: floor, line: { color: colours.floor, width: 1.5, dash: "dash" } });
-    annotations.push({ xref: "paper", x: 1, xanchor: "right", y: floor, yanchor: "bottom", showarrow: false,
-      text: `${plain(content.floor.name)} ${floor.toFixed(4)}`, font: { color: colours.floor } });
+    const above = view && floor > view[1];
+    const below = view && floor < view[0];
+    const where = above || below
+      ? { yref: "paper", y: above ? 1 : 0, yanchor: above ? "top" : "bottom" } : { y: floor, yanchor: "bottom" };
+    const arrow = above ? "\u2191 " : below ? "\u2193 " : "";
+    annotations.push({ xref: "paper", x: 0.02, xanchor: "left", showarrow: false, ...where,
+      text: `${arrow}${plain(content.floor.name)} ${floor.toFixed(4)}`, font: { color: colours.floor } });
   }
   if (content.budget !== null && (!log || content.budget > 0)) {
     shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: content.budget, x1: content.budget, line: { color: colours.soft, width: 1, dash: "dot" } });
-    annotations.push({ yref: "paper", y: 1, yanchor: "top", x: log ? Math.log10(content.budget) : content.budget, xanchor: "right", showarrow: false, text: "budget ", font: { color: colours.soft } });
+    annotations.push({ yref: "paper", y: 0, yanchor: "bottom", x: log ? Math.log10(content.budget) : content.budget, xanchor: "right", showarrow: false, text: "budget ", font: { color: colours.soft } });
   }
   const made = layout(colours, {
     x: { type: log ? "log" : "linear", title: { text: content.cost ? titled(content.cost) : "trial", standoff: 12 } },

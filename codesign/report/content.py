@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from codesign.contracts import Metric, Objective, Value
 
 
+Status = Literal["completed", "failed", "running", "pending"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportTrial:
     """One trial.
@@ -33,7 +36,7 @@ class ReportTrial:
 
     number: int
     kind: Literal["search", "baseline", "confirm"] = "search"
-    status: Literal["completed", "failed", "running", "pending"]
+    status: Status
     design: Mapping[str, Value]
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -66,7 +69,7 @@ class ReportContent:
         baseline: number of the trial that relative log loss is relative to.
         hypervolume: after each completed trial, in order of completion.
         budgets: metric → limit; at most where the metric is minimised, else at least.
-        trial_budget: trials that the study may launch in all.
+        trial_budget: trials that the study will launch in all, confirming runs included.
         provenance: label → value (commit, versions, host, seed, started, ended).
 
     Raises:

@@ -51,15 +51,18 @@ def finite(value: float | None) -> float | None:
 
 def metric_of(content: ReportContent, name: str) -> Metric:
     """Return what is known of a metric; an entry without unit where the study has none."""
-    goal = next((o.goal for o in content.objectives if o.metric == name), "minimize")
-    blank = Metric(name=name, unit="", goal=goal, source="measured", meaning="")
-    return content.metrics.get(name, blank)
+    if name in content.metrics:
+        return content.metrics[name]
+    for objective in content.objectives:
+        if objective.metric == name:
+            return Metric(name=name, unit="", goal=objective.goal, source="measured", meaning="")
+    return Metric(name=name, unit="", goal="minimize", source="measured", meaning="")
 
 
 def unit_of(content: ReportContent, name: str) -> str:
     """Return the unit to print beside the label, empty where the label already says it."""
     unit = metric_of(content, name).unit
-    said = unit.replace(" ", "").lower() == label(name).replace(" ", "").lower()
+    said = unit.split("/")[0].lower() in label(name).lower().split()
     return "" if said else unit
 
 
@@ -76,6 +79,13 @@ def cost_of(content: ReportContent) -> str | None:
     exact = [name for name in others if metric_of(content, name).source == "exact"]
     counted = [name for t in content.trials for name in t.costs]
     return next(iter(exact + others + counted), None)
+
+
+def shown_costs(content: ReportContent) -> list[str]:
+    """Return the counted costs worth a column beside the front: searched, bounded, or the size."""
+    counted = dict.fromkeys(name for t in content.front for name in t.costs)
+    chosen = {o.metric for o in content.objectives} | set(content.budgets) | {"parameters"}
+    return [name for name in counted if name in chosen]
 
 
 def sd_of(content: ReportContent, trial: ReportTrial, metric: str) -> float | None:

@@ -25,15 +25,21 @@ from codesign.report.figures import (
     quality_of,
     relative_log_loss_percent,
     sd_of,
+    shown_costs,
     unit_of,
     with_sd,
 )
 from codesign.report.payload import payload_json
+from codesign.report.units import in_readable_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
-    from codesign.report.content import ReportContent, ReportTrial
+    from codesign.contracts import Value
+    from codesign.report.content import ReportContent, ReportTrial, Status
+
+
+STATUSES: tuple[Status, ...] = ("completed", "failed", "running", "pending")
 
 
 def render_page(content: ReportContent) -> str:
@@ -42,6 +48,7 @@ def render_page(content: ReportContent) -> str:
     Raises:
         MissingPackageError: the plotly package, whose script is embedded, is not installed.
     """
+    content = in_readable_units(content)
     return Template(_asset("page.html")).substitute(
         title=escape(content.title or content.study),
         study=escape(content.study),
@@ -84,9 +91,8 @@ def _lede(content: ReportContent) -> str:
         f"{'high' if o.goal == 'maximize' else 'low'} {label(o.metric)}" for o in content.objectives
     )
     counts = Counter(t.status for t in content.trials)
-    statuses = ("completed", "failed", "running", "pending")
-    told = ", ".join(f"{counts[s]:,} {s}" for s in statuses if counts[s])
-    budget = f" of a budget of {content.trial_budget:,}" if content.trial_budget else ""
+    told = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES if counts[s])
+    budget = f" of {content.trial_budget:,}" if content.trial_budget else ""
     trials = "trial" if len(content.trials) == 1 else "trials"
     return f"A search for {aims}. {len(content.trials):,} {trials}{budget}" + (
         f": {told}." if told else "."
@@ -186,7 +192,7 @@ def _front_table(content: ReportContent) -> str:
     if not content.front:
         return '<p class="note">No trial is on the front yet.</p>'
     quality, knobs = quality_of(content).metric, varying_knobs(content)
-    costs = list(dict.fromkeys(name for t in content.front for name in t.costs))
+    costs = shown_costs(content)
     head = '<th scope="col">trial</th>' + _head(label(quality), "measured, ± 1 sd")
     head += _head("relative log loss", "%, measured") if content.baseline is not None else ""
     for name in costs:
@@ -244,9 +250,8 @@ def _limits(content: ReportContent) -> list[tuple[str, str]]:
     return limits
 
 
-def _definitions(pairs: Iterable[tuple[str, object]] | Mapping[str, object]) -> str:
+def _definitions(pairs: Iterable[tuple[str, Value]]) -> str:
     rows = "".join(
-        f"<dt>{escape(str(name))}</dt><dd>{escape(figure(value))}</dd>"  # type: ignore[arg-type]
-        for name, value in pairs
+        f"<dt>{escape(name)}</dt><dd>{escape(figure(value))}</dd>" for name, value in pairs
     )
     return f'<dl class="facts">{rows}</dl>' if rows else '<p class="note">None recorded.</p>'

@@ -10,13 +10,14 @@ from codesign.report.figures import (
     figure,
     finite,
     label,
-    metric_of,
     quality_of,
     relative_log_loss_percent,
     sd_of,
+    shown_costs,
     unit_of,
     with_sd,
 )
+from codesign.report.units import in_readable_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,6 +34,7 @@ def print_front(content: ReportContent, console: Console) -> None:
 
     Without a terminal (a pipe, a log) the lines are plain and never wrapped.
     """
+    content = in_readable_units(content)
     plus_minus = "±" if console.encoding.lower().startswith("utf") else "+/-"
     table = _front_table(content, plus_minus)
     if not table.rows:
@@ -90,11 +92,10 @@ class _Table:
 def _front_table(content: ReportContent, plus_minus: str) -> _Table:
     front = content.front
     objectives = [o.metric for o in content.objectives]
-    named = dict.fromkeys([*objectives, *(m for t in front for m in t.metrics)])
-    measured = [m for m in named if any(m in t.metrics for t in front)]
-    costs = list(dict.fromkeys(m for t in front for m in t.costs))
     # Only what was searched or judges the search: the page has every other figure.
-    measured = [m for m in measured if m in objectives or metric_of(content, m).source == "learned"]
+    named = dict.fromkeys([*objectives, *(f"test_{name}" for name in objectives), "auc"])
+    measured = [m for m in named if any(m in t.metrics for t in front)]
+    costs = shown_costs(content)
     relative = content.baseline is not None
     knobs = varying_knobs(content)
     header = [("trial", "")]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
@@ -148,7 +147,7 @@ def report_content(problem: Problem, state: StudyState, folder: StudyFolder) -> 
         budgets=spec.budgets,
         trial_budget=planned_trials(spec, found),
         spec_yaml=spec.source,
-        provenance=_provenance(state, spec.seed),
+        provenance=provenance_rows(state, spec.seed),
     )
 
 
@@ -243,7 +242,9 @@ def _noise(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[f"{name}_sd"] for name in metrics if f"{name}_sd" in metrics}
 
 
-def _provenance(state: StudyState, seed: int) -> dict[str, str]:
+def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
+    """Where a study's results come from, label → value, for the page and `best.yaml`."""
+
     def written(seconds: float | None) -> str:
         if seconds is None:
             return ""
@@ -256,37 +257,3 @@ def _provenance(state: StudyState, seed: int) -> dict[str, str]:
         "last event": written(state.ended),
         **opened,
     }
-
-
-def best_yaml(problem: Problem, state: StudyState) -> str | None:
-    """The best design as a file that `codesign train` and `codesign cost` read; None: no trial."""
-    spec = problem.spec
-    found = findings(state, spec.objectives, confirming=spec.search.confirm.top > 0)
-    best = best_finding(found, spec.objectives)
-    if best is None:
-        return None
-    section = problem.task_section
-    runs = [t for t in state.of_kind("confirm") if t.of == best.trial.number]
-    first = spec.objectives[0]
-    content = {
-        "study": spec.name,
-        "trial": best.trial.number,
-        "selected_by": f"{first.goal} {first.metric} (validation)",
-        "confirmed": best.confirmed,
-        "data": {"source": section["source"], **({"path": p} if (p := section["path"]) else {})},
-        "model": {"name": section["name"], **section["model"]},
-        "train": {**best.trial.facts.get("chosen_train_settings", {}), **section["train"]},
-        "design": dict(best.trial.design),
-        "seed": best.trial.seed,
-        "costs": {name: _plain(value) for name, value in best.trial.costs.items()},
-        "measured": {name: _plain(v) for name, v in best.metrics.items()
-                     if name not in best.trial.costs},
-        "measured_sd_over_seeds": {name: _plain(v) for name, v in best.spread.items()},
-        "confirming_seeds": [run.seed for run in runs],
-        "provenance": _provenance(state, spec.seed),
-    }  # fmt: skip
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-
-
-def _plain(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else float(value)

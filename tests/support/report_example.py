@@ -138,8 +138,8 @@ def _trial(number: int, trials: int, rng: np.random.Generator, *, hostile: bool)
         "table_init_std": float(10 ** rng.uniform(-3, -1)),
         "d": 16,
     }
-    l, n, k, width = (int(design[name]) for name in ("l", "n", "k", "mlp_width"))
-    weights = l * (n * 2 * 16 * k + n * k * width + width * n * 16)
+    depth, n, k, width = (int(design[name]) for name in ("l", "n", "k", "mlp_width"))
+    weights = depth * (n * 2 * 16 * k + n * k * width + width * n * 16)
     costs = {
         "gflop_per_example": 6e-9 * weights,
         "parameters": float(weights + 2_700 * 16),

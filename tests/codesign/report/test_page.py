@@ -1,0 +1,199 @@
+"""The page in a real headless Chromium: what a person sees, on a desktop and on a phone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver import ActionChains, Chrome, Keys
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from codesign.report.content import ReportContent
+from codesign.report.page import render_page
+from tests.support.browser import missing_browser, open_browser
+from tests.support.report_example import HOSTILE, example_content
+
+Show = Callable[..., Chrome]
+absent = missing_browser()
+pytestmark = pytest.mark.skipif(bool(absent), reason=absent or "a browser is there")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with open_browser() as driver:
+        yield driver
+
+
+@pytest.fixture
+def show(browser: Chrome, tmp_path: Path) -> Show:
+    def open_page(content: ReportContent, width: int = 1280, height: int = 900) -> Chrome:
+        page = tmp_path / "report.html"
+        page.write_text(render_page(content))
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+        )
+        browser.get(page.as_uri())
+        WebDriverWait(browser, 20).until(
+            lambda d: d.execute_script("return document.documentElement.dataset.ready") == "yes"
+        )
+        return browser
+
+    return open_page
+
+
+def complaints(browser: Chrome) -> list[Any]:
+    return [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]  # type: ignore[no-untyped-call]
+
+
+def points(browser: Chrome) -> int:
+    script = """return document.getElementById('front-chart').data
+        .filter(t => t.mode === 'markers').reduce((n, t) => n + t.x.length, 0)"""
+    return int(browser.execute_script(script))
+
+
+@pytest.mark.parametrize("trials", [0, 1, 30, 2000])
+def test_studies_of_any_size_render_without_a_complaint(show: Show, trials: int) -> None:
+    content = example_content(trials)
+    assert len(render_page(content).encode()) < 5_000_000
+    browser = show(content)
+    assert complaints(browser) == []
+    ended = [t for t in content.trials if t.status in ("completed", "failed")]
+    assert points(browser) == len(ended)
+    rows = browser.find_elements(By.CSS_SELECTOR, "#trial-table tbody tr")
+    assert len(rows) == trials
+
+
+def test_the_page_is_one_file_that_asks_for_nothing_else(show: Show) -> None:
+    browser = show(example_content(30))
+    asked = browser.execute_script(
+        "return performance.getEntriesByType('resource').map(e => e.name)"
+    )
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
+
+
+def test_hostile_text_stays_text(show: Show) -> None:
+    browser = show(example_content(30, hostile=True))
+    assert "pwned" not in browser.title.split("codesign")[-1]
+    assert browser.find_elements(By.CSS_SELECTOR, "img[src=x]") == []
+    assert HOSTILE in browser.find_element(By.CSS_SELECTOR, ".spec").text
+    assert complaints(browser) == []
+
+
+def test_hovering_over_a_point_shows_its_design(show: Show) -> None:
+    content = example_content(30)
+    browser = show(content)
+    chart = browser.find_element(By.ID, "front-chart")
+    browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart
+    )
+    place = browser.execute_script(
+        """const g = document.getElementById('front-chart');
+        const t = g.data.find(t => t.name?.startsWith('front'));
+        const l = g._fullLayout, b = g.getBoundingClientRect();
+        return [l.xaxis.d2p(t.x[0]) + l._size.l - b.width / 2,
+                l.yaxis.d2p(t.y[0]) + l._size.t - b.height / 2, t.customdata[0]]"""
+    )
+    ActionChains(browser).move_to_element_with_offset(
+        chart, round(place[0]), round(place[1])
+    ).perform()
+    hover = WebDriverWait(browser, 5).until(
+        lambda d: d.find_element(By.CSS_SELECTOR, "#front-chart .hoverlayer .hovertext")
+    )
+    assert f"trial {place[2]}" in hover.text
+    assert "mlp_width" in hover.text
+
+
+def first_column(browser: Chrome) -> list[int]:
+    cells = browser.find_elements(By.CSS_SELECTOR, "#trial-table tbody tr td:first-child")
+    return [int(cell.text) for cell in cells if cell.text]
+
+
+def test_pressing_a_header_sorts_the_table_also_by_keyboard(show: Show) -> None:
+    content = example_content(30)
+    browser = show(content)
+    assert first_column(browser) == [t.number for t in content.trials]
+    button = browser.find_element(
+        By.XPATH, "//table[@id='trial-table']//button[contains(., 'AUC')]"
+    )
+    button.send_keys(Keys.ENTER)
+    auc = {t.number: t.metrics.get("auc") for t in content.trials}
+    known = [auc[n] for n in first_column(browser) if auc[n] is not None]
+    assert known in (sorted(known), sorted(known, reverse=True))
+    assert len(known) == sum(value is not None for value in auc.values())
+
+
+def test_the_filter_keeps_the_rows_that_contain_its_text(show: Show) -> None:
+    content = example_content(30)
+    browser = show(content)
+    browser.find_element(By.ID, "filter").send_keys("diverged")
+    diverged = [t.number for t in content.trials if t.failure == "diverged"]
+    assert diverged
+    assert first_column(browser) == diverged
+    assert browser.find_element(By.ID, "shown").text == f"{len(diverged)} of 30 trials"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_body_never_scrolls_sideways(show: Show, width: int) -> None:
+    browser = show(example_content(30), width=width)
+    scroll, client = browser.execute_script(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert (scroll, client) == (width, width)
+
+
+def test_dark_mode_changes_page_and_charts(show: Show) -> None:
+    browser = show(example_content(30))
+
+    def colours() -> list[str]:
+        found: list[str] = browser.execute_script(
+            """return [getComputedStyle(document.body).backgroundColor,
+            document.getElementById('front-chart').layout.font.color]"""
+        )
+        return found
+
+    light = colours()
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    try:
+        WebDriverWait(browser, 5).until(lambda _: colours()[1] != light[1])
+        assert colours()[0] != light[0]
+        assert complaints(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def visible_floor(browser: Chrome) -> tuple[str, bool]:
+    script = """const l = document.getElementById('front-chart')._fullLayout;
+        const a = l.annotations.find(a => a.text.includes('item mean'));
+        return [a.text, a.yref === 'y']"""
+    text, inside = browser.execute_script(script)
+    return text, inside
+
+
+def test_a_trivial_predictor_far_below_does_not_flatten_the_front(show: Show) -> None:
+    content = example_content(30)
+    near = min(t.metrics["auc"] for t in content.front) - 0.001
+    text, inside = visible_floor(show(dataclasses.replace(content, floor={"auc": near})))
+    assert (text, inside) == (f"item mean {near:.4f}", True)
+    far = dataclasses.replace(content, floor={"auc": 0.2})
+    text, inside = visible_floor(show(far))
+    assert (text, inside) == ("\u2193 item mean 0.2000", False)
+    low, _ = show(far).execute_script(
+        "return document.getElementById('front-chart')._fullLayout.yaxis.range"
+    )
+    assert low > 0.5
+
+
+def test_without_scripts_the_best_design_and_the_front_can_be_read() -> None:
+    content = example_content(30)
+    page = render_page(content)
+    before_scripts = page[: page.index('<script type="application/json"')]
+    for trial in content.front:
+        assert f'href="#trial-{trial.number}"' in before_scripts
+    assert "<noscript>" in before_scripts
+    assert "item mean" in before_scripts
