@@ -150,7 +150,7 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
     """Count what the design of a `best.yaml` costs, in all and part by part."""
     import dataclasses
 
-    from codesign.space import as_columns
+    from codesign.designs import as_columns
     from codesign.spec.loader import load_design
     from codesign.spec.meaning import make_task
 

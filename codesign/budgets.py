@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from codesign.contracts import Columns, Design, Task, Value
+from codesign.designs import design_at
 from codesign.errors import InfeasibleError
-from codesign.space import Axis, Indices, Space, design_at
+from codesign.space import Axis, Indices, Space
 
 MAX_PREFIXES = 300_000
 

@@ -225,13 +225,3 @@ class Space:
                     row[k] = level
                     rows.append(row)
         return np.array(rows, dtype=np.int64).reshape(-1, len(self.axes))
-
-
-def design_at(columns: Columns, row: int) -> dict[str, Value]:
-    """One design out of columns, with plain Python values."""
-    return {name: np.asarray(values)[row].item() for name, values in columns.items()}
-
-
-def as_columns(designs: list[Design]) -> dict[str, np.ndarray[Any, Any]]:
-    """Many designs with the same knobs as columns."""
-    return {name: np.array([design[name] for design in designs]) for name in designs[0]}

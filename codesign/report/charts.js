@@ -1,9 +1,9 @@
 // The charts. Plotly arrives compressed inside the page and is inflated here.
 
 const FONT = 'ui-sans-serif, system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif';
-const CONFIG = {
-  displaylogo: false, responsive: true, showEditInChartStudio: false,
-  modeBarButtonsToRemove: ["sendDataToCloud", "lasso2d", "select2d", "autoScale2d"],
+const config = () => ({
+  displaylogo: false, responsive: true, showEditInChartStudio: false, displayModeBar: narrow() ? false : "hover",
+  modeBarButtons: [["toImage", "resetScale2d"]], displayModeBar: !matchMedia("(max-width: 760px)").matches,
 };
 
 function palette() {
@@ -30,6 +30,12 @@ function layout(colours, axes) {
     modebar: { bgcolor: "rgba(0,0,0,0)", color: colours.faint, activecolor: colours.front },
     xaxis: { ...axis, ...axes.x }, yaxis: { ...axis, ...axes.y },
   };
+}
+
+// Whole decades where there are several, else 1, 2, 5 within the one.
+function logTicks(xs) {
+  const decades = Math.log10(Math.max(...xs) / Math.min(...xs));
+  return { type: "log", dtick: decades > 3 ? 1 : "D2", exponentformat: "power", minor: { dtick: "D1", ticks: "outside", ticklen: 2, showgrid: false } };
 }
 
 function hoverText(index) {
@@ -117,17 +123,17 @@ function drawFront(colours) {
   }
   if (content.budget !== null && (!log || content.budget > 0)) {
     shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: content.budget, x1: content.budget, line: { color: colours.soft, width: 1, dash: "dot" } });
-    annotations.push({ yref: "paper", y: 0, yanchor: "bottom", x: log ? Math.log10(content.budget) : content.budget, xanchor: "right", showarrow: false, text: "budget ", font: { color: colours.soft } });
+    annotations.push({ yref: "paper", y: 0, yanchor: "bottom", x: log ? Math.log10(content.budget) : content.budget, xanchor: "right", showarrow: false, text: `budget ${content.budget} `, font: { color: colours.soft } });
   }
   const made = layout(colours, {
-    x: { type: log ? "log" : "linear", title: { text: content.cost ? titled(content.cost) : "trial", standoff: 12 } },
+    x: { ...(log ? logTicks(xs) : {}), title: { text: content.cost ? titled(content.cost) : "trial", standoff: 12 } },
     y: { title: { text: titled(content.quality) }, ...(view ? { range: view } : {}) },
   });
   made.yaxis2 = { overlaying: "y", range: [0, 1], fixedrange: true, visible: false };
   Object.assign(made, { shapes, annotations });
   const outside = view ? known.filter((p) => p.y < view[0] || p.y > view[1]).length : 0;
   document.getElementById("front-outside").textContent = outside ? `${outside} weaker ${outside === 1 ? "trial lies" : "trials lie"} outside this view; double-click the chart to see all.` : "";
-  Plotly.react(place, traces, made, CONFIG);
+  Plotly.react(place, traces, made, config());
 }
 
 function drawVolume(colours) {
@@ -135,7 +141,7 @@ function drawVolume(colours) {
   const values = content.hypervolume;
   const trace = { type: "scatter", mode: values.length > 1 ? "lines" : "markers", x: values.map((_, index) => index + 1), y: values,
     line: { shape: "hv", color: colours.front, width: 2 }, marker: { color: colours.front }, hovertemplate: "after %{x} trials: %{y:.4g}<extra></extra>" };
-  Plotly.react(place, [trace], layout(colours, { x: { title: { text: "completed trials" } }, y: { title: { text: "hypervolume" }, rangemode: "tozero" } }), CONFIG);
+  Plotly.react(place, [trace], layout(colours, { x: { title: { text: "completed trials" } }, y: { title: { text: "hypervolume" }, rangemode: "tozero" } }), config());
 }
 
 function shade(colours, share) {
@@ -155,7 +161,7 @@ function drawCurves(colours) {
     line: { width: 2, color: shade(colours, lines.length > 1 ? index / (lines.length - 1) : 1) },
     hovertemplate: `trial ${line.trial}, ${plain(line.cost)} ${plain(content.cost?.unit ?? "")}<br>%{x:,} examples: %{y:.4f}<extra></extra>`,
   }));
-  Plotly.react(place, traces, layout(colours, { x: { title: { text: "examples" }, rangemode: "tozero" }, y: { title: { text: titled(metric) } } }), CONFIG);
+  Plotly.react(place, traces, layout(colours, { x: { title: { text: "examples" }, rangemode: "tozero" }, y: { title: { text: titled(metric) } } }), config());
 }
 
 function chooseCurves() {

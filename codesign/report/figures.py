@@ -34,7 +34,7 @@ def figure(value: Cell) -> str:
         return f"{value:,.0f}"
     if abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
-    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2e}"
+    return f"{value:.4g}"
 
 
 def measured_figure(value: Cell) -> str:

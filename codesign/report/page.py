@@ -116,7 +116,7 @@ def _best(content: ReportContent) -> str:
     relative = relative_log_loss_percent(content, best)
     if relative is not None and best.number != content.baseline:
         keys.append(
-            _key("relative log loss", f"{relative:+.2f} %", f"against trial {content.baseline}")
+            _key("relative log loss", f"{relative:+.2f} %", f"against baseline, trial {content.baseline}")
         )
     knobs = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(figure(value))}</dd></div>"
@@ -173,7 +173,7 @@ def _front_note(content: ReportContent) -> str:
     if noise is not None:
         told += (
             f"Bars and the band show ±1 sd ({label(quality.metric)} ± {noise:.4f} from sampling): "
-            "designs inside the band cannot be told from the best. "
+            "a difference within the band may be noise alone. "
         )
     return told + "Failed trials are crosses on the axis, at their cost."
 

@@ -25,7 +25,7 @@ function headerRows(columns) {
       groups.append(element("th", { scope: "colgroup", colspan: span, class: opens ? "first" : "" }, title));
     }
     const kind = (column.numeric ? "n" : "") + (opens ? " first" : "");
-    const head = element("th", { scope: "col", "aria-sort": "none", class: kind });
+    const head = element("th", { scope: "col", "aria-sort": index ? "none" : "ascending", class: kind });
     const button = element("button", { type: "button", title: column.meaning });
     button.append(element("span", { class: "arrow" }, column.name === "number" ? "trial" : column.label));
     const source = { measured: "measured", "exact count": "exact" }[column.group];

@@ -30,7 +30,7 @@ from ax.exceptions.core import SearchSpaceExhausted
 from ax.generation_strategy.external_generation_node import ExternalGenerationNode
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
-from codesign.search.candidates import Key, as_columns, key_of
+from codesign.designs import Key, as_columns, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

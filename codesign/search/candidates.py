@@ -1,42 +1,16 @@
-"""Designs and columns: what every proposer does with them. NumPy only."""
+"""Drawing designs that are not taken yet: what every proposer does. NumPy only."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Feasible, Value
+from codesign.contracts import Design, Feasible
+from codesign.designs import as_designs, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-Key = frozenset[tuple[str, Value]]
-
-
-def key_of(design: Design) -> Key:
-    """Return what makes two designs the same: their values, whatever the order of the knobs."""
-    return frozenset(design.items())
-
-
-def count(columns: Columns) -> int:
-    """Count the designs in columns."""
-    return len(next(iter(columns.values()))) if columns else 0
-
-
-def as_designs(columns: Columns) -> list[Design]:
-    """Split columns into designs of plain Python values."""
-    lists = [np.asarray(column).tolist() for column in columns.values()]
-    names = tuple(columns)
-    return [
-        dict(zip(names, cast("tuple[Value, ...]", row), strict=True))
-        for row in zip(*lists, strict=True)
-    ]
-
-
-def as_columns(designs: Sequence[Design]) -> Columns:
-    """Join designs (at least one, all of the same knobs) into columns."""
-    return {name: np.array([design[name] for design in designs]) for name in designs[0]}
 
 
 def unseen(designs: Iterable[Design], taken: Iterable[Design]) -> list[Design]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.search import support_points
-from codesign.search.candidates import as_columns, sample_unseen, unseen
+from codesign.search.candidates import sample_unseen, unseen
 from codesign.search.gains import is_informative, is_success
 from codesign.search.problem import build, near_best
 

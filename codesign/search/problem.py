@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codesign.designs import as_columns, as_designs
 from codesign.pareto import pareto_mask
-from codesign.search.candidates import as_columns, as_designs
 from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codesign.designs import as_columns
 from codesign.errors import ConfigError
-from codesign.search.candidates import as_columns, sample, unseen
+from codesign.search.candidates import sample, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

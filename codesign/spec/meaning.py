@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Task, TaskFamily
+from codesign.designs import as_columns, design_at
 from codesign.errors import ConfigError, SpecError
 from codesign.registry import TABLES, is_known, nearest, plugin
-from codesign.space import Axis, Space, as_columns, design_at, make_axis
+from codesign.space import Axis, Space, make_axis
 from codesign.spec.loader import build_spec, load_document, parameter, refuse, shown
 from codesign.spec.model import Choice, StudySpec
 from codesign.spec.yaml_reader import Document, KeyPath, dotted

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from codesign.contracts import Design, Executor, Job, Outcome, Proposer
+from codesign.designs import as_columns
 from codesign.errors import LaunchError
-from codesign.space import as_columns
 from codesign.spec.meaning import Problem, complete_baseline
 from codesign.study.folder import StudyFolder, read_json, write_json
 from codesign.study.results import findings, to_confirm

@@ -178,7 +178,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         metrics=measured,
         costs=trial.costs,
         failure=trial.failure,
-        reason=trial.reason,
+        reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
         seconds=trial.seconds,
         seed=trial.seed,
         curve=_curve(folder, trial) if finding is not None and finding.on_front else (),

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.budgets import FeasibleSet
+from codesign.designs import design_at
 from codesign.errors import InfeasibleError
-from codesign.space import Space, design_at, make_axis
+from codesign.space import Space, make_axis
 from codesign.spec.model import Choice, Range
 from tests.support.toy_task import KNOBS, ToyTask
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from codesign.contracts import Knob
-from codesign.space import Space, design_at, make_axis
+from codesign.designs import design_at
+from codesign.space import Space, make_axis
 from codesign.spec.model import Choice, Range
 
 INT = Knob(kind="int", meaning="", low=1, high=10_000)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from codesign.contracts import Columns, Design, Proposer, Value
-from codesign.search.candidates import as_columns
+from codesign.designs import as_columns
 
 LEVELS: Mapping[str, tuple[Value, ...]] = {
     "width": tuple(range(8, 129, 8)),

@@ -9,9 +9,9 @@ from ax.core.base_trial import TrialStatus
 from ax.core.parameter import ChoiceParameter, FixedParameter, ParameterType
 
 from codesign.contracts import Objective, Observation
+from codesign.designs import key_of
 from codesign.search import known_cost, random
 from codesign.search.ax_experiment import AxExperiment
-from codesign.search.candidates import key_of
 from tests.support.suites.proposer import (
     COMPUTE,
     LOSS,

@@ -1,6 +1,7 @@
 import numpy as np
 
-from codesign.search.candidates import as_columns, as_designs, key_of, sample_unseen, unseen
+from codesign.designs import as_columns, as_designs, key_of
+from codesign.search.candidates import sample_unseen, unseen
 from tests.support.toy_space import LEVELS, ToySpace
 
 

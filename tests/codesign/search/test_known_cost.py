@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from codesign.contracts import Objective, Observation
+from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.pareto import hypervolume
 from codesign.search import known_cost, random
-from codesign.search.candidates import as_columns
 from tests.support.suites.proposer import (
     COMPUTE,
     LOSS,

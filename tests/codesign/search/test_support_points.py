@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.search import random, support_points
-from codesign.search.candidates import as_columns
 from tests.support.suites.proposer import ProposerSuite
 from tests.support.toy_space import ToySpace, distance_to_nearest, fill
 

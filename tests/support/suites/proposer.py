@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codesign.contracts import Design, FailureKind, Feasible, Objective, Observation, Proposer
-from codesign.search.candidates import key_of
+from codesign.designs import key_of
 from tests.support.toy_space import LEVELS, ToySpace, log_loss
 
 LOSS = Objective(metric="log_loss", goal="minimize")
