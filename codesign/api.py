@@ -166,6 +166,7 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
             {
                 "part": part.name,
                 "layer": part.layer,
+                "layers_alike": int(part.alike.max()),
                 "flop_per_example": float(part.flop.max()),
                 "parameters": float(part.parameters.max()),
             }

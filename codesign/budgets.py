@@ -1,8 +1,8 @@
 """The feasible set: the designs of a space whose exact costs lie within every budget.
 
 Designs are built knob by knob. A prefix (some knobs set, the others open) is dropped as soon as a
-lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where the
-prefixes outgrow `MAX_PREFIXES` they are thinned at random, which turns enumeration into stochastic
+lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where they
+would outgrow `MAX_CHILDREN` they are thinned at random, which turns enumeration into stochastic
 enumeration (Rubinstein 2013): an almost uniform sample, and an unbiased estimate of the count.
 """
 
@@ -23,7 +23,8 @@ from codesign.designs import design_at
 from codesign.errors import InfeasibleError
 from codesign.space import Axis, Indices, Space
 
-MAX_PREFIXES = 300_000
+MAX_CHILDREN = 500_000
+CHUNK_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class FeasibleSet:
 
     Args:
         budgets: cost → the most that a design may have of it.
-        max_prefixes: prefixes held at once before thinning begins.
+        max_children: prefixes that one more knob may make before thinning begins.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class FeasibleSet:
         task: Task,
         budgets: Mapping[str, float],
         *,
-        max_prefixes: int = MAX_PREFIXES,
+        max_children: int = MAX_CHILDREN,
     ) -> None:
         self.space = space
         self.levels = space.levels
         self.budgets = budgets
         self._task = task
-        self._max_prefixes = max_prefixes
+        self._max_children = max_children
         # Words have no lower and upper end, so they are set first: a box is over ordered knobs.
         self._cost_axes = sorted(
             (k for k, axis in enumerate(space.axes) if axis.affects_cost),
@@ -95,7 +96,7 @@ class FeasibleSet:
             chosen = rng.permutation(len(rows) * free)[:n]
             return self.space.columns(self._complete(rows[chosen // free], chosen % free))
         if weight > 1.0:
-            rows, _ = self._enumerate(rng, max(16 * n, 4096))
+            rows, _ = self._enumerate(rng, max(256 * n, 65_536))
         distinct: dict[bytes, None] = {}
         for _ in range(100):
             picked = rows[rng.integers(len(rows), size=n)]
@@ -151,9 +152,9 @@ class FeasibleSet:
     @cached_property
     def _all_prefixes(self) -> tuple[Indices, float]:
         """Every feasible setting of the cost knobs, or a thinned share with its weight."""
-        return self._enumerate(np.random.default_rng(0), self._max_prefixes)
+        return self._enumerate(np.random.default_rng(0), self._max_children)
 
-    def _enumerate(self, rng: np.random.Generator, limit: int) -> tuple[Indices, float]:
+    def _enumerate(self, rng: np.random.Generator, max_children: int) -> tuple[Indices, float]:
         """Set the cost knobs one after the other, dropping what cannot become feasible.
 
         Returns:
@@ -162,14 +163,21 @@ class FeasibleSet:
         rows = np.zeros((1, len(self.space.axes)), dtype=np.int64)
         weight = 1.0
         for depth, k in enumerate(self._cost_axes, start=1):
+            limit = max(1, max_children // self._level_count(k))
             if len(rows) > limit:
                 weight *= len(rows) / limit
                 rows = rows[rng.permutation(len(rows))[:limit]]
-            rows = self._extend(rows, k)
-            rows = rows[self._within(self._bounds(rows, depth), len(rows))]
+            at_once = max(1, CHUNK_ROWS // self._level_count(k))
+            pieces = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
+            rows = np.concatenate([rows[:0], *(self._affordable(p, k, depth) for p in pieces)])
         if not self._cost_axes:
             rows = rows[self.contains(self.space.columns(rows))]
         return rows, weight
+
+    def _affordable(self, rows_NK: Indices, k: int, depth: int) -> Indices:
+        """Set knob `k` to each of its levels; keep what may still fit the budgets."""
+        extended = self._extend(rows_NK, k)
+        return extended[self._within(self._bounds(extended, depth), len(extended))]
 
     def _extend(self, rows_NK: Indices, k: int) -> Indices:
         levels = self._level_count(k)

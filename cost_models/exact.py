@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,14 @@ class Part:
         layer: the Wukong layer, from 1; 0 for what stands outside of them.
         flop: forward + backward, per example, (N,).
         parameters: weights, (N,).
+        alike: how many layers, `layer` and those after it, the part stands for, (N,).
     """
 
     name: str
     layer: int
     flop: Array
     parameters: Array
+    alike: Array = field(default_factory=lambda: np.ones(1))
 
 
 def costs(columns: Columns, schema: InputSchema) -> dict[str, Array]:
@@ -83,24 +85,31 @@ def cost_floor(low: Columns, high: Columns, schema: InputSchema) -> dict[str, Ar
 def parts(columns: Columns, schema: InputSchema, *, high: Columns | None = None) -> Iterator[Part]:
     """Count part by part, in the order in which the model computes them.
 
+    Where no knob differs from layer to layer, all layers after the first are alike: they come as
+    one part each, `alike` for all of them.
+
     `high` is the upper end of boxes of designs whose lower end is `columns` (see `cost_floor`).
     """
     low_of, high_of = _Fields(columns), _Fields(columns if high is None else high)
     yield from _input_parts(low_of, high_of, schema)
+    layers = low_of["layers"]
     n_low, n_high = _input_rows(low_of, schema), _input_rows(high_of, schema)
     last_low = n_low
-    for i in range(int(high_of["layers"].max())):
-        present = i < low_of["layers"]
+    alike = not (low_of.by_layer or high_of.by_layer)
+    for i in range(int(min(layers.max(), 2) if alike else layers.max())):
+        repeats = np.maximum(layers - 1, 0) if alike and i == 1 else (i < layers).astype(float)
         out_low = low_of["n_F", i] + low_of["n_L", i]
         out_high = high_of["n_F", i] + high_of["n_L", i]
+        # In a box, the second layer's input has the first one's rows, whatever these are.
         identity = (n_low <= out_high) & (out_low <= n_high)
-        if i >= low_of["layers"].max():
-            break
         for part in _layer_parts(low_of, i, n_low, identity):
             yield dataclasses.replace(
-                part, flop=part.flop * present, parameters=part.parameters * present
+                part,
+                flop=part.flop * repeats,
+                parameters=part.parameters * repeats,
+                alike=repeats,
             )
-        last_low = np.where(present, out_low, last_low)
+        last_low = np.where(repeats > 0, out_low, last_low)
         n_low, n_high = out_low, out_high
     yield _head_part(low_of, high_of, last_low)
 
@@ -110,9 +119,21 @@ class _Fields:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
+        self._arrays: dict[tuple[str, int], Array] = {}
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether any knob differs from layer to layer."""
+        given = (self._columns.get(name) for name in ("n_F", "n_L", "k", "mlp_depth", "mlp_width"))
+        return any(isinstance(v, tuple) or np.ndim(v) == 2 for v in given if v is not None)
 
     def __getitem__(self, key: str | tuple[str, int]) -> Array:
         name, index = key if isinstance(key, tuple) else (key, 0)
+        if (name, index) not in self._arrays:
+            self._arrays[name, index] = self._array(name, index)
+        return self._arrays[name, index]
+
+    def _array(self, name: str, index: int) -> Array:
         value = self._columns.get(name, _DEFAULTS[name])
         if isinstance(value, tuple):
             value = np.array([value])

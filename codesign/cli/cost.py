@@ -36,7 +36,7 @@ def command(design: Path, data_path: str | None, as_json: bool) -> None:
             flop = part["flop_per_example"]
             table.add_row(
                 part["part"],
-                str(part["layer"] or ""),
+                _layers(part["layer"], part["layers_alike"]),
                 f"{flop / 1e3:,.1f}",
                 f"{100 * flop / total:.1f}%",
                 f"{part['parameters']:,.0f}",
@@ -50,3 +50,9 @@ def command(design: Path, data_path: str | None, as_json: bool) -> None:
         f"2 per multiply-add), tables {costs['table_bytes'] / 2**20:,.1f} MiB in FP32",
         highlight=False,
     )
+
+
+def _layers(first: int, alike: int) -> str:
+    if not first:
+        return ""
+    return str(first) if alike == 1 else f"{first}–{first + alike - 1}"

@@ -2,9 +2,9 @@
 
 const FONT = 'ui-sans-serif, system-ui, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif';
 const config = () => ({
-  displaylogo: false, responsive: true, showEditInChartStudio: false, displayModeBar: narrow() ? false : "hover",
-  modeBarButtons: [["toImage", "resetScale2d"]], displayModeBar: !matchMedia("(max-width: 760px)").matches,
-};
+  displaylogo: false, responsive: true, showEditInChartStudio: false,
+  modeBarButtons: [["toImage", "resetScale2d"]], displayModeBar: !narrow(),
+});
 
 function palette() {
   const style = getComputedStyle(document.documentElement);

@@ -116,7 +116,11 @@ def _best(content: ReportContent) -> str:
     relative = relative_log_loss_percent(content, best)
     if relative is not None and best.number != content.baseline:
         keys.append(
-            _key("relative log loss", f"{relative:+.2f} %", f"against baseline, trial {content.baseline}")
+            _key(
+                "relative log loss",
+                f"{relative:+.2f} %",
+                f"against baseline, trial {content.baseline}",
+            )
         )
     knobs = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(figure(value))}</dd></div>"

@@ -97,7 +97,7 @@ def test_thinned_enumeration_stays_feasible_and_estimates_the_count() -> None:
     lattice = space(**{**FULL, "width": Range(low=1, high=400), "depth": Range(low=1, high=100)})
     budgets = {"gflop_per_example": 2.0}
     expected = brute_force(lattice, budgets)
-    feasible = FeasibleSet(lattice, TASK, budgets, max_prefixes=150)
+    feasible = FeasibleSet(lattice, TASK, budgets, max_children=15_000)
     assert not feasible.size.exact
     assert feasible.size.count == pytest.approx(len(expected), rel=0.1)
     found = drawn(feasible, 500)
@@ -114,7 +114,7 @@ def test_a_share_of_one_in_a_hundred_thousand_is_found_exactly() -> None:
         width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"],
         wide=FULL["wide"],
     )  # fmt: skip
-    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.0045}, max_prefixes=5000)
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.0045}, max_children=500_000)
     expected = brute_force(lattice, {"gflop_per_example": 0.0045})
     assert 0 < len(expected) / lattice.size < 1e-4
     assert set(drawn(feasible, 100)) == expected
