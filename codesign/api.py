@@ -61,7 +61,8 @@ def optimize(
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     with folder.locked():
-        adopt_spec(problem.spec, folder, overrides)
+        data = problem.task.facts().get("source_md5", {})
+        adopt_spec(problem.spec, folder, overrides=overrides, data=data)
         say(describe_space(problem))
         executor = plugin("executor", problem.spec.launch.executor).make(
             workers=problem.spec.launch.workers
@@ -69,7 +70,7 @@ def optimize(
         try:
             proposer = make_proposer(problem.spec)
             with Store(folder.store) as store:
-                outputs = Outputs(problem, folder)
+                outputs = Outputs(problem.spec, problem.task.metrics, folder)
                 loop = StudyLoop(
                     problem, folder, store, executor, proposer,
                     watch=_both(watch, outputs.refresh),
@@ -93,7 +94,9 @@ def report(study: str | Path) -> StudyResult:
     Raises:
         StudyError: the folder holds no study.
     """
-    from codesign.spec.meaning import load_problem
+    import dataclasses
+
+    from codesign.spec.meaning import load_spec
     from codesign.study.folder import StudyFolder, read_json
     from codesign.study.outputs import Outputs
     from codesign.study.state import fold
@@ -103,13 +106,14 @@ def report(study: str | Path) -> StudyResult:
     if not folder.store.exists():
         raise StudyError("holds no study", where=str(folder.path), hint="name a study's folder")
     adopted = read_json(folder.resolved_spec)
-    overrides = [*adopted["overrides"], f"name={adopted['spec']['name']}"]
-    problem = load_problem(
-        folder.spec, overrides=overrides, data_path=adopted["spec"]["data"]["path"]
+    loaded = load_spec(
+        folder.spec, overrides=adopted["overrides"], data_path=adopted["spec"]["data"]["path"]
     )
-    with Store(folder.store) as store:
+    spec = dataclasses.replace(loaded.spec, name=adopted["spec"]["name"])
+    with Store(folder.store, read_only=True) as store:
         state = fold(store.events())
-    return StudyResult(folder=folder.path, content=Outputs(problem, folder).write(state))
+    content = Outputs(spec, loaded.family.METRICS, folder).write(state)
+    return StudyResult(folder=folder.path, content=content)
 
 
 def train(
@@ -128,13 +132,13 @@ def train(
     import dataclasses
 
     from codesign.spec.loader import load_design
-    from codesign.spec.meaning import make_task
+    from codesign.spec.meaning import task_of_design
     from codesign.study.folder import write_json
 
     design = load_design(design_path)
     if data_path is not None:
         design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
-    task = make_task(design)
+    task = task_of_design(design)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = design.seed if seed is None else seed
@@ -152,12 +156,12 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
 
     from codesign.designs import as_columns
     from codesign.spec.loader import load_design
-    from codesign.spec.meaning import make_task
+    from codesign.spec.meaning import task_of_design
 
     design = load_design(design_path)
     if data_path is not None:
         design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
-    task: Any = make_task(design)
+    task: Any = task_of_design(design)
     totals = task.costs(as_columns([dict(design.design)]))
     return {
         "design": dict(design.design),

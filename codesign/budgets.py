@@ -24,6 +24,7 @@ from codesign.errors import InfeasibleError
 from codesign.space import Axis, Indices, Space
 
 MAX_CHILDREN = 500_000
+FEWEST_PREFIXES = 64
 CHUNK_ROWS = 50_000
 
 
@@ -73,7 +74,8 @@ class FeasibleSet:
 
     def contains(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether each design is within every budget, (N,)."""
-        return self._within(self._task.costs(columns), len(next(iter(columns.values()))))
+        rows = len(next(iter(columns.values())))
+        return self._within(self._task.costs(columns), rows) if rows else np.zeros(0, dtype=bool)
 
     def neighbours(self, design: Design) -> Columns:
         """All feasible designs that differ by one step of one knob."""
@@ -112,16 +114,18 @@ class FeasibleSet:
         """Find the design of the whole space with the least of one cost, by best-first search."""
         order = itertools.count()
         start = np.zeros((1, len(self.space.axes)), dtype=np.int64)
-        heap: list[tuple[float, int, int, Indices]] = [(0.0, 0, 0, start)]
+        # Of equal bounds the deepest prefix comes first, or ties would be searched in full.
+        heap: list[tuple[float, int, int, Indices]] = [(0.0, 0, next(order), start)]
         while True:
-            _, _, depth, row = heapq.heappop(heap)
+            _, minus_depth, _, row = heapq.heappop(heap)
+            depth = -minus_depth
             if depth == len(self._cost_axes):
                 columns = self.space.columns(row)
                 return design_at(columns, 0), float(self._task.costs(columns)[cost][0])
             children = self._extend(row, self._cost_axes[depth])
             bounds = self._bounds(children, depth + 1)[cost]
             for child, lower in zip(children, bounds.tolist(), strict=True):
-                heapq.heappush(heap, (lower, next(order), depth + 1, child[None]))
+                heapq.heappush(heap, (lower, -depth - 1, next(order), child[None]))
 
     def require_some(self) -> None:
         """Refuse a set that is proven empty.
@@ -163,7 +167,7 @@ class FeasibleSet:
         rows = np.zeros((1, len(self.space.axes)), dtype=np.int64)
         weight = 1.0
         for depth, k in enumerate(self._cost_axes, start=1):
-            limit = max(1, max_children // self._level_count(k))
+            limit = max(FEWEST_PREFIXES, max_children // self._level_count(k))
             if len(rows) > limit:
                 weight *= len(rows) / limit
                 rows = rows[rng.permutation(len(rows))[:limit]]

@@ -26,6 +26,7 @@ class Knob:
         kind: `int`, `float`, `choice` (one of `choices`) or `flag` (true or false).
         low, high: the values that make sense at all, both included (int and float).
         affects_cost: whether any exact cost depends on it.
+        by_layer: a fixed value may be a list with one entry for each layer.
     """
 
     kind: Literal["int", "float", "choice", "flag"]
@@ -34,6 +35,7 @@ class Knob:
     high: float | None = None
     choices: tuple[str, ...] = ()
     affects_cost: bool = False
+    by_layer: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,14 +142,15 @@ class TaskFamily(Protocol):
 
     Attributes:
         KNOBS: what a space may search over.
-        SETTINGS: section (`model`, `train`) → all settings that may be fixed there.
+        SETTINGS: section (`model`, `train`) → all settings that may be fixed there, each with
+            its knob; None: it has a form of its own, which `make` checks.
         SOURCES: names of data sources.
         METRICS: what may be an objective or, where exact, a budget.
         NOT_YET_PREDICTED: metrics that are refused by name until a cost model predicts them.
     """
 
     KNOBS: Mapping[str, Knob]
-    SETTINGS: Mapping[str, Collection[str]]
+    SETTINGS: Mapping[str, Mapping[str, Knob | None]]
     SOURCES: Collection[str]
     METRICS: Mapping[str, Metric]
     NOT_YET_PREDICTED: Collection[str]

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.contracts import Job, Outcome
@@ -39,7 +39,6 @@ class _Worker:
     deadline: float = float("inf")
     oom_kills: int = 0
     ready: bool = False
-    reader: threading.Thread | None = field(default=None, repr=False)
 
 
 class LocalPool:
@@ -57,7 +56,8 @@ class LocalPool:
         self._threads = threads
         self._clock = clock
         self._waiting: collections.deque[Job] = collections.deque()
-        self._answers: queue.Queue[_Worker] = queue.Queue()
+        # A worker, and whether it has ended rather than finished a job.
+        self._answers: queue.Queue[tuple[_Worker, bool]] = queue.Queue()
         self._workers = [self._start() for _ in range(workers)]
 
     def submit(self, job: Job) -> None:
@@ -76,7 +76,7 @@ class LocalPool:
                 ended.append(self._answers.get_nowait())
         except queue.Empty:
             pass
-        finished = [result for worker in ended if (result := self._collect(worker)) is not None]
+        finished = [result for answer in ended if (result := self._collect(*answer)) is not None]
         finished += self._overdue()
         self._hand_out()
         return finished
@@ -101,8 +101,7 @@ class LocalPool:
             start_new_session=True,  # Ctrl-C is for the loop, which then ends its workers.
         )
         worker = _Worker(process=process)
-        worker.reader = threading.Thread(target=self._read, args=(worker,), daemon=True)
-        worker.reader.start()
+        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
         return worker
 
     def _read(self, worker: _Worker) -> None:
@@ -110,8 +109,8 @@ class LocalPool:
         for line in worker.process.stdout:
             worker.ready = True
             if worker.job is not None and Path(line.rstrip("\n")) == worker.job.folder:
-                self._answers.put(worker)
-        self._answers.put(worker)
+                self._answers.put((worker, False))
+        self._answers.put((worker, True))
 
     def _hand_out(self) -> None:
         for worker in self._workers:
@@ -124,10 +123,9 @@ class LocalPool:
                 with contextlib.suppress(BrokenPipeError):  # It died just now; its reader says so.
                     print(job.folder, file=worker.process.stdin, flush=True)
 
-    def _collect(self, worker: _Worker) -> tuple[Job, Outcome] | None:
+    def _collect(self, worker: _Worker, ended: bool) -> tuple[Job, Outcome] | None:
         job, worker.job = worker.job, None
-        dead = worker.process.poll() is not None or not _alive(worker)
-        if dead and worker in self._workers:
+        if ended and worker in self._workers:
             worker.process.wait()
             self._replace(worker)
         if job is None:
@@ -183,10 +181,6 @@ def read_outcome(job: Job) -> Outcome | None:
     if not path.exists():
         return None
     return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _alive(worker: _Worker) -> bool:
-    return worker.reader is not None and worker.reader.is_alive()
 
 
 def _oom_kills() -> int:

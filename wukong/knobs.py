@@ -62,6 +62,17 @@ TRAIN_RANGES: Mapping[str, tuple[float, float, str]] = {
     "evals_per_pass": (1, 10_000, "evaluations in each pass"),
 }
 TRAIN_SWITCHES: Mapping[str, str] = {"table_optimizer": "optimizer of the tables"}
+# How a study runs: fixed in a spec, never searched.
+FIXED_SWITCHES: Mapping[str, str] = {
+    "table_backend": "implementation of the tables",
+    "monitor": "validation metric that decides about plateaus and the best weights",
+    "compile": "pass the model through torch.compile",
+    "threads": "CPU threads of torch",
+    "eval_batch_size": "examples a forward pass in evaluations",
+}
+FIXED = frozenset(FIXED_SWITCHES)
+# Layouts of the tables, with a form of their own.
+LAYOUTS = ("tables", "table_groups")
 # Fields of the model that neither its FLOP nor its weights depend on.
 COST_FREE = frozenset(
     {

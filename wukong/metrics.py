@@ -98,11 +98,6 @@ def normalized_entropy(log_loss_nats: float, base_rate: float) -> float:
     return log_loss_nats / entropy(base_rate)
 
 
-def relative_log_loss_percent(log_loss_nats: float, baseline_log_loss_nats: float) -> float:
-    """Change of the log loss against a baseline's, in percent; negative is better."""
-    return 100.0 * (log_loss_nats / baseline_log_loss_nats - 1.0)
-
-
 def _positives(label_N: FloatArray) -> NDArray[np.bool_]:
     positive_N = np.asarray(label_N) > 0.5
     if positive_N.all() or not positive_N.any():

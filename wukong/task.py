@@ -50,29 +50,26 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("table_bytes", "B", "minimize", "exact", "bytes of the tables in FP32"),
     ]
 )  # fmt: skip
-SETTINGS: Mapping[str, frozenset[str]] = {
-    "model": frozenset(field.name for field in dataclasses.fields(WukongConfig)),
-    "train": frozenset(field.name for field in dataclasses.fields(TrainConfig)),
-}
 
 
-def _config_knobs(config: type, meanings: Mapping[str, Any]) -> dict[str, Knob]:
-    """One knob per scalar field of a config dataclass, from its annotation."""
+def _knobs(config: type) -> dict[str, Knob]:
+    """One knob per scalar field of a config dataclass, its kind read off the annotation."""
     found = {}
-    hints = typing.get_type_hints(config)
-    for field in dataclasses.fields(config):
-        entry = meanings.get(field.name)
-        if entry is None:
+    ranges = {**knobs.MODEL_RANGES, **knobs.TRAIN_RANGES}
+    meanings = {**knobs.MODEL_SWITCHES, **knobs.TRAIN_SWITCHES, **knobs.FIXED_SWITCHES}
+    for name, hint in typing.get_type_hints(config).items():
+        if name not in ranges and name not in meanings:
             continue
-        low, high, meaning = entry if isinstance(entry, tuple) else (None, None, entry)
-        kind, choices = _kind(hints[field.name])
-        found[field.name] = Knob(
+        low, high, meaning = ranges.get(name, (None, None, meanings.get(name, "")))
+        kind, choices = _kind(hint)
+        found[name] = Knob(
             kind=kind,
             meaning=meaning,
             low=low,
             high=high,
             choices=choices,
-            affects_cost=config is WukongConfig and field.name not in knobs.COST_FREE,
+            by_layer=kind == "int" and "tuple" in str(hint),
+            affects_cost=config is WukongConfig and name not in knobs.COST_FREE,
         )
     return found
 
@@ -87,9 +84,16 @@ def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
     raise TypeError(f"no knob kind for {hint}")
 
 
+# section → everything that may be fixed there; None: a layout with a form of its own.
+SETTINGS: Mapping[str, Mapping[str, Knob | None]] = {
+    "model": {**dict.fromkeys(knobs.LAYOUTS), **_knobs(WukongConfig)},
+    "train": _knobs(TrainConfig),
+}
 KNOBS: Mapping[str, Knob] = {
-    **_config_knobs(WukongConfig, {**knobs.MODEL_RANGES, **knobs.MODEL_SWITCHES}),
-    **_config_knobs(TrainConfig, {**knobs.TRAIN_RANGES, **knobs.TRAIN_SWITCHES}),
+    name: knob
+    for section in SETTINGS.values()
+    for name, knob in section.items()
+    if knob is not None and name not in knobs.FIXED
 }
 
 
@@ -153,6 +157,8 @@ class WukongTask:
             "data": self._data.name,
             "rows": {split: self._data.rows(split) for split in SPLITS},
             "base_rate": self._data.base_rate,
+            "split": self._data.split_rule,
+            "source_md5": dict(self._data.source_md5),
             "one_hot_features": len(self._data.schema.one_hot),
             "multi_hot_features": len(self._data.schema.multi_hot),
             "dense_features": len(self._data.schema.dense),
@@ -231,21 +237,29 @@ def make(
 
 
 def _model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn plain YAML values into field values: lists into tuples, mappings into dataclasses."""
+    """Turn plain YAML values into field values: lists into tuples, mappings into dataclasses.
+
+    Raises:
+        ConfigError: a layout of tables has not the form it must have.
+    """
     built: dict[str, Any] = {}
     for name, value in settings.items():
-        if name == "tables":
-            built[name] = tuple(TableOverride(**entry) for entry in value)
-        elif name == "table_groups":
-            built[name] = tuple(
-                TableGroup(
-                    features=tuple(entry["features"]),
-                    width=entry["width"],
-                    rows=entry.get("rows", 1),
-                    hidden=tuple(entry.get("hidden", ())),
-                )
-                for entry in value
-            )
+        if name in knobs.LAYOUTS:
+            entry = TableOverride if name == "tables" else TableGroup
+            built[name] = _layout(name, value, entry)
         else:
             built[name] = tuple(value) if isinstance(value, list) else value
     return built
+
+
+def _layout(name: str, entries: Any, entry: type) -> tuple[Any, ...]:
+    fields = ", ".join(field.name for field in dataclasses.fields(entry))
+    try:
+        return tuple(
+            entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
+            for one in entries
+        )
+    except (TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"model.{name} is {entries!r}; must be a list of mappings with {fields}"
+        ) from error

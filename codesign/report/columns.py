@@ -9,9 +9,11 @@ from codesign.report.figures import (
     Cell,
     figure,
     finite,
+    knob_figure,
     label,
     measured_figure,
     metric_of,
+    percent_figure,
     relative_log_loss_percent,
     unit_of,
 )
@@ -47,8 +49,9 @@ class Column:
 
     @property
     def numeric(self) -> bool:
-        """Whether the values order as numbers."""
-        return not any(isinstance(v, str) for v in self.values)
+        """Whether there are values, and they order as numbers."""
+        known = [v for v in self.values if v is not None]
+        return bool(known) and not any(isinstance(v, str) for v in known)
 
 
 def trial_columns(content: ReportContent) -> list[Column]:
@@ -108,7 +111,8 @@ def _attribute(
         value: Cell = getattr(trial, name)
         return value
 
-    return _column(content, name, group, read, unit=unit, meaning=meaning)
+    write = figure if unit else knob_figure
+    return _column(content, name, group, read, write=write, unit=unit, meaning=meaning)
 
 
 def _measured(content: ReportContent, name: str) -> Column:
@@ -134,7 +138,7 @@ def _knob(content: ReportContent, name: str) -> Column:
     def read(trial: ReportTrial) -> Cell:
         return trial.design.get(name)
 
-    return _column(content, name, "design", read)
+    return _column(content, name, "design", read, write=knob_figure)
 
 
 def _relative_log_loss(content: ReportContent) -> Column:
@@ -142,7 +146,15 @@ def _relative_log_loss(content: ReportContent) -> Column:
         return relative_log_loss_percent(content, trial)
 
     meaning = f"log loss against trial {content.baseline}; lower is better"
-    return _column(content, "relative_log_loss", "measured", read, unit="%", meaning=meaning)
+    return _column(
+        content,
+        "relative_log_loss",
+        "measured",
+        read,
+        write=percent_figure,
+        unit="%",
+        meaning=meaning,
+    )
 
 
 def _names(content: ReportContent, part: Literal["design", "metrics", "costs"]) -> Sequence[str]:

@@ -113,9 +113,16 @@ class ReportContent:
         return next((t for t in self.trials if t.number == number), None)
 
     @property
+    def quality(self) -> Objective:
+        """The objective that says how good a model is: the first that is not an exact cost."""
+        exact = {name for name, metric in self.metrics.items() if metric.source == "exact"}
+        learned = (o for o in self.objectives if o.metric not in exact)
+        return next(learned, self.objectives[0])
+
+    @property
     def front(self) -> tuple[ReportTrial, ...]:
         """The trials on the front, best quality first, completed ones only."""
-        quality = self.objectives[0]
+        quality = self.quality
         sign = -1.0 if quality.goal == "maximize" else 1.0
         kept = [t for t in self.trials if t.on_front and t.status == "completed"]
         return tuple(sorted(kept, key=lambda t: sign * (t.value(quality.metric) or 0.0)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from codesign.contracts import Metric, Objective, Value
+from codesign.contracts import Metric, Value
 
 if TYPE_CHECKING:
     from codesign.report.content import ReportContent, ReportTrial
@@ -37,11 +37,21 @@ def figure(value: Cell) -> str:
     return f"{value:.4g}"
 
 
+def knob_figure(value: Cell) -> str:
+    """Write a knob's value, a seed or a trial's number: as `figure`, digits not grouped."""
+    return str(value) if type(value) is int else figure(value)
+
+
 def measured_figure(value: Cell) -> str:
     """Write a learned figure (AUC, log loss): four decimals below 10."""
     if isinstance(value, float) and math.isfinite(value) and abs(value) < 10:
         return f"{value:.4f}"
     return figure(value)
+
+
+def percent_figure(value: Cell) -> str:
+    """Write a difference in %: its sign and two decimals, `-` where missing."""
+    return f"{value:+.2f}" if isinstance(value, float) and math.isfinite(value) else MISSING
 
 
 def finite(value: float | None) -> float | None:
@@ -66,15 +76,9 @@ def unit_of(content: ReportContent, name: str) -> str:
     return "" if said else unit
 
 
-def quality_of(content: ReportContent) -> Objective:
-    """Return the objective on the vertical axis: the first that is not an exact cost."""
-    learned = (o for o in content.objectives if metric_of(content, o.metric).source != "exact")
-    return next(learned, content.objectives[0])
-
-
 def cost_of(content: ReportContent) -> str | None:
     """Return the metric on the horizontal axis: another objective, else a counted cost."""
-    quality = quality_of(content).metric
+    quality = content.quality.metric
     others = [o.metric for o in content.objectives if o.metric != quality]
     exact = [name for name in others if metric_of(content, name).source == "exact"]
     counted = [name for t in content.trials for name in t.costs]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 from collections import Counter
+from functools import cache
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -19,10 +20,11 @@ from codesign.report.figures import (
     cost_of,
     figure,
     finite,
+    knob_figure,
     label,
     measured_figure,
     metric_of,
-    quality_of,
+    percent_figure,
     relative_log_loss_percent,
     sd_of,
     shown_costs,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
     from codesign.contracts import Value
     from codesign.report.content import ReportContent, ReportTrial, Status
 
+
+SCRIPTS = ("table.js", "plotting.js", "front.js", "charts.js")
+"""In the order in which the page runs them."""
 
 STATUSES: tuple[Status, ...] = ("completed", "failed", "running", "pending")
 
@@ -65,7 +70,7 @@ def render_page(content: ReportContent) -> str:
         spec=escape(content.spec_yaml),
         payload=payload_json(content),
         css=_asset("page.css"),
-        js=_asset("table.js") + _asset("charts.js"),
+        js="".join(_asset(name) for name in SCRIPTS),
         plotly=_compressed_plotly(),
     )
 
@@ -74,6 +79,7 @@ def _asset(name: str) -> str:
     return files("codesign.report").joinpath(name).read_text(encoding="utf-8")
 
 
+@cache
 def _compressed_plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
@@ -91,7 +97,7 @@ def _lede(content: ReportContent) -> str:
         f"{'high' if o.goal == 'maximize' else 'low'} {label(o.metric)}" for o in content.objectives
     )
     counts = Counter(t.status for t in content.trials)
-    told = ", ".join(f"{counts[s]:,} {s}" for s in STATUSES if counts[s])
+    told = ", ".join(f"{counts[s]:,}\N{NO-BREAK SPACE}{s}" for s in STATUSES if counts[s])
     budget = f" of {content.trial_budget:,}" if content.trial_budget else ""
     trials = "trial" if len(content.trials) == 1 else "trials"
     return f"A search for {aims}. {len(content.trials):,} {trials}{budget}" + (
@@ -103,7 +109,7 @@ def _best(content: ReportContent) -> str:
     best = content.trial(content.best)
     if best is None:
         return '<p class="notice">No trial has completed yet, so there is no best design.</p>'
-    quality, cost = quality_of(content).metric, cost_of(content)
+    quality, cost = content.quality.metric, cost_of(content)
     keys = [_key(label(quality), _sd_html(content, best, quality), _sd_source(best))]
     tested = f"test_{quality}"
     if tested in best.metrics:
@@ -118,12 +124,12 @@ def _best(content: ReportContent) -> str:
         keys.append(
             _key(
                 "relative log loss",
-                f"{relative:+.2f} %",
+                f"{percent_figure(relative)} %",
                 f"against baseline, trial {content.baseline}",
             )
         )
     knobs = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(figure(value))}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd>{escape(knob_figure(value))}</dd></div>"
         for name, value in best.design.items()
     )
     return (
@@ -153,11 +159,11 @@ def _sd_source(trial: ReportTrial) -> str:
 
 def _verdict(content: ReportContent, best: ReportTrial) -> str:
     """Say how far the best design is from the trivial predictor, in sd of sampling noise."""
-    metric = quality_of(content).metric
+    metric = content.quality.metric
     value, floor = finite(best.value(metric)), finite(content.floor.get(metric))
     if value is None or floor is None:
         return ""
-    sign = 1 if quality_of(content).goal == "maximize" else -1
+    sign = 1 if content.quality.goal == "maximize" else -1
     gain, sd = sign * (value - floor), finite(content.noise_sd.get(metric))
     told = (
         f"{label(metric)} is {abs(gain):.4f} {'better' if gain > 0 else 'worse'} than the "
@@ -171,22 +177,28 @@ def _verdict(content: ReportContent, best: ReportTrial) -> str:
 
 
 def _front_note(content: ReportContent) -> str:
-    quality = quality_of(content)
+    failed = "Failed trials are crosses on the axis, at their cost."
+    if not content.front:
+        return failed
+    asked = any(t.confirmed is not None for t in content.front)
     told = "Filled points are confirmed on fresh seeds, hollow ones rest on one run. "
-    noise = finite(content.noise_sd.get(quality.metric))
+    told = told if asked else "No point was confirmed on fresh seeds: each rests on one run. "
+    quality = content.quality.metric
+    noise = finite(content.noise_sd.get(quality))
     if noise is not None:
         told += (
-            f"Bars and the band show ±1 sd ({label(quality.metric)} ± {noise:.4f} from sampling): "
-            "a difference within the band may be noise alone. "
+            "Bars show ±1 sd: over the seeds of a confirmed design, of sampling for a single run. "
+            f"The band is the sampling noise around the best ({label(quality)} ± {noise:.4f}): "
+            "a difference within it may be noise alone. "
         )
-    return told + "Failed trials are crosses on the axis, at their cost."
+    return told + failed
 
 
 def _front_alt(content: ReportContent) -> str:
     cost = cost_of(content)
     against = f" against {label(cost)}" if cost else ""
     return (
-        f"{label(quality_of(content).metric)}{against}: {len(content.front)} trials on the front "
+        f"{label(content.quality.metric)}{against}: {len(content.front)} trials on the front "
         f"of {len(content.trials)}. The table below lists the front."
     )
 
@@ -195,9 +207,9 @@ def _front_table(content: ReportContent) -> str:
     """Return the front as a table that needs no script."""
     if not content.front:
         return '<p class="note">No trial is on the front yet.</p>'
-    quality, knobs = quality_of(content).metric, varying_knobs(content)
+    quality, knobs = content.quality.metric, varying_knobs(content)
     costs = shown_costs(content)
-    head = '<th scope="col">trial</th>' + _head(label(quality), "measured, ± 1 sd")
+    head = '<th scope="col">trial</th>' + _head(label(quality), "± 1 sd (see above)")
     head += _head("relative log loss", "%, measured") if content.baseline is not None else ""
     for name in costs:
         head += _head(label(name), ", ".join(filter(None, (unit_of(content, name), "exact count"))))
@@ -206,16 +218,17 @@ def _front_table(content: ReportContent) -> str:
     for t in content.front:
         texts = [with_sd(t.value(quality), sd_of(content, t, quality))]
         if content.baseline is not None:
-            texts.append(figure(relative_log_loss_percent(content, t)))
+            texts.append(percent_figure(relative_log_loss_percent(content, t)))
         texts += [figure(t.costs.get(name)) for name in costs]
-        texts += [figure(t.design.get(knob)) for knob in knobs]
-        mark = " (one run)" if t.confirmed is False else ""
-        mark += " (best)" if t.number == content.best else ""
+        texts += [knob_figure(t.design.get(knob)) for knob in knobs]
+        marks = ["best"] if t.number == content.best else []
+        marks += ["one run"] if t.confirmed is False else []
+        mark = f" ({', '.join(marks)})" if marks else ""
         first = f'<td><a href="#trial-{t.number}">{t.number}</a>{mark}</td>'
         cells = "".join(f'<td class="n">{escape(text)}</td>' for text in texts)
         rows.append(f"<tr>{first}{cells}</tr>")
     return (
-        '<div class="scroller" role="region" aria-label="The front as a table" tabindex="0">'
+        '<div class="scroller bounded" role="region" aria-label="The front" tabindex="0">'
         f'<table id="front-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -234,7 +247,7 @@ def _volume_note(content: ReportContent) -> str:
 
 
 def _trials_note(content: ReportContent) -> str:
-    same = ", ".join(f"{k} = {figure(v)}" for k, v in constant_knobs(content).items())
+    same = ", ".join(f"{k} = {knob_figure(v)}" for k, v in constant_knobs(content).items())
     told = "Press a column's name to sort by it. Front trials have a coloured number."
     return f"{told} The same in all trials: {same}." if same else told
 

@@ -12,7 +12,6 @@ from codesign.report.figures import (
     finite,
     label,
     metric_of,
-    quality_of,
     sd_of,
     unit_of,
 )
@@ -33,7 +32,7 @@ def payload_json(content: ReportContent) -> str:
 
 
 def _payload(content: ReportContent) -> dict[str, Any]:
-    quality, cost = quality_of(content), cost_of(content)
+    quality, cost = content.quality, cost_of(content)
     return {
         "quality": _axis(content, quality.metric),
         "cost": _axis(content, cost) if cost else None,

@@ -2,53 +2,60 @@
 // The trial table: sorted by its headers, filtered by text. All text enters as textContent.
 
 const content = JSON.parse(document.getElementById("content").textContent);
+const GROUP_TITLES = { trial: "", design: "knobs that vary" };
+const SOURCES = { measured: "measured", "exact count": "exact" };
 
 function element(tag, attributes = {}, text = "") {
   const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  for (const [name, value] of Object.entries(attributes)) if (value) made.setAttribute(name, value);
   if (text) made.textContent = text;
   return made;
 }
 
-function columnNamed(name) {
-  return content.columns.find((column) => column.name === name);
+function cellClass(columns, place) {
+  const column = columns[place];
+  const opens = place > 0 && column.group !== columns[place - 1].group;
+  const named = ["status", "reason"].includes(column.name) ? column.name : "";
+  return [column.numeric ? "n" : "", opens ? "first" : "", named].filter(Boolean).join(" ");
 }
 
-function headerRows(columns) {
-  const groups = element("tr", { class: "groups" });
-  const names = element("tr", { class: "names" });
-  columns.forEach((column, index) => {
-    const opens = index > 0 && column.group !== columns[index - 1].group;
-    if (index === 0 || opens) {
-      const span = columns.filter((other) => other.group === column.group).length;
-      const title = { trial: "", design: "knobs that vary" }[column.group] ?? column.group;
-      groups.append(element("th", { scope: "colgroup", colspan: span, class: opens ? "first" : "" }, title));
-    }
-    const kind = (column.numeric ? "n" : "") + (opens ? " first" : "");
-    const head = element("th", { scope: "col", "aria-sort": index ? "none" : "ascending", class: kind });
+function groupRow(columns) {
+  const row = element("tr", { class: "groups" });
+  for (const group of new Set(columns.map((column) => column.group))) {
+    const span = columns.filter((column) => column.group === group).length;
+    const kind = row.children.length ? "first" : "";
+    const title = GROUP_TITLES[group] ?? group;
+    row.append(element("th", { scope: "colgroup", colspan: span, class: kind }, title));
+  }
+  return row;
+}
+
+function nameRow(columns) {
+  const row = element("tr", { class: "names" });
+  columns.forEach((column, place) => {
+    const sorted = place ? "none" : "ascending";
+    const kind = cellClass(columns, place);
+    const head = element("th", { scope: "col", "aria-sort": sorted, class: kind });
     const button = element("button", { type: "button", title: column.meaning });
-    button.append(element("span", { class: "arrow" }, column.name === "number" ? "trial" : column.label));
-    const source = { measured: "measured", "exact count": "exact" }[column.group];
-    button.append(element("small", {}, [column.unit, source].filter(Boolean).join(", ") || "\u00a0"));
+    const title = column.name === "number" ? "trial" : column.label;
+    const below = [column.unit, SOURCES[column.group]].filter(Boolean).join(", ") || "\u00a0";
+    button.append(element("span", { class: "arrow" }, title), element("small", {}, below));
     head.append(button);
-    names.append(head);
+    row.append(head);
   });
-  return [groups, names];
+  return row;
 }
 
-function bodyRows(columns) {
-  return content.points.map((point, index) => {
-    const row = element("tr", { id: `trial-${point.trial}`, class: `${point.status} ${point.front ? "front" : ""}` });
-    columns.forEach((column, place) => {
-      const opens = place > 0 && column.group !== columns[place - 1].group;
-      const kind = [column.numeric ? "n" : "", opens ? "first" : "", column.name === "reason" ? "reason" : "",
-        column.name === "status" ? "status" : ""].filter(Boolean).join(" ");
-      row.append(element("td", kind ? { class: kind } : {}, column.texts[index]));
-    });
-    return { row, index, text: row.textContent.toLowerCase(), cells: columns.map((c) => c.texts[index]).join(" ").toLowerCase() };
-  });
+function bodyRow(columns, point, index) {
+  const kind = `${point.status}${point.front ? " front" : ""}`;
+  const row = element("tr", { id: `trial-${point.trial}`, class: kind });
+  columns.forEach((column, place) =>
+    row.append(element("td", { class: cellClass(columns, place) }, column.texts[index])));
+  const text = columns.map((column) => column.texts[index]).join(" ").toLowerCase();
+  return { row, index, text };
 }
 
+// Missing values come last in both directions; equal ones keep the order of the trials.
 function comparing(column, direction) {
   return (a, b) => {
     const [x, y] = [column.values[a.index], column.values[b.index]];
@@ -59,35 +66,39 @@ function comparing(column, direction) {
   };
 }
 
-function makeTable() {
-  const table = document.getElementById("trial-table");
-  const columns = content.columns;
-  const head = table.createTHead();
-  const body = table.createTBody();
-  head.append(...headerRows(columns));
-  const rows = bodyRows(columns);
-  body.append(...rows.map((entry) => entry.row));
-  const heads = [...head.querySelectorAll("tr.names th")];
-  heads.forEach((th, place) => th.firstChild.addEventListener("click", () => {
-    const ascending = th.getAttribute("aria-sort") !== "ascending";
-    heads.forEach((other) => other.setAttribute("aria-sort", "none"));
-    th.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+function makeSortable(heads, columns, rows, body) {
+  heads.forEach((head, place) => head.firstChild.addEventListener("click", () => {
+    const ascending = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of heads) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     rows.sort(comparing(columns[place], ascending ? 1 : -1));
     body.append(...rows.map((entry) => entry.row));
   }));
+}
+
+function makeFilter(rows) {
   const filter = document.getElementById("filter");
-  const shown = document.getElementById("shown");
+  const count = (number) => number.toLocaleString("en");
   const apply = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const entry of rows) {
-      entry.row.hidden = !words.every((word) => entry.cells.includes(word));
-      count += !entry.row.hidden;
-    }
-    shown.textContent = `${count.toLocaleString("en")} of ${rows.length.toLocaleString("en")} trials`;
+    for (const { row, text } of rows) row.hidden = !words.every((word) => text.includes(word));
+    const left = rows.filter(({ row }) => !row.hidden).length;
+    document.getElementById("shown").textContent = `${count(left)} of ${count(rows.length)} trials`;
   };
   filter.addEventListener("input", apply);
   apply();
+}
+
+function makeTable() {
+  const table = document.getElementById("trial-table");
+  const { columns, points } = content;
+  const names = nameRow(columns);
+  table.createTHead().append(groupRow(columns), names);
+  const rows = points.map((point, index) => bodyRow(columns, point, index));
+  const body = table.createTBody();
+  body.append(...rows.map((entry) => entry.row));
+  makeSortable([...names.children], columns, rows, body);
+  makeFilter(rows);
 }
 
 makeTable();

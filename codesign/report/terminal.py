@@ -9,8 +9,9 @@ from codesign.report.columns import constant_knobs, varying_knobs
 from codesign.report.figures import (
     figure,
     finite,
+    knob_figure,
     label,
-    quality_of,
+    percent_figure,
     relative_log_loss_percent,
     sd_of,
     shown_costs,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import Console
+    from rich.table import Table
 
     from codesign.report.content import ReportContent, ReportTrial
 
@@ -39,11 +41,8 @@ def print_front(content: ReportContent, console: Console) -> None:
     table = _front_table(content, plus_minus)
     if not table.rows:
         console.print("No trial is on the front yet.", markup=False)
-    elif console.is_terminal:
-        console.print(_rich_table(table, console.width))
     else:
-        for line in _plain_lines(table):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _print_table(table, console)
     for note in _notes(content, plus_minus):
         console.print(note, markup=False, highlight=False, soft_wrap=not console.is_terminal)
 
@@ -107,9 +106,9 @@ def _front_table(content: ReportContent, plus_minus: str) -> _Table:
     for t in front:
         row = [_marked(content, t)]
         row += [with_sd(t.metrics.get(m), sd_of(content, t, m), plus_minus) for m in measured]
-        row += [figure(relative_log_loss_percent(content, t))] if relative else []
+        row += [percent_figure(relative_log_loss_percent(content, t))] if relative else []
         row += [figure(t.costs.get(m)) for m in costs]
-        row += [figure(t.design.get(knob)) for knob in knobs]
+        row += [knob_figure(t.design.get(knob)) for knob in knobs]
         rows.append(tuple(row))
     return _Table(header=tuple(header), rows=tuple(rows), knobs=len(knobs))
 
@@ -119,72 +118,92 @@ def _marked(content: ReportContent, trial: ReportTrial) -> str:
     return f"{trial.number}{best}{UNCONFIRMED_MARK if trial.confirmed is False else ''}"
 
 
-def _with_one_design_column(table: _Table) -> _Table:
-    """Return the table with its knobs in one column, `l=2 n=8`, for a narrow terminal."""
-    if not table.knobs:
-        return table
-    names = [name for name, _ in table.header[-table.knobs :]]
-    rows = tuple(
-        (
-            *row[: -table.knobs],
-            " ".join(map("=".join, zip(names, row[-table.knobs :], strict=True))),
-        )
-        for row in table.rows
-    )
-    return _Table(header=(*table.header[: -table.knobs], ("design", "")), rows=rows, knobs=0)
+def _print_table(table: _Table, console: Console) -> None:
+    """Print it as well as the console can: no figure is ever wrapped or cut."""
+    designs: list[str] = []
+    if console.is_terminal and _width(table) > console.width:
+        table, designs = _narrowed(table)
+    if console.is_terminal and _width(table) <= console.width:
+        console.print(_rich_table(table))
+    else:
+        designs = [*_plain_lines(table), *designs]
+    for line in designs:
+        console.print(line, markup=False, highlight=False, soft_wrap=not console.is_terminal)
+
+
+def _narrowed(table: _Table) -> tuple[_Table, list[str]]:
+    """Split a wide table: its figures under broken names, and a line `7: l=2 n=8` a trial."""
+    figures = len(table.header) - table.knobs
+    names = [name for name, _ in table.header[figures:]]
+    lines = []
+    for row in table.rows if table.knobs else ():
+        knobs = map("=".join, zip(names, row[figures:], strict=True))
+        lines.append(f"{row[0]}: {' '.join(knobs)}")
+    header = tuple(("\n".join(name.rsplit(" ", 1)), unit) for name, unit in table.header[:figures])
+    rows = tuple(row[:figures] for row in table.rows)
+    return _Table(header=header, rows=rows, knobs=0), lines
 
 
 def _widths(table: _Table) -> list[int]:
     cells = zip(*table.rows, strict=True)
     return [
-        max(len(name), len(unit), *map(len, texts))
+        max(map(len, [*name.split("\n"), unit, *texts]))
         for (name, unit), texts in zip(table.header, cells, strict=True)
     ]
 
 
-def _rich_table(table: _Table, width: int) -> Any:
+def _width(table: _Table) -> int:
+    return sum(_widths(table)) + 2 * len(table.header)
+
+
+def _rich_table(table: _Table) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    if sum(_widths(table)) + 3 * len(table.header) > width:
-        table = _with_one_design_column(table)
-    made = Table(box=box.SIMPLE_HEAD, title="Pareto front", title_justify="left")
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        title="Pareto front",
+        title_justify="left",
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for name, unit in table.header:
         head = Text.assemble(name, ("\n" + unit, "dim not bold"))
-        made.add_column(head, justify="left" if name == "design" else "right", overflow="fold")
+        made.add_column(head, justify="right", vertical="bottom", no_wrap=True)
     for row in table.rows:
-        style = "bold" if BEST_MARK in row[0] else ""
-        made.add_row(*(Text(text) for text in row), style=style)
+        made.add_row(*map(Text, row), style="bold" if BEST_MARK in row[0] else "")
     return made
 
 
 def _plain_lines(table: _Table) -> list[str]:
-    widths = _widths(table)
-    names, units = zip(*table.header, strict=True)
+    names = tuple(name.replace("\n", " ") for name, _ in table.header)
+    units = tuple(unit for _, unit in table.header)
+    lines = (names, units, *table.rows)
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
     return [
-        "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)).rstrip()
-        for row in (names, units, *table.rows)
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
     ]
 
 
 def _notes(content: ReportContent, plus_minus: str) -> list[str]:
-    front, quality = content.front, quality_of(content).metric
+    front, quality = content.front, content.quality.metric
     notes = []
     if any(t.number == content.best for t in front):
         notes.append(f"{BEST_MARK} best")
     if any(t.confirmed is False for t in front):
-        notes.append(f"{UNCONFIRMED_MARK} one run, not confirmed on fresh seeds")
+        notes.append(
+            f"{UNCONFIRMED_MARK} one run, {plus_minus} its sampling noise; "
+            f"the others: mean {plus_minus} 1 sd over fresh seeds"
+        )
     floor = finite(content.floor.get(quality))
     if floor is not None:
         notes.append(f"{content.floor_name} alone: {label(quality)} {with_sd(floor, None)}")
     noise = finite(content.noise_sd.get(quality))
     if noise is not None:
-        notes.append(
-            f"{plus_minus}1 sd of {label(quality)} from sampling: {noise:.4f}; "
-            "smaller differences are noise"
-        )
+        notes.append(f"{plus_minus}1 sd of one model's {label(quality)} from sampling: {noise:.4f}")
     same = constant_knobs(content)
     if same and front:
-        notes.append("same in all: " + " ".join(f"{k}={figure(v)}" for k, v in same.items()))
+        notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))
     return notes

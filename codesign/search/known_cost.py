@@ -51,8 +51,8 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("initial", "candidates", "mc_samples"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; must be ≥ 1")
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ConfigError(f"{name} is {value}; must be a whole number ≥ 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,8 @@ class Options:
     scramble_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigError(f"candidates is {self.candidates}; must be ≥ 1")
+        if not isinstance(self.candidates, int) or self.candidates < 1:
+            raise ConfigError(f"candidates is {self.candidates}; must be a whole number ≥ 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,8 @@ class Options:
     candidates: int = 512
 
     def __post_init__(self) -> None:
-        if self.candidates < 1:
-            raise ConfigError(f"candidates is {self.candidates}; must be ≥ 1")
+        if not isinstance(self.candidates, int) or self.candidates < 1:
+            raise ConfigError(f"candidates is {self.candidates}; must be a whole number ≥ 1")
 
 
 @dataclass(frozen=True, kw_only=True)

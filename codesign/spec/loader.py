@@ -7,6 +7,7 @@ task knows, levels of the space, budgets), which `codesign.spec.meaning` adds.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -45,8 +46,9 @@ def load_document(
         )
     for override in overrides:
         mistakes += _apply(override, document.values)
-    if data_path is not None:
-        document.values.setdefault("data", {})["path"] = data_path
+    data = document.values.setdefault("data", {})
+    if data_path is not None and isinstance(data, dict):
+        data["path"] = data_path
     mistakes += schema_mistakes(document)
     refuse(mistakes)
     return document
@@ -58,7 +60,7 @@ def build_spec(document: Document, metrics: Mapping[str, Metric], *, source: str
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
     return StudySpec(
-        name=values.get("name", Path(document.name).stem),
+        name=values.get("name") or _name_from(Path(document.name)),
         data=DataSpec(**values["data"]),
         model=values["model"],
         train=values.get("train", {}),
@@ -80,6 +82,11 @@ def build_spec(document: Document, metrics: Mapping[str, Metric], *, source: str
     )
 
 
+def _name_from(path: Path) -> str:
+    """A study's name from its file's: what a folder name may hold, the rest as dashes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "study"
+
+
 def load_design(path: str | Path) -> DesignFile:
     """Read a design file such as a study's `best.yaml`."""
     document = read_yaml(Path(path))
@@ -92,6 +99,12 @@ def load_design(path: str | Path) -> DesignFile:
             f"is not a design file; must have the sections {', '.join(required)}",
             where=document.where(()),
             hint="take the best.yaml of a study folder",
+        )
+    if not isinstance(values["model"].get("name"), str) or not isinstance(
+        values.get("seed", 0), int
+    ):
+        document.mistakes.append(
+            f"{document.where(('model',))}: model.name must be text, and seed a whole number"
         )
     refuse(document.mistakes)
     return DesignFile(

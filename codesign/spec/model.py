@@ -73,7 +73,7 @@ class LaunchSpec:
     Attributes:
         workers: trials at a time; None: one per core, at most 4.
         timeout_min: a trial that takes longer is ended and counts as failed.
-        attempts: how often a trial is started again after its worker died.
+        attempts: how many workers a trial may lose before it counts as failed.
         max_bugs: the study stops once that many trials failed with a traceback.
     """
 
@@ -117,6 +117,7 @@ class StudySpec:
         """Return what must not change within a study: all but how long and where it runs."""
         fields = self.to_json()
         del fields["launch"]
+        del fields["data"]["path"]  # Where the data are may change; what they are may not.
         del fields["search"]["trials"]
         del fields["search"]["confirm"]
         return fields

@@ -8,35 +8,47 @@ from typing import Any
 
 from codesign.errors import StudyError
 from codesign.spec.model import StudySpec
-from codesign.study.folder import StudyFolder, read_json, write_json, write_text
+from codesign.study.folder import LOCK_NAME, StudyFolder, read_json, write_json, write_text
 
 
-def adopt_spec(spec: StudySpec, folder: StudyFolder, overrides: Sequence[str]) -> None:
+def adopt_spec(
+    spec: StudySpec, folder: StudyFolder, *, overrides: Sequence[str], data: Mapping[str, Any]
+) -> None:
     """Write the spec into a new study, or check that a study is continued with its own.
 
+    Args:
+        data: what the data set is, whatever its path: checksums of its files.
+
     Raises:
-        StudyError: the study was started with another spec; the message lists what differs.
+        StudyError: the folder holds something else, or the study was started with another spec or
+            on other data; the message lists what differs.
     """
+    identity = json.loads(json.dumps({**spec.identity(), "data files": data}))
     if folder.resolved_spec.exists():
         known = read_json(folder.resolved_spec)
-        now = json.loads(json.dumps(spec.identity()))
-        if known["hash"] != spec.hash:
-            changes = "\n".join(_differences(known["identity"], now)) or "(unknown)"
+        if known["identity"] != identity:
+            changes = "\n".join(_differences(known["identity"], identity))
             raise StudyError(
-                f"was started with another spec:\n{changes}",
+                f"was started with another spec or on other data:\n{changes}",
                 where=str(folder.path),
                 hint="take the change back, or name another folder with --study",
             )
-    write_text(folder.spec, spec.source)
+    elif strangers := sorted(p.name for p in folder.path.iterdir() if p.name != LOCK_NAME):
+        raise StudyError(
+            f"is no study folder, yet it holds {', '.join(strangers[:5])}",
+            where=str(folder.path),
+            hint="name a new folder with --study",
+        )
     write_json(
         folder.resolved_spec,
         {
             "hash": spec.hash,
             "overrides": list(overrides),
-            "identity": spec.identity(),
+            "identity": identity,
             "spec": spec.to_json(),
         },
     )
+    write_text(folder.spec, spec.source)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

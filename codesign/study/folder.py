@@ -16,6 +16,8 @@ from typing import Any
 
 from codesign.errors import StudyError
 
+LOCK_NAME = "study.lock"
+
 
 @dataclass(frozen=True)
 class StudyFolder:
@@ -59,8 +61,16 @@ class StudyFolder:
         Raises:
             StudyError: another process holds it; the message names it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "study.lock").open("a+") as lock:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            opened = (self.path / LOCK_NAME).open("a+")
+        except OSError as error:
+            raise StudyError(
+                f"cannot be used as a study folder: {error.strerror}",
+                where=str(self.path),
+                hint="name another folder with --study",
+            ) from error
+        with opened as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -78,7 +88,22 @@ class StudyFolder:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace a file atomically; with `durable` it survives a power cut."""
+    """Replace a file atomically; with `durable` it survives a power cut.
+
+    Raises:
+        StudyError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        _replace(path, text, durable=durable)
+    except OSError as error:
+        raise StudyError(
+            f"cannot be written: {error.strerror}",
+            where=str(path),
+            hint="free disk space or mend the permissions, then run the same command again",
+        ) from error
+
+
+def _replace(path: Path, text: str, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -100,8 +125,15 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        StudyError: it is missing or broken.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"cannot be read: {error}", where=str(path)) from error
 
 
 def _finite(value: Any) -> Any:

@@ -13,9 +13,9 @@ import numpy as np
 from codesign.contracts import Design, Executor, Job, Outcome, Proposer
 from codesign.designs import as_columns
 from codesign.errors import LaunchError
-from codesign.spec.meaning import Problem, complete_baseline
+from codesign.spec.meaning import Problem, complete_baseline, task_section
 from codesign.study.folder import StudyFolder, read_json, write_json
-from codesign.study.results import findings, to_confirm
+from codesign.study.results import planned_trials, to_confirm
 from codesign.study.state import StudyState, Trial, TrialKind, apply, fold
 from codesign.study.store import EventKind, Store
 
@@ -58,7 +58,6 @@ class StudyLoop:
         self._proposer = proposer
         self._watch = watch
         self._now = now
-        self._exhausted = False
         self.state = fold(store.events())
 
     def run(self, provenance: Mapping[str, Any]) -> StudyState:
@@ -67,7 +66,8 @@ class StudyLoop:
         Raises:
             LaunchError: too many trials failed with a bug; the message holds the last traceback.
         """
-        self._record("opened", None, {"provenance": dict(provenance)})
+        facts = dict(self._problem.task.facts())
+        self._record("opened", None, {"provenance": dict(provenance), "facts": facts})
         self._watch(self._view())
         self._resume()
         while True:
@@ -80,18 +80,6 @@ class StudyLoop:
         self._watch(self._view())
         return self.state
 
-    @property
-    def planned(self) -> int:
-        """Trials this study will have in the end, as far as is known now."""
-        confirm = self._problem.spec.search.confirm
-        search = self.state.of_kind("baseline", "search")
-        total = len(search) if self._exhausted else max(len(search), self._budget)
-        return total + min(confirm.top, total) * (confirm.seeds if confirm.top else 0)
-
-    @property
-    def _budget(self) -> int:
-        return self._problem.spec.search.trials
-
     def _resume(self) -> None:
         """Collect what finished while no loop ran; start the rest again."""
         for trial in [t for t in self.state.trials.values() if t.open]:
@@ -99,7 +87,7 @@ class StudyLoop:
             if trial.status == "running" and self._result(job).get("token") == trial.token:
                 self._ended(job, Outcome.from_json(self._result(job)))
             else:
-                self._submit(trial)
+                self._submit(trial, lost=trial.lost)
 
     def _launch(self) -> None:
         while self._running() < self._executor.slots:
@@ -109,7 +97,7 @@ class StudyLoop:
     def _create(self) -> bool:
         """Create and submit one more trial; False where none is due yet."""
         searched = self.state.of_kind("baseline", "search")
-        if len(searched) < self._budget and not self._exhausted:
+        if len(searched) < self._problem.spec.search.trials and not self.state.exhausted:
             baseline = complete_baseline(self._problem)
             if not searched and baseline is not None:
                 self._add("baseline", baseline)
@@ -118,7 +106,7 @@ class StudyLoop:
             if design is not None:
                 self._add("search", design)
                 return True
-            self._exhausted = True
+            self._record("exhausted", None, {})
         if any(trial.open for trial in searched):
             return False
         for trial in self._unconfirmed():
@@ -139,17 +127,12 @@ class StudyLoop:
         return proposed[0] if proposed else None
 
     def _unconfirmed(self) -> list[Trial]:
-        """Trials that still need a confirming run; the front is that of the search alone."""
+        """Trials that still need a confirming run."""
         confirm = self._problem.spec.search.confirm
-        if not confirm.top:
-            return []
-        searched = {t.number: t for t in self.state.of_kind("baseline", "search")}
-        objectives = self._problem.spec.objectives
-        found = findings(StudyState(trials=searched), objectives, confirming=False)
         started = [run.of for run in self.state.of_kind("confirm")]
         return [
             trial
-            for trial in to_confirm(found, objectives, confirm.top)
+            for trial in to_confirm(self.state, self._problem.spec)
             if started.count(trial.number) < confirm.seeds
         ]
 
@@ -168,7 +151,7 @@ class StudyLoop:
         self._record("created", number, payload)
         self._submit(self.state.trials[number])
 
-    def _submit(self, trial: Trial) -> None:
+    def _submit(self, trial: Trial, *, lost: int = 0) -> None:
         attempt, token = trial.attempt + 1, uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
         write_json(
@@ -177,13 +160,13 @@ class StudyLoop:
                 "trial": trial.number,
                 "attempt": attempt,
                 "token": token,
-                "task": self._problem.task_section,
+                "task": task_section(self._problem.spec),
                 "design": dict(trial.design),
                 "seed": trial.seed,
                 "costs": dict(trial.costs),
             },
         )
-        self._record("submitted", trial.number, {"attempt": attempt, "token": token})
+        self._record("submitted", trial.number, {"attempt": attempt, "token": token, "lost": lost})
         self._executor.submit(self._job(self.state.trials[trial.number]))
 
     def _job(self, trial: Trial) -> Job:
@@ -197,11 +180,12 @@ class StudyLoop:
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]
-        retry = outcome.failure in RETRIED and job.attempt < self._problem.spec.launch.attempts
+        lost = trial.lost + 1
+        retry = outcome.failure in RETRIED and lost < self._problem.spec.launch.attempts
         if job.attempt != trial.attempt or not trial.open:
             return
         if retry:
-            self._submit(trial)
+            self._submit(trial, lost=lost)
             return
         seconds = self._result(job).get("seconds")
         payload = {
@@ -245,4 +229,5 @@ class StudyLoop:
             if trial.status == "running":
                 path = self._job(trial).folder / "progress.json"
                 running[trial.number] = read_json(path) if path.exists() else {}
-        return View(state=self.state, planned=self.planned, running=running)
+        planned = planned_trials(self.state, self._problem.spec)
+        return View(state=self.state, planned=planned, running=running)

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import yaml
 
+from codesign.contracts import Metric
 from codesign.report.content import ReportContent
 from codesign.report.page import render_page
-from codesign.spec.meaning import Problem
+from codesign.spec.meaning import task_section
+from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.loop import View
-from codesign.study.results import best_finding, findings, provenance_rows, report_content
+from codesign.study.results import (
+    best_finding,
+    findings,
+    provenance_rows,
+    quality_objective,
+    report_content,
+)
 from codesign.study.state import StudyState
 
 PAGE_EVERY_S = 10.0
@@ -20,8 +29,9 @@ PAGE_EVERY_S = 10.0
 class Outputs:
     """Writes both files, now and then while the study runs and at its end."""
 
-    def __init__(self, problem: Problem, folder: StudyFolder) -> None:
-        self._problem = problem
+    def __init__(self, spec: StudySpec, metrics: Mapping[str, Metric], folder: StudyFolder) -> None:
+        self._spec = spec
+        self._metrics = metrics
         self._folder = folder
         self._next = time.monotonic() + PAGE_EVERY_S
         self._shown = -1
@@ -36,43 +46,44 @@ class Outputs:
 
     def write(self, state: StudyState) -> ReportContent:
         """Write both files."""
-        content = report_content(self._problem, state, self._folder)
+        content = report_content(self._spec, self._metrics, state, self._folder)
         write_text(self._folder.page, render_page(content))
-        best = best_yaml(self._problem, state)
+        best = best_yaml(self._spec, state)
         if best is not None:
             write_text(self._folder.best, best)
         return content
 
 
-def best_yaml(problem: Problem, state: StudyState) -> str | None:
+def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     """The best design as a file that `codesign train` and `codesign cost` read; None: no trial."""
-    spec = problem.spec
-    found = findings(state, spec.objectives, confirming=spec.search.confirm.top > 0)
-    best = best_finding(found, spec.objectives)
+    best = best_finding(findings(state, spec), spec)
     if best is None:
         return None
-    section = problem.task_section
-    runs = [t for t in state.of_kind("confirm") if t.of == best.trial.number]
-    first = spec.objectives[0]
+    trial, section = best.trial, task_section(spec)
+    quality = quality_objective(trial.costs, spec.objectives)
     content = {
         "study": spec.name,
-        "trial": best.trial.number,
-        "selected_by": f"{first.goal} {first.metric} (validation)",
-        "confirmed": best.confirmed,
+        "trial": trial.number,
+        "selected_by": f"{quality.goal} {quality.metric} (validation)",
         "data": {"source": section["source"], **({"path": p} if (p := section["path"]) else {})},
         "model": {"name": section["name"], **section["model"]},
-        "train": {**best.trial.facts.get("chosen_train_settings", {}), **section["train"]},
-        "design": dict(best.trial.design),
-        "seed": best.trial.seed,
-        "costs": {name: _plain(value) for name, value in best.trial.costs.items()},
-        "measured": {name: _plain(v) for name, v in best.metrics.items()
-                     if name not in best.trial.costs},
-        "measured_sd_over_seeds": {name: _plain(v) for name, v in best.spread.items()},
-        "confirming_seeds": [run.seed for run in runs],
-        "provenance": provenance_rows(state, spec.seed),
-    }  # fmt: skip
+        "train": {**trial.facts.get("chosen_train_settings", {}), **section["train"]},
+        "design": dict(trial.design),
+        "seed": trial.seed,
+        "costs": _plain(trial.costs),
+        "measured_with_this_seed": _plain(trial.metrics),
+    }
+    if best.confirmed:
+        runs = [t.seed for t in state.of_kind("confirm") if t.of == trial.number]
+        means = {name: v for name, v in best.metrics.items() if name not in trial.costs}
+        content["confirmed"] = {
+            "seeds": runs,
+            "measured_mean": _plain(means),
+            "measured_sd": _plain(best.spread),
+        }
+    content["provenance"] = provenance_rows(state, spec.seed)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _plain(value: float) -> float | int:
-    return int(value) if float(value).is_integer() else float(value)
+def _plain(values: Mapping[str, float]) -> dict[str, float | int]:
+    return {name: int(v) if float(v).is_integer() else float(v) for name, v in values.items()}

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ import numpy as np
 from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
 from codesign.report.content import ReportContent, ReportTrial
-from codesign.spec.meaning import Problem
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
@@ -40,62 +39,91 @@ class Finding:
     on_front: bool = False
 
 
-def findings(
-    state: StudyState, objectives: Sequence[Objective], *, confirming: bool
-) -> list[Finding]:
-    """Merge confirming runs into the trials they repeat, and mark the front."""
-    found = []
+def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
+    """Merge confirming runs into the trials they repeat, and mark the front.
+
+    A design is confirmed when all of its fresh seeds have trained; it then stands for their mean.
+    Until then it stands for the one run of the search. A design of which any fresh seed diverged
+    or ran out of memory is not confirmed and not on the front.
+    """
+    confirm = spec.search.confirm
+    found, unstable = [], []
     for trial in state.of_kind("baseline", "search"):
         if trial.status != "completed":
             continue
-        runs = [
-            run.metrics
-            for run in state.of_kind("confirm")
-            if run.of == trial.number and run.status == "completed"
-        ]
-        means = {name: statistics.fmean(run[name] for run in runs) for name in _shared(runs)}
-        spread = {
-            name: statistics.stdev(run[name] for run in runs)
-            for name in (_shared(runs) if len(runs) > 1 else ())
-        }
+        runs = [run for run in state.of_kind("confirm") if run.of == trial.number]
+        unstable.append(any(run.failure is not None for run in runs))
+        completed = [run.metrics for run in runs if run.status == "completed"]
+        confirmed = len(completed) >= confirm.seeds and not unstable[-1]
+        means, spread = _over_seeds(completed) if confirmed else ({}, {})
         found.append(
             Finding(
                 trial=trial,
                 metrics={**trial.costs, **trial.metrics, **means},
                 spread=spread,
-                confirmed=bool(runs) if confirming else None,
+                confirmed=confirmed if confirm.top else None,
             )
         )
     if not found:
         return []
-    mask = pareto.pareto_mask(_values(found, objectives), [o.goal for o in objectives])
+    values = _values(found, spec.objectives)
+    values[np.array(unstable)] = np.nan
+    mask = pareto.pareto_mask(values, [o.goal for o in spec.objectives])
     return [dataclasses.replace(f, on_front=bool(m)) for f, m in zip(found, mask, strict=True)]
 
 
-def best_finding(found: Sequence[Finding], objectives: Sequence[Objective]) -> Finding | None:
-    """The best of the first objective; among confirmed designs, where some are."""
-    first = objectives[0]
-    eligible = [f for f in found if f.confirmed] or list(found)
-    eligible = [f for f in eligible if first.metric in f.metrics]
-    if not eligible:
-        return None
-    sign = 1.0 if first.goal == "minimize" else -1.0
-    return min(eligible, key=lambda f: sign * f.metrics[first.metric])
+def best_finding(found: Sequence[Finding], spec: StudySpec) -> Finding | None:
+    """The best model of the front; a confirmed one, where some are."""
+    on_front = [f for f in found if f.on_front]
+    eligible = [f for f in on_front if f.confirmed] or on_front
+    return min(eligible, key=_by_quality(eligible, spec), default=None)
 
 
-def to_confirm(found: Sequence[Finding], objectives: Sequence[Objective], top: int) -> list[Trial]:
-    """The trials to repeat: the best of the front as the search alone saw it, by quality."""
-    first = objectives[0]
-    sign = 1.0 if first.goal == "minimize" else -1.0
-    front = sorted((f for f in found if f.on_front), key=lambda f: sign * f.metrics[first.metric])
-    return [f.trial for f in front[:top]]
+def to_confirm(state: StudyState, spec: StudySpec) -> list[Trial]:
+    """The `search.confirm.top` designs to repeat: the best of the front as the search alone saw it.
+
+    The baseline is always among them, since log losses are relative to it.
+    """
+    searched = {t.number: t for t in state.of_kind("baseline", "search")}
+    found = findings(StudyState(trials=searched), spec)
+    front = sorted((f for f in found if f.on_front), key=_by_quality(found, spec))
+    chosen = [f.trial for f in front[: spec.search.confirm.top]]
+    baseline = [f.trial for f in found if f.trial.kind == "baseline" and f.trial not in chosen]
+    if chosen and baseline:
+        chosen = [*chosen[: spec.search.confirm.top - 1], *baseline]
+    return chosen
 
 
-def planned_trials(spec: StudySpec, found: Sequence[Finding]) -> int:
-    """Trials in all: the search's, and as many confirming runs as the front so far asks for."""
-    confirm = spec.search.confirm
-    on_front = sum(f.on_front for f in found)
-    return spec.search.trials + min(confirm.top, max(on_front, 1)) * confirm.seeds
+def planned_trials(state: StudyState, spec: StudySpec) -> int:
+    """Trials in all, confirming runs included, as far as is known now."""
+    searched = state.of_kind("baseline", "search")
+    search = len(searched) if state.exhausted else max(len(searched), spec.search.trials)
+    over = len(searched) == search and not any(t.open for t in searched)
+    repeated = len(to_confirm(state, spec)) if over else min(spec.search.confirm.top, search)
+    return search + repeated * spec.search.confirm.seeds
+
+
+def quality_objective(costs: Collection[str], objectives: Sequence[Objective]) -> Objective:
+    """The objective that says how good a model is: the first that is not an exact cost."""
+    return next((o for o in objectives if o.metric not in costs), objectives[0])
+
+
+def _by_quality(found: Sequence[Finding], spec: StudySpec) -> Callable[[Finding], float]:
+    costs = found[0].trial.costs if found else {}
+    quality = quality_objective(costs, spec.objectives)
+    sign = 1.0 if quality.goal == "minimize" else -1.0
+    return lambda f: sign * f.metrics[quality.metric]
+
+
+def _over_seeds(
+    runs: Sequence[Mapping[str, float]],
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation of every metric that all runs have."""
+    names = _shared(runs)
+    means = {name: statistics.fmean(run[name] for run in runs) for name in names}
+    if len(runs) < 2:
+        return means, {}
+    return means, {name: statistics.stdev(run[name] for run in runs) for name in names}
 
 
 def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
@@ -108,31 +136,21 @@ def _values(found: Sequence[Finding], objectives: Sequence[Objective]) -> Values
     ).reshape(-1, len(objectives))
 
 
-def report_content(problem: Problem, state: StudyState, folder: StudyFolder) -> ReportContent:
-    """Everything the page and the terminal show, from the state alone."""
-    spec = problem.spec
-    confirming = spec.search.confirm.top > 0
-    found = findings(state, spec.objectives, confirming=confirming)
-    goals = [o.goal for o in spec.objectives]
-    single = findings(
-        dataclasses.replace(
-            state, trials={t.number: t for t in state.of_kind("baseline", "search")}
-        ),
-        spec.objectives,
-        confirming=False,
-    )
-    values = _values(single, spec.objectives)
-    objectives, volumes = _volumes(values, spec.objectives, goals)
-    best = best_finding(found, spec.objectives)
+def report_content(
+    spec: StudySpec, metrics: Mapping[str, Metric], state: StudyState, folder: StudyFolder
+) -> ReportContent:
+    """Everything the page and the terminal show, from the spec and the record alone."""
+    found = findings(state, spec)
+    best = best_finding(found, spec)
     by_number = {f.trial.number: f for f in found}
-    facts = problem.task.facts()
-    baseline = next((t.number for t in state.of_kind("baseline")), None)
+    facts = state.opened.get("facts", {})
+    objectives, volumes = _volumes(state, spec)
     return ReportContent(
         study=spec.name,
         title=f"{spec.name}: {spec.model['name']} on {facts.get('data', spec.data.source)}",
         task=spec.model["name"],
         objectives=objectives,
-        metrics=_metric_table(problem.task.metrics),
+        metrics=_metric_table(metrics),
         trials=tuple(
             _report_trial(trial, by_number.get(trial.number), folder)
             for trial in state.trials.values()
@@ -142,24 +160,27 @@ def report_content(problem: Problem, state: StudyState, folder: StudyFolder) -> 
         floor=_floor(facts),
         noise_sd={} if best is None else _noise(best.metrics),
         best=None if best is None else best.trial.number,
-        baseline=baseline,
+        baseline=next((t.number for t in state.of_kind("baseline")), None),
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
-        trial_budget=planned_trials(spec, found),
+        trial_budget=planned_trials(state, spec),
         spec_yaml=spec.source,
         provenance=provenance_rows(state, spec.seed),
     )
 
 
-def _volumes(
-    values: Values, objectives: Sequence[Objective], goals: Sequence[Any]
-) -> tuple[tuple[Objective, ...], Values]:
+def _volumes(state: StudyState, spec: StudySpec) -> tuple[tuple[Objective, ...], Values]:
+    """Objectives with their reference points, and the hypervolume after each trial that ended."""
+    searched = {t.number: t for t in state.of_kind("baseline", "search")}
+    single = sorted(findings(StudyState(trials=searched), spec), key=lambda f: f.trial.ended or 0)
+    values = _values(single, spec.objectives)
     if not np.isfinite(values).all(axis=1).any():
-        return tuple(objectives), np.zeros(0)
+        return spec.objectives, np.zeros(0)
+    goals = [o.goal for o in spec.objectives]
     chosen = pareto.default_reference(values, goals)
     resolved = tuple(
         o if o.reference is not None else dataclasses.replace(o, reference=float(r))
-        for o, r in zip(objectives, chosen, strict=True)
+        for o, r in zip(spec.objectives, chosen, strict=True)
     )
     reference = np.array([o.reference for o in resolved], dtype=float)
     return resolved, pareto.hypervolume_over_trials(values, reference, goals)

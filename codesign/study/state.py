@@ -21,6 +21,8 @@ class Trial:
     Attributes:
         of: for a confirming run, the trial whose design it repeats.
         attempt, token: the latest attempt (0: none yet), and the token its result must carry.
+        lost: attempts whose worker was lost.
+        ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured.
     """
 
@@ -33,6 +35,8 @@ class Trial:
     status: Status = "pending"
     attempt: int = 0
     token: str = ""
+    lost: int = 0
+    ended: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     failure: FailureKind | None = None
     reason: str = ""
@@ -52,10 +56,15 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class StudyState:
-    """All trials by number, and the payload of the latest `opened` event."""
+    """All trials by number, and the payload of the latest `opened` event.
+
+    Attributes:
+        exhausted: no feasible design was left to propose.
+    """
 
     trials: Mapping[int, Trial] = field(default_factory=dict)
     opened: Mapping[str, Any] = field(default_factory=dict)
+    exhausted: bool = False
     started: float | None = None
     ended: float | None = None
 
@@ -76,6 +85,8 @@ def apply(state: StudyState, event: Event) -> StudyState:
     """Compute the state after one more event."""
     started = event.time if state.started is None else state.started
     state = dataclasses.replace(state, started=started, ended=event.time)
+    if event.kind == "exhausted":
+        return dataclasses.replace(state, exhausted=True)
     if event.kind == "opened" or event.trial is None:
         return dataclasses.replace(state, opened=event.payload)
     if event.kind == "created":
@@ -89,7 +100,11 @@ def _changed(trial: Trial, event: Event) -> Trial:
     payload = event.payload
     if event.kind == "submitted":
         return dataclasses.replace(
-            trial, status="running", attempt=payload["attempt"], token=payload["token"]
+            trial,
+            status="running",
+            attempt=payload["attempt"],
+            token=payload["token"],
+            lost=payload["lost"],
         )
     if not trial.open or payload["token"] != trial.token:
         return trial  # An orphan's late result: the attempt it belongs to no longer counts.
@@ -101,4 +116,5 @@ def _changed(trial: Trial, event: Event) -> Trial:
         reason=payload["reason"],
         facts=payload["facts"],
         seconds=payload["seconds"],
+        ended=event.number,
     )

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 from codesign.errors import StudyError
 
 VERSION = 1
-EventKind = Literal["opened", "created", "submitted", "completed", "failed"]
+EventKind = Literal["opened", "created", "submitted", "completed", "failed", "exhausted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +37,32 @@ class Event:
 
 
 class Store:
-    """Opened by the loop alone.
+    """Opened for writing by the loop alone.
+
+    Args:
+        read_only: read an existing store and change nothing.
 
     Raises:
         StudyError: the file is no study store, is damaged, or is of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self._path = path
-        self._connection = sqlite3.connect(path, isolation_level=None)
         try:
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-            self._connection.execute("PRAGMA synchronous = FULL")
+            mode = "ro" if read_only else "rwc"
+            uri = f"{path.absolute().as_uri()}?mode={mode}"
+            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, VERSION):
                 raise StudyError(
                     f"has store version {version}; this codesign reads version {VERSION}",
                     where=str(path),
                 )
+            if read_only:
+                self._connection.execute("SELECT count(*) FROM event")
+                return
+            self._connection.execute("PRAGMA journal_mode = DELETE")
+            self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY, time REAL NOT NULL,"
                 " kind TEXT NOT NULL, trial INTEGER, payload TEXT NOT NULL) STRICT"

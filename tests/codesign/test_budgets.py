@@ -149,6 +149,22 @@ def test_the_cheapest_design_is_the_cheapest_of_all() -> None:
         assert TASK.costs(columns)[cost][0] == least
 
 
+def test_the_cheapest_design_is_found_at_once_among_endless_ties() -> None:
+    lattice = space(width=Range(low=1, high=400), depth=Range(low=1, high=100), wide=FULL["wide"])
+    bounded = 0
+
+    class Counting(ToyTask):
+        """Only width matters for `parameters`: every depth ties."""
+
+        def cost_floor(self, low: Any, high: Any) -> dict[str, Any]:
+            nonlocal bounded
+            bounded += 1
+            return {"parameters": np.asarray(low["width"], dtype=float)}
+
+    assert FeasibleSet(lattice, Counting(), {}).cheapest("parameters")[1] == 1.0
+    assert bounded < 10
+
+
 def test_budgets_that_only_together_exclude_everything_say_so() -> None:
     lattice = space(
         width=Choice(values=(4, 8)), form=Choice(values=("a",)), depth=Choice(values=(1,))

@@ -24,7 +24,10 @@ KNOBS: Mapping[str, Knob] = {
         choices=("completes", "bug", "diverges", "out_of_memory", "hangs", "dies", "dies_once"),
     ),
 }
-SETTINGS = {"model": frozenset({"width", "depth"}), "train": frozenset({"lr", "fate"})}
+SETTINGS = {
+    "model": {name: KNOBS[name] for name in ("width", "depth")},
+    "train": {name: KNOBS[name] for name in ("lr", "fate")},
+}
 SOURCES = ("toy",)
 METRICS: Mapping[str, Metric] = {
     "log_loss": Metric(
@@ -49,7 +52,8 @@ class ToyTask:
 
     def check(self, design: Design) -> list[str]:
         """Refuse one combination."""
-        return ["form b cannot be wide"] if design.get("lr") == 0.5 else []
+        impossible = design.get("form") == "b" and design.get("wide")
+        return ["form b cannot be wide"] if impossible else []
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """See `Task`."""

@@ -96,11 +96,6 @@ def test_normalized_entropy_is_one_for_the_constant_at_the_base_rate():
     assert metrics.entropy(0.5) == pytest.approx(math.log(2))
 
 
-def test_relative_log_loss_is_negative_where_the_model_beats_its_baseline():
-    assert metrics.relative_log_loss_percent(0.4972, 0.5) == pytest.approx(-0.56)
-
-
-@pytest.mark.parametrize("labels", [[], [1.0, 1.0], [0.0]])
 def test_the_auc_of_one_class_is_refused(labels):
     with pytest.raises(DataError, match="both classes"):
         metrics.auc(np.array(labels), np.zeros(len(labels)))

@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from codesign.budgets import FeasibleSet
 from codesign.contracts import Progress
+from codesign.errors import ConfigError, InfeasibleError
+from codesign.space import Space, make_axis
+from codesign.spec.model import Choice
 from wukong import knobs
 from wukong.shape import WukongConfig
 from wukong.task import KNOBS, METRICS, SETTINGS, WukongTask, make
 from wukong.train_config import TrainConfig
 
 # Fields that are layouts or say how to run, not what to search.
-NOT_SEARCHED = {"tables", "table_groups", "table_backend", "monitor", "compile", "threads",
-                "eval_batch_size"}  # fmt: skip
+NOT_SEARCHED = {*knobs.FIXED, *knobs.LAYOUTS}
 DESIGN = {"layers": 1, "n_F": 2, "n_L": 2, "k": 2, "mlp_depth": 1, "mlp_width": 8, "d": 4}
 TRAIN = {"passes": 1, "batch_size": 8192, "dense_lr": 0.01, "table_lr": 0.01, "threads": 1}
 
@@ -85,6 +88,24 @@ def test_a_learning_rate_out_of_bounds_diverges_as_an_outcome(
     assert outcome.failure == "diverged"
     assert outcome.metrics == {}
     assert outcome.reason
+
+
+def test_budgets_that_exclude_every_wukong_are_explained(task: WukongTask) -> None:
+    axes = [make_axis(name, Choice(values=(value, value + 1)), KNOBS[name])[0] for name, value in
+            DESIGN.items()]  # fmt: skip
+    space = Space(tuple(axis for axis in axes if axis is not None))
+    for budgets in ({"gflop_per_example": 1e-9}, {"table_parameters": 1.0}):
+        with pytest.raises(InfeasibleError, match=f"budgets.{next(iter(budgets))} is .* needs"):
+            FeasibleSet(space, task, budgets).require_some()
+
+
+@pytest.mark.parametrize(
+    "layout", [5, [{"features": ["user"]}], [{"feature": "user", "rowz": 2}], ["user"]], ids=str
+)
+def test_a_layout_of_the_wrong_form_is_refused(layout: Any) -> None:
+    name = "table_groups" if layout == [{"features": ["user"]}] else "tables"
+    with pytest.raises(ConfigError, match=f"model.{name} is .*; must be a list of mappings"):
+        make(model={name: layout}, train={}, source="movielens-100k", path=None)
 
 
 def test_facts_name_rows_baseline_and_noise(task: WukongTask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 from selenium.webdriver import ActionChains, Chrome, Keys
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from codesign.report.content import ReportContent
+from codesign.report.content import ReportContent, ReportTrial
 from codesign.report.page import render_page
 from tests.support.browser import missing_browser, open_browser
 from tests.support.report_example import HOSTILE, example_content
@@ -51,7 +53,7 @@ def complaints(browser: Chrome) -> list[Any]:
 
 
 def points(browser: Chrome) -> int:
-    script = """return document.getElementById('front-chart').data
+    script = """return (document.getElementById('front-chart').data ?? [])
         .filter(t => t.mode === 'markers').reduce((n, t) => n + t.x.length, 0)"""
     return int(browser.execute_script(script))
 
@@ -64,8 +66,7 @@ def test_studies_of_any_size_render_without_a_complaint(show: Show, trials: int)
     assert complaints(browser) == []
     ended = [t for t in content.trials if t.status in ("completed", "failed")]
     assert points(browser) == len(ended)
-    rows = browser.find_elements(By.CSS_SELECTOR, "#trial-table tbody tr")
-    assert len(rows) == trials
+    assert first_column(browser) == [t.number for t in content.trials]
 
 
 def test_the_page_is_one_file_that_asks_for_nothing_else(show: Show) -> None:
@@ -84,47 +85,62 @@ def test_hostile_text_stays_text(show: Show) -> None:
     assert complaints(browser) == []
 
 
+def place_of(browser: Chrome, series: str) -> tuple[int, int, int]:
+    """Return where the first point of a series lies from the chart's middle, and its trial."""
+    x, y, trial = browser.execute_script(
+        """const g = document.getElementById('front-chart');
+        g.scrollIntoView({block: 'center', behavior: 'instant'});
+        const t = g.data.find(t => t.name?.startsWith(arguments[0]));
+        const l = g._fullLayout, b = g.getBoundingClientRect();
+        return [l.xaxis.d2p(t.x[0]) + l._size.l - b.width / 2,
+                l.yaxis.d2p(t.y[0]) + l._size.t - b.height / 2, t.customdata[0]]""",
+        series,
+    )
+    return round(x), round(y), int(trial)
+
+
 def test_hovering_over_a_point_shows_its_design(show: Show) -> None:
     content = example_content(30)
     browser = show(content)
+    x, y, trial = place_of(browser, "front")
     chart = browser.find_element(By.ID, "front-chart")
-    browser.execute_script(
-        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", chart
-    )
-    place = browser.execute_script(
-        """const g = document.getElementById('front-chart');
-        const t = g.data.find(t => t.name?.startsWith('front'));
-        const l = g._fullLayout, b = g.getBoundingClientRect();
-        return [l.xaxis.d2p(t.x[0]) + l._size.l - b.width / 2,
-                l.yaxis.d2p(t.y[0]) + l._size.t - b.height / 2, t.customdata[0]]"""
-    )
-    ActionChains(browser).move_to_element_with_offset(
-        chart, round(place[0]), round(place[1])
-    ).perform()
+    ActionChains(browser).move_to_element_with_offset(chart, x, y).perform()
     hover = WebDriverWait(browser, 5).until(
         lambda d: d.find_element(By.CSS_SELECTOR, "#front-chart .hoverlayer .hovertext")
     )
-    assert f"trial {place[2]}" in hover.text
-    assert "mlp_width" in hover.text
+    design = content.trial(trial).design  # type: ignore[union-attr]
+    assert f"trial {trial}" in hover.text
+    assert f"mlp_width  {design['mlp_width']}" in hover.text.replace("\xa0", " ")
 
 
 def first_column(browser: Chrome) -> list[int]:
-    cells = browser.find_elements(By.CSS_SELECTOR, "#trial-table tbody tr td:first-child")
-    return [int(cell.text) for cell in cells if cell.text]
+    script = """return [...document.querySelectorAll('#trial-table tbody tr')]
+        .filter(row => row.offsetHeight > 0).map(row => Number(row.cells[0].textContent))"""
+    numbers: list[int] = browser.execute_script(script)
+    return numbers
 
 
-def test_pressing_a_header_sorts_the_table_also_by_keyboard(show: Show) -> None:
+def sort_button(browser: Chrome, name: str) -> WebElement:
+    return browser.find_element(
+        By.XPATH, f"//table[@id='trial-table']//button[span[normalize-space()='{name}']]"
+    )
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_a_header_sorts_by_keyboard_and_missing_values_stay_last(show: Show, presses: int) -> None:
     content = example_content(30)
     browser = show(content)
-    assert first_column(browser) == [t.number for t in content.trials]
-    button = browser.find_element(
-        By.XPATH, "//table[@id='trial-table']//button[contains(., 'AUC')]"
-    )
-    button.send_keys(Keys.ENTER)
-    auc = {t.number: t.metrics.get("auc") for t in content.trials}
-    known = [auc[n] for n in first_column(browser) if auc[n] is not None]
-    assert known in (sorted(known), sorted(known, reverse=True))
-    assert len(known) == sum(value is not None for value in auc.values())
+    for _ in range(presses):
+        sort_button(browser, "test AUC").send_keys(Keys.ENTER)
+    sign = 1 if presses == 1 else -1
+
+    def place(trial: ReportTrial) -> tuple[bool, float, int]:
+        value = trial.metrics.get("test_auc", math.nan)
+        missing = math.isnan(value)
+        return missing, 0.0 if missing else sign * value, trial.number
+
+    assert any(place(t)[0] for t in content.trials)
+    assert first_column(browser) == [t.number for t in sorted(content.trials, key=place)]
 
 
 def test_the_filter_keeps_the_rows_that_contain_its_text(show: Show) -> None:
@@ -144,6 +160,47 @@ def test_the_body_never_scrolls_sideways(show: Show, width: int) -> None:
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert (scroll, client) == (width, width)
+
+
+def test_pressing_a_point_leads_to_its_row(show: Show) -> None:
+    browser = show(example_content(30))
+    x, y, trial = place_of(browser, "front")
+    chart = browser.find_element(By.ID, "front-chart")
+    ActionChains(browser).move_to_element_with_offset(chart, x, y).click().perform()
+    marked = WebDriverWait(browser, 5).until(
+        lambda d: d.find_element(By.CSS_SELECTOR, "#trial-table tr:target")
+    )
+    assert marked.get_attribute("id") == f"trial-{trial}"
+
+
+def test_the_learning_curves_switch_to_another_metric_by_keyboard(show: Show) -> None:
+    content = example_content(30)
+    browser = show(content)
+    browser.find_element(By.CSS_SELECTOR, "input[name='curve-metric'][value='log_loss']").send_keys(
+        Keys.SPACE
+    )
+    drawn = browser.execute_script(
+        """return Object.fromEntries(document.getElementById('curves-chart').data
+        .map(t => [t.name, t.y]))"""
+    )
+    assert drawn == {
+        f"trial {t.number}": [point["log_loss"] for point in t.curve] for t in content.front
+    }
+
+
+def test_a_browser_that_cannot_unpack_the_charts_says_so_and_keeps_its_tables(show: Show) -> None:
+    content = example_content(30)
+    browser = show(content)
+    lack = {"source": "delete window.DecompressionStream"}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", lack)
+    try:
+        browser.refresh()
+        notice = browser.find_element(By.CSS_SELECTOR, "#front-chart .notice").text
+        assert "DecompressionStream" in notice
+        assert first_column(browser) == [t.number for t in content.trials]
+        assert complaints(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
 
 
 def test_dark_mode_changes_page_and_charts(show: Show) -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import math
 
+import pytest
 from rich.console import Console
 
 from codesign.report.terminal import front_as_json, print_front
@@ -37,7 +38,7 @@ def test_best_and_unconfirmed_are_marked_and_the_noise_is_said() -> None:
         mark = "*?" if trial.number == content.best else "?"
         assert f"{trial.number}{mark}" in text
     assert "item mean alone: AUC 0.7046" in text
-    assert "from sampling: 0.0052; smaller differences are noise" in text
+    assert "±1 sd of one model's AUC from sampling: 0.0052" in text
 
 
 def test_without_a_terminal_no_line_is_wrapped_and_nothing_is_styled() -> None:
@@ -46,8 +47,24 @@ def test_without_a_terminal_no_line_is_wrapped_and_nothing_is_styled() -> None:
     assert max(map(len, text.splitlines())) > 40
 
 
-def test_a_narrow_terminal_puts_the_knobs_into_one_column() -> None:
-    assert "design" in printed(30, terminal=True, width=90)
+@pytest.mark.parametrize("width", [30, 80, 120, 250])
+def test_a_terminal_of_any_width_shows_every_figure_whole(width: int) -> None:
+    content = example_content(30)
+    text = printed(30, terminal=True, width=width)
+    words = text.split()
+    for trial in content.front:
+        quality = f"{trial.metrics['auc']:.4f} ± {trial.spread['auc']:.4f}".split()
+        figures = [*quality, f"{trial.costs['parameters']:,.0f}"]
+        assert [figure for figure in figures if figure not in words] == []
+
+
+def test_a_narrow_terminal_lists_the_designs_below_the_figures() -> None:
+    content = example_content(30)
+    narrow = printed(30, terminal=True, width=80)
+    for trial in content.front:
+        knobs = " ".join(f"{name}={trial.design[name]}" for name in ("l", "n", "k", "mlp_width"))
+        assert f": {knobs} table_init_std=" in narrow
+    assert max(map(len, narrow.splitlines())) <= 80
     assert "mlp_width" in printed(30, terminal=True, width=250).splitlines()[2]
 
 

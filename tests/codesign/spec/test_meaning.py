@@ -133,8 +133,52 @@ def test_budgets_that_exclude_everything_are_named_with_the_cheapest_design(
 def test_an_impossible_combination_of_settings_is_found_before_anything_runs(
     tmp_path: Path,
 ) -> None:
-    found = mistakes(tmp_path, space={"width": [1, 4], "lr": 0.5})
-    assert found == ["model and train: form b cannot be wide"]
+    found = mistakes(tmp_path, space={"width": [1, 4], "form": ["a", "b"], "wide": [False, True]})
+    assert found == ["space holds a design that cannot be: form b cannot be wide"]
+    load_problem(write_spec(tmp_path, space={"width": [1, 4], "form": ["a", "b"], "wide": False}))
+
+
+def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) -> None:
+    allowed = "must hold one of log_loss, auc"
+    assert mistakes(tmp_path, objectives=[{"metric": "parameters", "reference": 0}]) == [
+        "objectives[0].reference is 0 for a cost; must be > 0",
+        f"objectives are all exact costs, so nothing would be learned; {allowed}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ({"data": "csv"}, 'data is "csv"; must be a mapping'),
+        ({"train": {"lr": [0.1, 0.2]}}, "train.lr is [0.1, 0.2]; must be one value"),
+        ({"model": {"name": "tests.support.toy_task", "width": {"a": 1}}},
+         'model.width is {"a": 1}; must be one value'),
+        ({"search": {"proposer": "sobol", "options": {"candidates": 1.5}}},
+         "search.options cannot be: candidates is 1.5; must be a whole number ≥ 1"),
+        ({"baseline": {"width": True, "depth": 1, "lr": 0.01}},
+         "baseline.width is true; must be a whole number"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_of_the_wrong_form_are_mistakes(
+    tmp_path: Path, section: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_problem(write_spec(tmp_path, **section), data_path=None)
+    assert complaint in str(caught.value)
+
+
+def test_a_data_section_that_is_no_mapping_is_a_mistake_with_a_data_path_too(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(SpecError, match="must be a mapping"):
+        load_problem(write_spec(tmp_path, data="csv"), data_path="somewhere")
+
+
+@pytest.mark.parametrize(("file", "name"), [("2024.yaml", "2024"), ("my study.yaml", "my-study")])
+def test_a_study_is_named_after_its_file(tmp_path: Path, file: str, name: str) -> None:
+    path = write_spec(tmp_path).rename(tmp_path / file)
+    assert load_problem(path).spec.name == name
 
 
 def test_the_baseline_must_be_a_feasible_design_of_the_space(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from codesign import api
 from codesign.errors import LaunchError, StudyError
@@ -158,7 +159,9 @@ def test_the_baseline_is_trained_first_and_the_front_is_confirmed(tmp_path: Path
     confirmed = [t for t in state.trials.values() if t.kind == "confirm"]
     assert len({t.of for t in confirmed}) == 2
     assert len({t.seed for t in state.trials.values()}) == 12
-    assert "confirmed: true" in (tmp_path / "study/best.yaml").read_text()
+    best = yaml.safe_load((tmp_path / "study/best.yaml").read_text())
+    assert len(best["confirmed"]["seeds"]) == 3
+    assert best["confirmed"]["measured_mean"].keys() == best["measured_with_this_seed"].keys()
 
 
 def test_a_study_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
@@ -170,6 +173,35 @@ def test_a_study_in_use_is_refused_with_its_owner(tmp_path: Path) -> None:
         pytest.raises(StudyError, match=r"is being run by process \d+"),
     ):
         api.optimize(spec, study=tmp_path / "study")
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
+    strange = tmp_path / "study"
+    strange.mkdir()
+    (strange / "spec.yaml").write_text("precious: 1\n")
+    with pytest.raises(StudyError, match=r"is no study folder, yet it holds spec\.yaml"):
+        run(tmp_path)
+    assert (strange / "spec.yaml").read_text() == "precious: 1\n"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="cannot be used as a study folder"):
+        run(tmp_path, "file")
+
+
+def test_interruptions_of_the_loop_do_not_use_up_the_attempts_of_a_trial(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {
+        "space": {**ONE_KNOB, "fate": "dies"},
+        "search": {"trials": 1, "proposer": "random"},
+        "launch": {"workers": 1, "attempts": 2},
+    }
+    run(tmp_path, **sections)
+    with Store(tmp_path / "study/study.sqlite") as store:
+        events = [e for e in store.events() if e.kind in ("opened", "created", "submitted")][:3]
+    (tmp_path / "study/study.sqlite").unlink()
+    with Store(tmp_path / "study/study.sqlite") as store:
+        for event in events:
+            store.append(event.kind, event.trial, event.payload, time=event.time)
+    trial = run(tmp_path, **sections).trials[0]
+    assert (trial.failure, trial.attempt, trial.lost) == ("node", 3, 1)
 
 
 def test_another_spec_in_the_same_folder_is_refused_with_the_difference(tmp_path: Path) -> None:

@@ -47,6 +47,19 @@ def test_another_version_and_another_file_are_refused_by_name(tmp_path: Path) ->
         Store(tmp_path / "text.sqlite")
 
 
+def test_a_store_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        store.append("opened", None, {}, time=1.0)
+    before = (tmp_path / "s.sqlite").read_bytes()
+    with Store(tmp_path / "s.sqlite", read_only=True) as store:
+        assert [e.kind for e in store.events()] == ["opened"]
+        with pytest.raises(StudyError, match="cannot be written"):
+            store.append("opened", None, {}, time=2.0)
+    assert (tmp_path / "s.sqlite").read_bytes() == before
+    with pytest.raises(StudyError, match="cannot be read"):
+        Store(tmp_path / "missing.sqlite", read_only=True)
+
+
 def event(number: int, kind: str, payload: dict) -> Event:
     return Event(number=number, time=float(number), kind=kind, trial=0, payload=payload)  # type: ignore[arg-type]
 
@@ -54,8 +67,8 @@ def event(number: int, kind: str, payload: dict) -> Event:
 def test_a_result_with_another_attempts_token_does_not_count() -> None:
     events = [
         event(1, "created", CREATED),
-        event(2, "submitted", {"attempt": 1, "token": "old"}),
-        event(3, "submitted", {"attempt": 2, "token": "new"}),
+        event(2, "submitted", {"attempt": 1, "token": "old", "lost": 0}),
+        event(3, "submitted", {"attempt": 2, "token": "new", "lost": 1}),
         event(4, "completed", {"token": "old", **ENDED}),
     ]
     trial = fold(events).trials[0]
@@ -70,7 +83,7 @@ def test_a_trial_ends_once() -> None:
     state = fold(
         [
             event(1, "created", CREATED),
-            event(2, "submitted", {"attempt": 1, "token": "t"}),
+            event(2, "submitted", {"attempt": 1, "token": "t", "lost": 0}),
             event(3, "completed", ended),
             event(4, "completed", again),
         ]
