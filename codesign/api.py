@@ -161,21 +161,12 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
     design = load_design(design_path)
     if data_path is not None:
         design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
-    task: Any = task_of_design(design)
+    task = task_of_design(design)
     totals = task.costs(as_columns([dict(design.design)]))
     return {
         "design": dict(design.design),
         "costs": {name: float(values[0]) for name, values in totals.items()},
-        "parts": [
-            {
-                "part": part.name,
-                "layer": part.layer,
-                "layers_alike": int(part.alike.max()),
-                "flop_per_example": float(part.flop.max()),
-                "parameters": float(part.parameters.max()),
-            }
-            for part in task.cost_parts(design.design)
-        ],
+        "parts": [dataclasses.asdict(part) for part in task.cost_parts(design.design)],
     }
 
 

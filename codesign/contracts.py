@@ -63,6 +63,23 @@ class Progress:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CostPart:
+    """One part of a design's exact cost.
+
+    Attributes:
+        layer: the first layer it is of, from 1; 0: it stands outside the layers.
+        layers_alike: how many layers, `layer` and those after it, it stands for.
+        flop_per_example: forward + backward.
+    """
+
+    name: str
+    layer: int
+    layers_alike: int
+    flop_per_example: float
+    parameters: float
+
+
 FailureKind = Literal[
     "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
 ]
@@ -127,6 +144,9 @@ class Task(Protocol):
 
         Exact where `low` equals `high`. Only ordered knobs may differ.
         """
+
+    def cost_parts(self, design: Design) -> Sequence[CostPart]:
+        """Count one design part by part; the parts add up to its costs."""
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data: rows, base rate, baselines, the noise of the metrics."""

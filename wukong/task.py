@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Knob, Metric, Outcome, Progress
+from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
 from codesign.errors import ConfigError
 from cost_models import exact
 from wukong import knobs
@@ -104,16 +104,23 @@ class WukongTask:
         model: fixed fields of WukongConfig.
         train: fixed fields of TrainConfig.
         data: the prepared data set.
+        data_name: what people call it.
     """
 
     def __init__(
-        self, *, model: Mapping[str, Any], train: Mapping[str, Any], data: PreparedData
+        self,
+        *,
+        model: Mapping[str, Any],
+        train: Mapping[str, Any],
+        data: PreparedData,
+        data_name: str = "",
     ) -> None:
         self.knobs = KNOBS
         self.metrics = METRICS
         self._model = _model_settings(model)
         self._train = dict(train)
         self._data = data
+        self._data_name = data_name or data.name
 
     def configs(self, design: Design) -> tuple[WukongConfig, TrainConfig]:
         """Merge the fixed settings with a design.
@@ -146,15 +153,24 @@ class WukongTask:
         floor = exact.cost_floor(self._merged(low), self._merged(high), self._data.schema)
         return self._rows(floor, low)
 
-    def cost_parts(self, design: Design) -> list[exact.Part]:
-        """Count one design part by part."""
+    def cost_parts(self, design: Design) -> list[CostPart]:
+        """Count one design part by part (see `cost_models.exact.parts`)."""
         columns = {name: np.array([value]) for name, value in design.items()}
-        return list(exact.parts(self._merged(columns), self._data.schema))
+        return [
+            CostPart(
+                name=part.name,
+                layer=part.layer,
+                layers_alike=int(part.alike.max()),
+                flop_per_example=float(part.flop.max()),
+                parameters=float(part.parameters.max()),
+            )
+            for part in exact.parts(self._merged(columns), self._data.schema)
+        ]
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set."""
         return {
-            "data": self._data.name,
+            "data": self._data_name,
             "rows": {split: self._data.rows(split) for split in SPLITS},
             "base_rate": self._data.base_rate,
             "split": self._data.split_rule,
@@ -233,7 +249,8 @@ def make(
         DataError: the data cannot be had.
     """
     data = sources.prepare(source, path=None if path is None else Path(path))
-    return WukongTask(model=model, train=train, data=data)
+    name = source if path is None else Path(path).name
+    return WukongTask(model=model, train=train, data=data, data_name=name)
 
 
 def _model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

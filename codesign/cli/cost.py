@@ -35,7 +35,7 @@ def command(design: Path, data_path: str | None, as_json: bool) -> None:
         if part["flop_per_example"] or part["parameters"]:
             flop = part["flop_per_example"]
             table.add_row(
-                part["part"],
+                part["name"],
                 _layers(part["layer"], part["layers_alike"]),
                 f"{flop / 1e3:,.1f}",
                 f"{100 * flop / total:.1f}%",

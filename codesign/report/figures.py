@@ -88,7 +88,11 @@ def cost_of(content: ReportContent) -> str | None:
 def shown_costs(content: ReportContent) -> list[str]:
     """Return the counted costs worth a column beside the front: searched, bounded, or the size."""
     counted = dict.fromkeys(name for t in content.front for name in t.costs)
-    chosen = {o.metric for o in content.objectives} | set(content.budgets) | {"parameters"}
+    chosen = (
+        {o.metric for o in content.objectives}
+        | set(content.budgets)
+        | {"parameters", cost_of(content)}
+    )
     return [name for name in counted if name in chosen]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Knob, Metric, Outcome, Progress
+from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
 
 KNOBS: Mapping[str, Knob] = {
     "width": Knob(kind="int", meaning="width", low=1, high=1000, affects_cost=True),
@@ -73,6 +73,19 @@ class ToyTask:
             "gflop_per_example": (width * depth * factor + extra) * 1e-3,
             "parameters": width * width * depth,
         }
+
+    def cost_parts(self, design: Design) -> list[CostPart]:
+        """See `Task`: one part, all of it."""
+        costs = self.costs({name: np.array([value]) for name, value in design.items()})
+        return [
+            CostPart(
+                name="toy",
+                layer=0,
+                layers_alike=1,
+                flop_per_example=1e9 * float(costs["gflop_per_example"][0]),
+                parameters=float(costs["parameters"][0]),
+            )
+        ]
 
     def facts(self) -> Mapping[str, Any]:
         """See `Task`."""
