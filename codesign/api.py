@@ -17,8 +17,8 @@ from codesign.registry import plugin
 if TYPE_CHECKING:
     from codesign.contracts import Outcome, Progress, Proposer
     from codesign.report.content import ReportContent
-    from codesign.spec.meaning import Problem
     from codesign.spec.model import StudySpec
+    from codesign.spec.problem import Problem
     from codesign.study.loop import View
 
 
@@ -51,7 +51,7 @@ def optimize(
     Raises:
         CodesignError: whatever a person can mend.
     """
-    from codesign.spec.meaning import load_problem
+    from codesign.spec.problem import load_problem
     from codesign.study.adopt import adopt_spec
     from codesign.study.folder import StudyFolder
     from codesign.study.loop import StudyLoop
@@ -96,7 +96,7 @@ def report(study: str | Path) -> StudyResult:
     """
     import dataclasses
 
-    from codesign.spec.meaning import load_spec
+    from codesign.spec.problem import load_spec
     from codesign.study.folder import StudyFolder, read_json
     from codesign.study.outputs import Outputs
     from codesign.study.state import fold
@@ -132,7 +132,7 @@ def train(
     import dataclasses
 
     from codesign.spec.loader import load_design
-    from codesign.spec.meaning import task_of_design
+    from codesign.spec.problem import task_of_design
     from codesign.study.folder import write_json
 
     design = load_design(design_path)
@@ -156,7 +156,7 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
 
     from codesign.designs import as_columns
     from codesign.spec.loader import load_design
-    from codesign.spec.meaning import task_of_design
+    from codesign.spec.problem import task_of_design
 
     design = load_design(design_path)
     if data_path is not None:
@@ -176,7 +176,7 @@ def validate(
     """Check a spec; return the size of its space, the feasible share and the range of costs."""
     import numpy as np
 
-    from codesign.spec.meaning import load_problem
+    from codesign.spec.problem import load_problem
 
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
     size = problem.feasible.size

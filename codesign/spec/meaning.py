@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
@@ -15,113 +13,20 @@ from codesign.designs import as_columns
 from codesign.errors import ConfigError, SpecError
 from codesign.registry import TABLES, is_known, nearest, plugin
 from codesign.space import Space, make_axis
-from codesign.spec.loader import build_spec, load_document, parameter, refuse, shown
-from codesign.spec.model import Choice, DesignFile, StudySpec
+from codesign.spec.loader import parameter, shown
+from codesign.spec.model import Choice, DesignFile
 from codesign.spec.yaml_reader import Document, KeyPath, dotted
 
 At = Callable[[KeyPath, str], str]
 MAX_COMBINATIONS = 4096
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """A spec with everything it names: its task on its data, its lattice, its feasible set."""
-
-    spec: StudySpec
-    task: Task
-    space: Space
-    feasible: FeasibleSet
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedSpec:
-    """A spec that passed every check that needs no data."""
-
-    spec: StudySpec
-    family: TaskFamily
-    document: Document
-
-
-def load_spec(
-    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
-) -> LoadedSpec:
-    """Read a study's YAML file and check all that can be checked without its data.
+def family_of(document: Document) -> TaskFamily:
+    """Import the module behind `model.name`.
 
     Raises:
-        SpecError: lists every mistake.
+        SpecError: there is none.
     """
-    document = load_document(path, overrides=overrides, data_path=data_path)
-    family = _family(document)
-    refuse(_name_mistakes(document, family))
-    spec = build_spec(document, family.METRICS, source=Path(path).read_text("utf-8"))
-    return LoadedSpec(spec=spec, family=family, document=document)
-
-
-def load_problem(
-    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
-) -> Problem:
-    """Read a study's YAML file, check all of it, prepare its data and bound its space.
-
-    Raises:
-        SpecError: lists every mistake that the file alone shows.
-        DataError: the data cannot be had.
-        InfeasibleError: the budgets exclude every design.
-    """
-    loaded = load_spec(path, overrides=overrides, data_path=data_path)
-    spec = loaded.spec
-    knobs = loaded.family.KNOBS
-    axes = [make_axis(name, entry, knobs[name])[0] for name, entry in spec.space.items()]
-    space = Space(tuple(axis for axis in axes if axis is not None))
-    task = make_task(spec)
-    feasible = FeasibleSet(space, task, spec.budgets)
-    refuse(_combination_mistakes(loaded, task, space))
-    feasible.require_some()
-    refuse(_baseline_mistakes(loaded, task, feasible))
-    return Problem(spec=spec, task=task, space=space, feasible=feasible)
-
-
-def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:
-    """Plain values that make the task, as they stand in a trial's payload."""
-    return {
-        "name": spec.model["name"],
-        "model": {key: value for key, value in spec.model.items() if key != "name"},
-        "train": dict(spec.train),
-        "source": spec.data.source,
-        "path": None if spec.data.path is None else str(Path(spec.data.path).absolute()),
-    }
-
-
-def make_task(spec: StudySpec | DesignFile) -> Task:
-    """Make the task; prepares the data if need be."""
-    section = task_section(spec)
-    return cast("Task", plugin("task", section.pop("name")).make(**section))
-
-
-def task_of_design(design: DesignFile) -> Task:
-    """Check a design file by the rules of its task, and make the task.
-
-    Raises:
-        SpecError: lists every mistake.
-    """
-    where = str(design.path)
-    family = cast("TaskFamily", plugin("task", design.model["name"]))
-    complaints = [
-        f"{where}: {section}.{key} {complaint}"
-        for section, settings in (("model", design.model), ("train", design.train))
-        for key, value in settings.items()
-        if key != "name"
-        for complaint in _setting_mistakes(key, value, family, section)
-    ]
-    for key, value in design.design.items():
-        found = _value_mistakes(key, value, family.KNOBS)
-        complaints += [f"{where}: design.{key} {complaint}" for complaint in found]
-    refuse(complaints)
-    task = make_task(design)
-    refuse(f"{where}: {complaint}" for complaint in task.check(design.design))
-    return task
-
-
-def _family(document: Document) -> TaskFamily:
     name = document.values["model"]["name"]
     if not is_known("task", name):
         raise SpecError(
@@ -131,7 +36,8 @@ def _family(document: Document) -> TaskFamily:
     return cast(TaskFamily, plugin("task", name))
 
 
-def _name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
+def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
+    """Everything named must exist, and every value must be one its knob can have."""
     values = document.values
 
     def at(path: KeyPath, complaint: str) -> str:
@@ -250,7 +156,7 @@ def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator
         yield f"is {shown(name)}; {nearest(name, allowed)}"
 
 
-def _combination_mistakes(loaded: LoadedSpec, task: Task, space: Space) -> Iterator[str]:
+def combination_mistakes(document: Document, task: Task, space: Space) -> Iterator[str]:
     """Combinations of settings that cannot be: all words, with each number at its two ends."""
     words = [axis for axis in space.axes if not axis.ordered]
     numbers = [axis for axis in space.axes if axis.ordered]
@@ -264,12 +170,15 @@ def _combination_mistakes(loaded: LoadedSpec, task: Task, space: Space) -> Itera
             for complaint in task.check({**chosen, **end}):
                 if complaint not in said:
                     said.add(complaint)
-                    where = loaded.document.where(("space",))
+                    where = document.where(("space",))
                     yield f"{where}: space holds a design that cannot be: {complaint}"
 
 
-def _baseline_mistakes(loaded: LoadedSpec, task: Task, feasible: FeasibleSet) -> Iterator[str]:
-    baseline, document, levels = loaded.spec.baseline, loaded.document, feasible.levels
+def baseline_mistakes(
+    document: Document, family: TaskFamily, task: Task, feasible: FeasibleSet
+) -> Iterator[str]:
+    """The baseline must be a design of the space, within the budgets."""
+    baseline, levels = document.values.get("baseline"), feasible.levels
     if baseline is None:
         return
     where = document.where(("baseline",))
@@ -282,7 +191,7 @@ def _baseline_mistakes(loaded: LoadedSpec, task: Task, feasible: FeasibleSet) ->
         here = document.where(("baseline", key))
         if key not in levels:
             found.append(f"{here}: baseline.{key} is unknown; {nearest(key, levels)}")
-        elif wrong := list(_value_mistakes(key, value, loaded.family.KNOBS)):
+        elif wrong := list(_value_mistakes(key, value, family.KNOBS)):
             found.append(f"{here}: baseline.{key} {wrong[0]}")
         elif value not in levels[key]:
             allowed = _listed(levels[key])
@@ -295,7 +204,7 @@ def _baseline_mistakes(loaded: LoadedSpec, task: Task, feasible: FeasibleSet) ->
         costs = {name: float(values[0]) for name, values in task.costs(complete).items()}
         over = [
             f"{name} {costs[name]:.6g} > {limit:g}"
-            for name, limit in loaded.spec.budgets.items()
+            for name, limit in feasible.budgets.items()
             if costs[name] > limit
         ]
         yield f"{where}: baseline is beyond the budgets ({', '.join(over)})"
@@ -308,9 +217,13 @@ def _listed(levels: Sequence[Any]) -> str:
     return ", ".join(shown_levels)
 
 
-def complete_baseline(problem: Problem) -> dict[str, Any] | None:
-    """The baseline design with the fixed knobs filled in."""
-    baseline = problem.spec.baseline
-    if baseline is None:
-        return None
-    return {key: baseline.get(key, levels[0]) for key, levels in problem.space.levels.items()}
+def design_mistakes(design: DesignFile, family: TaskFamily) -> Iterator[str]:
+    """A design file's settings and knobs must exist, with values they can have."""
+    for section, settings in (("model", design.model), ("train", design.train)):
+        for key, value in settings.items():
+            if section == "train" or key != "name":
+                for complaint in _setting_mistakes(key, value, family, section):
+                    yield f"{design.path}: {section}.{key} {complaint}"
+    for key, value in design.design.items():
+        for complaint in _value_mistakes(key, value, family.KNOBS):
+            yield f"{design.path}: design.{key} {complaint}"

@@ -13,7 +13,7 @@ import numpy as np
 from codesign.contracts import Design, Executor, Job, Outcome, Proposer
 from codesign.designs import as_columns
 from codesign.errors import LaunchError
-from codesign.spec.meaning import Problem, complete_baseline, task_section
+from codesign.spec.problem import Problem, complete_baseline, task_section
 from codesign.study.folder import StudyFolder, read_json, write_json
 from codesign.study.results import planned_trials, to_confirm
 from codesign.study.state import StudyState, Trial, TrialKind, apply, fold

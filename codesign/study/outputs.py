@@ -10,8 +10,8 @@ import yaml
 from codesign.contracts import Metric
 from codesign.report.content import ReportContent
 from codesign.report.page import render_page
-from codesign.spec.meaning import task_section
 from codesign.spec.model import StudySpec
+from codesign.spec.problem import task_section
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.loop import View
 from codesign.study.results import (

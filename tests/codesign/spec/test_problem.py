@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from codesign.errors import InfeasibleError, SpecError
-from codesign.spec.meaning import load_problem
 from codesign.spec.model import Choice, Range
+from codesign.spec.problem import load_problem
 from tests.support.toy_spec import TOY_SPEC, write_spec
 
 

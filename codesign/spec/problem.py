@@ -1,0 +1,119 @@
+"""A spec with everything it names: its task on its data, its lattice, its feasible set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from codesign.budgets import FeasibleSet
+from codesign.contracts import Task, TaskFamily
+from codesign.registry import plugin
+from codesign.space import Space, make_axis
+from codesign.spec.loader import build_spec, load_document, refuse
+from codesign.spec.meaning import (
+    baseline_mistakes,
+    combination_mistakes,
+    design_mistakes,
+    family_of,
+    name_mistakes,
+)
+from codesign.spec.model import DesignFile, StudySpec
+from codesign.spec.yaml_reader import Document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A spec with everything it names: its task on its data, its lattice, its feasible set."""
+
+    spec: StudySpec
+    task: Task
+    space: Space
+    feasible: FeasibleSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSpec:
+    """A spec that passed every check that needs no data."""
+
+    spec: StudySpec
+    family: TaskFamily
+    document: Document
+
+
+def load_spec(
+    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
+) -> LoadedSpec:
+    """Read a study's YAML file and check all that can be checked without its data.
+
+    Raises:
+        SpecError: lists every mistake.
+    """
+    document = load_document(path, overrides=overrides, data_path=data_path)
+    family = family_of(document)
+    refuse(name_mistakes(document, family))
+    spec = build_spec(document, family.METRICS, source=Path(path).read_text("utf-8"))
+    return LoadedSpec(spec=spec, family=family, document=document)
+
+
+def load_problem(
+    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
+) -> Problem:
+    """Read a study's YAML file, check all of it, prepare its data and bound its space.
+
+    Raises:
+        SpecError: lists every mistake that the file alone shows.
+        DataError: the data cannot be had.
+        InfeasibleError: the budgets exclude every design.
+    """
+    loaded = load_spec(path, overrides=overrides, data_path=data_path)
+    spec = loaded.spec
+    knobs = loaded.family.KNOBS
+    axes = [make_axis(name, entry, knobs[name])[0] for name, entry in spec.space.items()]
+    space = Space(tuple(axis for axis in axes if axis is not None))
+    task = make_task(spec)
+    feasible = FeasibleSet(space, task, spec.budgets)
+    refuse(combination_mistakes(loaded.document, task, space))
+    feasible.require_some()
+    refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
+    return Problem(spec=spec, task=task, space=space, feasible=feasible)
+
+
+def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:
+    """Plain values that make the task, as they stand in a trial's payload."""
+    return {
+        "name": spec.model["name"],
+        "model": {key: value for key, value in spec.model.items() if key != "name"},
+        "train": dict(spec.train),
+        "source": spec.data.source,
+        "path": None if spec.data.path is None else str(Path(spec.data.path).absolute()),
+    }
+
+
+def make_task(spec: StudySpec | DesignFile) -> Task:
+    """Make the task; prepares the data if need be."""
+    section = task_section(spec)
+    return cast("Task", plugin("task", section.pop("name")).make(**section))
+
+
+def task_of_design(design: DesignFile) -> Task:
+    """Check a design file by the rules of its task, and make the task.
+
+    Raises:
+        SpecError: lists every mistake.
+    """
+    where = str(design.path)
+    family = cast("TaskFamily", plugin("task", design.model["name"]))
+    refuse(design_mistakes(design, family))
+    task = make_task(design)
+    refuse(f"{where}: {complaint}" for complaint in task.check(design.design))
+    return task
+
+
+def complete_baseline(problem: Problem) -> dict[str, Any] | None:
+    """The baseline design with the fixed knobs filled in."""
+    baseline = problem.spec.baseline
+    if baseline is None:
+        return None
+    return {key: baseline.get(key, levels[0]) for key, levels in problem.space.levels.items()}
