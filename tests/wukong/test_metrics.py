@@ -96,6 +96,7 @@ def test_normalized_entropy_is_one_for_the_constant_at_the_base_rate():
     assert metrics.entropy(0.5) == pytest.approx(math.log(2))
 
 
+@pytest.mark.parametrize("labels", [[], [1.0, 1.0], [0.0]])
 def test_the_auc_of_one_class_is_refused(labels):
     with pytest.raises(DataError, match="both classes"):
         metrics.auc(np.array(labels), np.zeros(len(labels)))

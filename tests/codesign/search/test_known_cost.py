@@ -147,7 +147,7 @@ class TestKnownCost(ProposerSuite):
 
     @pytest.mark.parametrize("name", ["initial", "candidates", "mc_samples"])
     def test_settings_below_one_are_refused(self, name):
-        with pytest.raises(ConfigError, match=f"{name} is 0; must be ≥ 1"):
+        with pytest.raises(ConfigError, match=f"{name} is 0; must be a whole number ≥ 1"):
             known_cost.Options(**{name: 0})
 
     def test_no_objective_is_refused(self):
