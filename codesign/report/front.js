@@ -90,7 +90,9 @@ function pointTraces(known, failed, colours) {
 // The best quality to be had at each cost, out to the budget.
 function stepTraces(front, edge, colours) {
   if (!content.steps || !front.length || content.cost?.goal !== "minimize") return [];
-  const ordered = [...front].sort((a, b) => a.x - b.x);
+  // The line is drawn through what was confirmed; single runs float beside it as hollow marks.
+  const sure = front.filter((p) => p.confirmed);
+  const ordered = [...(sure.length ? sure : front)].sort((a, b) => a.x - b.x);
   const last = ordered.at(-1);
   return [{
     type: "scatter", mode: "lines", hoverinfo: "skip", showlegend: false,

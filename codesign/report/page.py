@@ -181,7 +181,9 @@ def _front_note(content: ReportContent) -> str:
     if not content.front:
         return failed
     asked = any(t.confirmed is not None for t in content.front)
-    told = "Filled points are confirmed on fresh seeds, hollow ones rest on one run. "
+    told = (
+        "The line joins designs confirmed on fresh seeds (filled); hollow points rest on one run. "
+    )
     told = told if asked else "No point was confirmed on fresh seeds: each rests on one run. "
     quality = content.quality.metric
     noise = finite(content.noise_sd.get(quality))

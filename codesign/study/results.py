@@ -43,8 +43,9 @@ def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
     """Merge confirming runs into the trials they repeat, and mark the front.
 
     A design is confirmed when all of its fresh seeds have trained; it then stands for their mean.
-    Until then it stands for the one run of the search. A design of which any fresh seed diverged
-    or ran out of memory is not confirmed and not on the front.
+    Until then it stands for the one run of the search, whose luck takes no confirmed design off
+    the front: that only another confirmed one does. A design of which any fresh seed diverged or
+    ran out of memory is not confirmed and not on the front.
     """
     confirm = spec.search.confirm
     found, unstable = [], []
@@ -68,8 +69,15 @@ def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
         return []
     values = _values(found, spec.objectives)
     values[np.array(unstable)] = np.nan
-    mask = pareto.pareto_mask(values, [o.goal for o in spec.objectives])
-    return [dataclasses.replace(f, on_front=bool(m)) for f, m in zip(found, mask, strict=True)]
+    goals = [o.goal for o in spec.objectives]
+    among_all = pareto.pareto_mask(values, goals)
+    confirmed_only = values.copy()
+    confirmed_only[[not f.confirmed for f in found]] = np.nan
+    among_confirmed = pareto.pareto_mask(confirmed_only, goals)
+    return [
+        dataclasses.replace(f, on_front=bool(mask))
+        for f, mask in zip(found, among_all | among_confirmed, strict=True)
+    ]
 
 
 def best_finding(found: Sequence[Finding], spec: StudySpec) -> Finding | None:

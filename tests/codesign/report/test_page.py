@@ -254,3 +254,14 @@ def test_without_scripts_the_best_design_and_the_front_can_be_read() -> None:
         assert f'href="#trial-{trial.number}"' in before_scripts
     assert "<noscript>" in before_scripts
     assert "item mean" in before_scripts
+
+
+def test_the_line_of_the_front_joins_the_confirmed_designs(show: Show) -> None:
+    content = example_content(60)
+    script = """const t = document.getElementById('front-chart').data.find(t => t.mode === 'lines');
+        return t.x"""
+    drawn = show(content).execute_script(script)
+    sure = [t for t in content.front if t.confirmed]
+    assert 0 < len(sure) < len(content.front)
+    expected = sorted(1000 * t.costs["gflop_per_example"] for t in sure)
+    assert drawn[:-1] == pytest.approx(expected)

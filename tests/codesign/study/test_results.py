@@ -124,6 +124,16 @@ def test_the_best_design_is_a_confirmed_one_where_some_are() -> None:
     assert best.trial.number == 1
 
 
+def test_a_lucky_single_run_takes_no_confirmed_design_off_the_front() -> None:
+    lucky = trial(10, 0.99, 0.1)
+    found = by_number(*SEARCHED, *CONFIRMED, lucky)
+    assert {n for n, f in found.items() if f.on_front} == {1, 10}
+    assert (found[1].confirmed, found[10].confirmed) == (True, False)
+    best = best_finding(list(found.values()), spec())
+    assert best is not None
+    assert best.trial.number == 1
+
+
 def test_a_study_without_completed_trials_has_no_best() -> None:
     assert findings(state(*SEARCHED[4:]), spec()) == []
     assert best_finding([], spec()) is None
