@@ -5,6 +5,7 @@ Heavy packages are imported by the functions that need them.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,31 +61,26 @@ def optimize(
 
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
-    with folder.locked():
-        data = problem.task.facts().get("source_md5", {})
-        adopt_spec(problem.spec, folder, overrides=overrides, data=data)
+    interrupted = False
+    with contextlib.ExitStack() as held:
+        held.enter_context(folder.locked())
+        adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
         say(describe_space(problem))
-        executor = plugin("executor", problem.spec.launch.executor).make(
-            workers=problem.spec.launch.workers
-        )
+        launch = problem.spec.launch
+        executor = plugin("executor", launch.executor).make(workers=launch.workers)
+        held.callback(executor.close)
+        store = held.enter_context(Store(folder.store))
+        outputs = Outputs(problem.spec, problem.task.metrics, folder)
+        proposer = make_proposer(problem.spec)
+        watch_both = _both(watch, outputs.refresh)
+        loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both)
         try:
-            proposer = make_proposer(problem.spec)
-            with Store(folder.store) as store:
-                outputs = Outputs(problem.spec, problem.task.metrics, folder)
-                loop = StudyLoop(
-                    problem, folder, store, executor, proposer,
-                    watch=_both(watch, outputs.refresh),
-                )  # fmt: skip
-                interrupted = False
-                try:
-                    loop.run(provenance())
-                except KeyboardInterrupt:
-                    interrupted = True
-                finally:
-                    executor.close()
-                    content = outputs.write(loop.state)
+            loop.run(provenance())
+        except KeyboardInterrupt:
+            interrupted = True
         finally:
             executor.close()
+            content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
 
 
@@ -107,7 +103,9 @@ def report(study: str | Path) -> StudyResult:
         raise StudyError("holds no study", where=str(folder.path), hint="name a study's folder")
     adopted = read_json(folder.resolved_spec)
     loaded = load_spec(
-        folder.spec, overrides=adopted["overrides"], data_path=adopted["spec"]["data"]["path"]
+        folder.spec,
+        overrides=adopted["spec"]["overrides"],
+        data_path=adopted["spec"]["data"]["path"],
     )
     spec = dataclasses.replace(loaded.spec, name=adopted["spec"]["name"])
     with Store(folder.store, read_only=True) as store:
@@ -135,9 +133,7 @@ def train(
     from codesign.spec.problem import task_of_design
     from codesign.study.folder import write_json
 
-    design = load_design(design_path)
-    if data_path is not None:
-        design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
+    design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,9 +154,7 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
     from codesign.spec.loader import load_design
     from codesign.spec.problem import task_of_design
 
-    design = load_design(design_path)
-    if data_path is not None:
-        design = dataclasses.replace(design, data=dataclasses.replace(design.data, path=data_path))
+    design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     totals = task.costs(as_columns([dict(design.design)]))
     return {

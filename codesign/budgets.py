@@ -97,10 +97,10 @@ class FeasibleSet:
         if weight == 1.0 and len(rows) * free <= 4 * n + 1000:
             chosen = rng.permutation(len(rows) * free)[:n]
             return self.space.columns(self._complete(rows[chosen // free], chosen % free))
-        if weight > 1.0:
-            rows, _ = self._enumerate(rng, max(256 * n, 65_536))
         distinct: dict[bytes, None] = {}
         for _ in range(100):
+            if weight > 1.0:
+                rows, _ = self._enumerate(rng, max(256 * n, 65_536))
             picked = rows[rng.integers(len(rows), size=n)]
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
             picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T
@@ -128,14 +128,19 @@ class FeasibleSet:
                 heapq.heappush(heap, (lower, -depth - 1, next(order), child[None]))
 
     def require_some(self) -> None:
-        """Refuse a set that is proven empty.
+        """Refuse a set that is proven empty, or of which nothing was found.
 
         Raises:
             InfeasibleError: names the budgets that exclude everything, and the cheapest design.
         """
         rows, weight = self._all_prefixes
-        if len(rows) or weight != 1.0:
+        if len(rows):
             return
+        if weight != 1.0:
+            raise InfeasibleError(
+                "no design within the budgets was found by drawing at random, which proves nothing",
+                hint="make the space smaller or raise the budgets",
+            )
         lines = []
         for cost, limit in self.budgets.items():
             design, least = self.cheapest(cost)

@@ -149,7 +149,12 @@ class Task(Protocol):
         """Count one design part by part; the parts add up to its costs."""
 
     def facts(self) -> Mapping[str, Any]:
-        """Describe the data: rows, base rate, baselines, the noise of the metrics."""
+        """Describe the data, plain JSON values.
+
+        `source_md5` (file → checksum) says what the data are; `data` what people call them; `rows`
+        how many each split has; `baseline` what a trivial predictor reaches: its `name`,
+        `validation_auc`, `test_log_loss`, …; every other entry is shown as it is.
+        """
 
     def run(
         self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]

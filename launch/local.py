@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -135,7 +136,7 @@ class LocalPool:
     def _lost(self, worker: _Worker) -> Outcome:
         """Say why a worker ended without a result; the kernel's counter is the evidence."""
         code = worker.process.returncode
-        if _oom_kills() > worker.oom_kills:
+        if code == -signal.SIGKILL and _oom_kills() > worker.oom_kills:
             return Outcome(failure="out_of_memory", reason="the kernel killed the worker (cgroup)")
         ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return Outcome(failure="node", reason=f"the worker ended with {ending} and no result")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from tests.support.command import codesign
 
 SPEC: dict[str, Any] = {
     "data": {"source": "movielens-100k"},
@@ -32,16 +33,6 @@ SPEC: dict[str, Any] = {
     "launch": {"workers": 1},
     "seed": 1,
 }
-
-
-def codesign(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "codesign", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
 
 
 @pytest.fixture(scope="module")

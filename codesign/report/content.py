@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from codesign.contracts import Metric, Objective, Value
 
@@ -115,9 +115,8 @@ class ReportContent:
     @property
     def quality(self) -> Objective:
         """The objective that says how good a model is: the first that is not an exact cost."""
-        exact = {name for name, metric in self.metrics.items() if metric.source == "exact"}
-        learned = (o for o in self.objectives if o.metric not in exact)
-        return next(learned, self.objectives[0])
+        exact = [name for name, metric in self.metrics.items() if metric.source == "exact"]
+        return quality_objective(exact, self.objectives)
 
     @property
     def front(self) -> tuple[ReportTrial, ...]:
@@ -126,3 +125,8 @@ class ReportContent:
         sign = -1.0 if quality.goal == "maximize" else 1.0
         kept = [t for t in self.trials if t.on_front and t.status == "completed"]
         return tuple(sorted(kept, key=lambda t: sign * (t.value(quality.metric) or 0.0)))
+
+
+def quality_objective(exact: Collection[str], objectives: Sequence[Objective]) -> Objective:
+    """Return the objective that says how good a model is: the first that is not an exact cost."""
+    return next((o for o in objectives if o.metric not in exact), objectives[0])

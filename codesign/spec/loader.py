@@ -54,7 +54,13 @@ def load_document(
     return document
 
 
-def build_spec(document: Document, metrics: Mapping[str, Metric], *, source: str) -> StudySpec:
+def build_spec(
+    document: Document,
+    metrics: Mapping[str, Metric],
+    *,
+    source: str,
+    overrides: Sequence[str] = (),
+) -> StudySpec:
     """Freeze a document that passed the schema; objectives without a goal have their metric's."""
     values = document.values
     search = dict(values.get("search", {}))
@@ -79,6 +85,7 @@ def build_spec(document: Document, metrics: Mapping[str, Metric], *, source: str
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
         source=source,
+        overrides=tuple(overrides),
     )
 
 
@@ -87,8 +94,15 @@ def _name_from(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._") or "study"
 
 
-def load_design(path: str | Path) -> DesignFile:
-    """Read a design file such as a study's `best.yaml`."""
+def load_design(path: str | Path, *, data_path: str | None = None) -> DesignFile:
+    """Read a design file such as a study's `best.yaml`.
+
+    Args:
+        data_path: replaces `data.path`.
+
+    Raises:
+        SpecError: the file is no design file.
+    """
     document = read_yaml(Path(path))
     values = document.values
     required = ("data", "model", "train", "design")
@@ -100,19 +114,22 @@ def load_design(path: str | Path) -> DesignFile:
             where=document.where(()),
             hint="take the best.yaml of a study folder",
         )
-    if not isinstance(values["model"].get("name"), str) or not isinstance(
-        values.get("seed", 0), int
-    ):
-        document.mistakes.append(
-            f"{document.where(('model',))}: model.name must be text, and seed a whole number"
-        )
-    refuse(document.mistakes)
+    mistakes = list(document.mistakes)
+    name, seed = values["model"].get("name"), values.get("seed", 0)
+    if not isinstance(name, str):
+        where = document.where(("model", "name"))
+        mistakes.append(f"{where}: model.name is {shown(name)}; must be text")
+    if not isinstance(seed, int):
+        where = document.where(("seed",))
+        mistakes.append(f"{where}: seed is {shown(seed)}; must be a whole number")
+    refuse(mistakes)
+    data = values["data"]
     return DesignFile(
-        data=DataSpec(source=values["data"].get("source", ""), path=values["data"].get("path")),
+        data=DataSpec(source=data.get("source", ""), path=data_path or data.get("path")),
         model=values["model"],
         train=values["train"],
         design=values["design"],
-        seed=int(values.get("seed", 0)),
+        seed=seed,
         path=Path(path),
     )
 

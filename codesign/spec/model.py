@@ -92,6 +92,7 @@ class StudySpec:
         model, train: fixed settings of the task; `model["name"]` names the task.
         baseline: the design that relative log loss refers to; trained first.
         source: the YAML text it was read from.
+        overrides: what replaced values of that text, each `section.key=value`.
     """
 
     name: str
@@ -106,6 +107,12 @@ class StudySpec:
     launch: LaunchSpec
     seed: int
     source: str = ""
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The YAML text with its overrides as comments: what a reader of a report has to see."""
+        return "\n".join([self.source.rstrip(), *(f"# --set {line}" for line in self.overrides)])
 
     def to_json(self) -> dict[str, Any]:
         """Return the resolved spec as plain values, without its YAML text."""
@@ -117,6 +124,7 @@ class StudySpec:
         """Return what must not change within a study: all but how long and where it runs."""
         fields = self.to_json()
         del fields["launch"]
+        del fields["overrides"]  # What they change stands in the values.
         del fields["data"]["path"]  # Where the data are may change; what they are may not.
         del fields["search"]["trials"]
         del fields["search"]["confirm"]

@@ -53,7 +53,8 @@ def load_spec(
     document = load_document(path, overrides=overrides, data_path=data_path)
     family = family_of(document)
     refuse(name_mistakes(document, family))
-    spec = build_spec(document, family.METRICS, source=Path(path).read_text("utf-8"))
+    source = Path(path).read_text("utf-8")
+    spec = build_spec(document, family.METRICS, source=source, overrides=overrides)
     return LoadedSpec(spec=spec, family=family, document=document)
 
 

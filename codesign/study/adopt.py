@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from codesign.errors import StudyError
@@ -11,9 +11,7 @@ from codesign.spec.model import StudySpec
 from codesign.study.folder import LOCK_NAME, StudyFolder, read_json, write_json, write_text
 
 
-def adopt_spec(
-    spec: StudySpec, folder: StudyFolder, *, overrides: Sequence[str], data: Mapping[str, Any]
-) -> None:
+def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any]) -> None:
     """Write the spec into a new study, or check that a study is continued with its own.
 
     Args:
@@ -43,7 +41,6 @@ def adopt_spec(
         folder.resolved_spec,
         {
             "hash": spec.hash,
-            "overrides": list(overrides),
             "identity": identity,
             "spec": spec.to_json(),
         },

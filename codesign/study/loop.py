@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -187,6 +188,7 @@ class StudyLoop:
         if retry:
             self._submit(trial, lost=lost)
             return
+        outcome = self._checked(outcome, trial)
         seconds = self._result(job).get("seconds")
         payload = {
             "token": trial.token,
@@ -200,6 +202,23 @@ class StudyLoop:
         self._record(kind, job.trial, payload)
         if outcome.failure == "bug":
             self._stop_on_bugs(outcome)
+
+    def _checked(self, outcome: Outcome, trial: Trial) -> Outcome:
+        """A trial completes only with a finite value of every objective."""
+        if outcome.failure is not None:
+            return outcome
+        found = {**trial.costs, **outcome.metrics}
+        names = [o.metric for o in self._problem.spec.objectives]
+        missing = [name for name in names if name not in found]
+        if missing:
+            reason = f"the task reported no {', '.join(missing)}"
+            return dataclasses.replace(outcome, failure="bug", reason=reason)
+        # JSON has no NaN: a value that was not finite comes back as None.
+        wild = [name for name in names if found[name] is None]
+        if wild:
+            reason = f"{', '.join(wild)} is not finite"
+            return dataclasses.replace(outcome, failure="diverged", reason=reason)
+        return outcome
 
     def _stop_on_bugs(self, outcome: Outcome) -> None:
         bugs = [t for t in self.state.trials.values() if t.failure == "bug"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import yaml
 
 from codesign.contracts import Metric
-from codesign.report.content import ReportContent
+from codesign.report.content import ReportContent, quality_objective
 from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
@@ -18,7 +18,6 @@ from codesign.study.results import (
     best_finding,
     findings,
     provenance_rows,
-    quality_objective,
     report_content,
 )
 from codesign.study.state import StudyState

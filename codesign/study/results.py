@@ -6,7 +6,7 @@ import dataclasses
 import json
 import statistics
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
-from codesign.report.content import ReportContent, ReportTrial
+from codesign.report.content import ReportContent, ReportTrial, quality_objective
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
@@ -111,11 +111,6 @@ def planned_trials(state: StudyState, spec: StudySpec) -> int:
     return search + repeated * spec.search.confirm.seeds
 
 
-def quality_objective(costs: Collection[str], objectives: Sequence[Objective]) -> Objective:
-    """The objective that says how good a model is: the first that is not an exact cost."""
-    return next((o for o in objectives if o.metric not in costs), objectives[0])
-
-
 def _by_quality(found: Sequence[Finding], spec: StudySpec) -> Callable[[Finding], float]:
     costs = found[0].trial.costs if found else {}
     quality = quality_objective(costs, spec.objectives)
@@ -172,7 +167,7 @@ def report_content(
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
-        spec_yaml=spec.source,
+        spec_yaml=spec.text,
         provenance=provenance_rows(state, spec.seed),
     )
 

@@ -109,6 +109,14 @@ def test_thinned_enumeration_stays_feasible_and_estimates_the_count() -> None:
     assert np.median(costs) == pytest.approx(np.median(every), rel=0.15)
 
 
+def test_a_thinned_sample_has_all_the_designs_asked_for() -> None:
+    lattice = space(width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"])
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 50.0}, max_children=15_000)
+    assert not feasible.size.exact
+    found = drawn(feasible, 5000)
+    assert len(found) == len(set(found)) == 5000
+
+
 def test_a_share_of_one_in_a_hundred_thousand_is_found_exactly() -> None:
     lattice = space(
         width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"],

@@ -9,16 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import codesign
 from tests.support.toy_spec import write_spec
-
-
-def codesign(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "codesign", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_help_lists_the_commands() -> None:

@@ -21,7 +21,17 @@ KNOBS: Mapping[str, Knob] = {
     "fate": Knob(
         kind="choice",
         meaning="how the trial ends",
-        choices=("completes", "bug", "diverges", "out_of_memory", "hangs", "dies", "dies_once"),
+        choices=(
+            "completes",
+            "bug",
+            "diverges",
+            "out_of_memory",
+            "hangs",
+            "dies",
+            "dies_once",
+            "nan",
+            "forgets",
+        ),
     ),
 }
 SETTINGS = {
@@ -109,6 +119,10 @@ class ToyTask:
             time.sleep(0.05)
         width, depth = float(design.get("width", 1)), float(design.get("depth", 1))
         noise = np.random.default_rng(seed).normal() * 1e-3
+        if fate == "forgets":
+            return Outcome(metrics={"auc": 0.5})
+        if fate == "nan":
+            return Outcome(metrics={"log_loss": float("nan"), "auc": 0.5})
         loss = 0.3 + 0.2 / (width * depth) ** 0.3 + noise
         return Outcome(
             metrics={"log_loss": float(loss), "auc": float(1 - loss)}, facts={"seed": seed}

@@ -12,6 +12,7 @@ from codesign.errors import InfeasibleError, SpecError
 from codesign.spec.model import Choice, Range
 from codesign.spec.problem import load_problem
 from tests.support.toy_spec import TOY_SPEC, write_spec
+from tests.support.toy_task import KNOBS
 
 
 def mistakes(folder: Path, **sections: Any) -> list[str]:
@@ -83,7 +84,7 @@ def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path:
         search={"proposer": "knwon_cost"},
         launch={"executor": "slrm"},
     )
-    fates = "completes, bug, diverges, out_of_memory, hangs, dies, dies_once"
+    fates = ", ".join(KNOBS["fate"].choices)
     later = "the cost model, which does not exist yet"
     assert sorted(found) == sorted(
         [

@@ -117,6 +117,8 @@ def test_a_result_that_was_written_while_no_loop_ran_is_collected(tmp_path: Path
         ("dies", "node", 3),
         ("dies_once", None, 2),
         ("hangs", "timeout", 1),
+        ("nan", "diverged", 1),
+        ("forgets", "bug", 1),
     ],
 )
 def test_each_way_to_fail_has_its_kind(
@@ -251,6 +253,7 @@ def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
     assert page.exists()
     assert again.content == first.content
     assert (again.content.study, len(again.content.trials)) == ("mine", 3)
+    assert again.content.spec_yaml.endswith("# --set search.trials=3\n# --set name=mine")
     with pytest.raises(StudyError, match="holds no study"):
         api.report(tmp_path)
 
