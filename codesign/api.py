@@ -194,6 +194,44 @@ def validate(
     }
 
 
+def profile(
+    out: str | Path,
+    *,
+    minutes: float = 20.0,
+    sections: Sequence[str] = ("op", "step", "table"),
+    device: str = "auto",
+    shapes: str | Path | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Measure operations, lookups and training steps on this machine, into a CSV file.
+
+    Args:
+        out: the file; rows that it holds are not measured again.
+        minutes: most minutes, > 0.
+        sections: of `op`, `step`, `table`.
+        device: `cuda`, `cpu`, or `auto` for a GPU where there is one.
+        shapes: CSV of own operations, measured first: op, B, M, N, K, dtype.
+        say: takes lines of progress.
+
+    Returns:
+        Rows measured and left out by kind, and the device's ceilings, with units in their names.
+
+    Raises:
+        ConfigError: arguments or shapes cannot be.
+        StudyError: the file is in use, of another device, or cannot be written.
+        LaunchError: the device broke.
+    """
+    summary: dict[str, Any] = plugin("profiler", "wukong").run(
+        Path(out),
+        minutes=minutes,
+        sections=sections,
+        device_name=device,
+        shapes=Path(shapes) if shapes else None,
+        say=say,
+    )
+    return summary
+
+
 def make_proposer(spec: StudySpec) -> Proposer:
     """Make the spec's proposer."""
     module = plugin("proposer", spec.search.proposer)

@@ -1,8 +1,8 @@
 """Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
-`make(objectives, options)`; an executor module `make(workers=…)`. A name with a dot is a module of
-the user's own.
+`make(objectives, options)`; an executor module `make(workers=…)`; a profiler module `run(out, …)`,
+as `codesign.api.profile` calls it. A name with a dot is a module of the user's own.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ PROPOSERS: Mapping[str, str] = {
 EXECUTORS: Mapping[str, str] = {
     "local": "launch.local",
 }
+PROFILERS: Mapping[str, str] = {
+    "wukong": "cost_models.profile.runner",
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
     "task": TASKS,
     "proposer": PROPOSERS,
     "executor": EXECUTORS,
+    "profiler": PROFILERS,
 }
 
 

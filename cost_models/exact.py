@@ -90,10 +90,10 @@ def parts(columns: Columns, schema: InputSchema, *, high: Columns | None = None)
 
     `high` is the upper end of boxes of designs whose lower end is `columns` (see `cost_floor`).
     """
-    low_of, high_of = _Fields(columns), _Fields(columns if high is None else high)
+    low_of, high_of = Fields(columns), Fields(columns if high is None else high)
     yield from _input_parts(low_of, high_of, schema)
     layers = low_of["layers"]
-    n_low, n_high = _input_rows(low_of, schema), _input_rows(high_of, schema)
+    n_low, n_high = input_row_columns(low_of, schema), input_row_columns(high_of, schema)
     last_low = n_low
     alike = not (low_of.by_layer or high_of.by_layer)
     for i in range(int(min(layers.max(), 2) if alike else layers.max())):
@@ -114,7 +114,7 @@ def parts(columns: Columns, schema: InputSchema, *, high: Columns | None = None)
     yield _head_part(low_of, high_of, last_low)
 
 
-class _Fields:
+class Fields:
     """Columns with the defaults of WukongConfig filled in; `fields["n_F", i]` is layer i's."""
 
     def __init__(self, columns: Columns) -> None:
@@ -156,14 +156,14 @@ def _row_count(columns: Columns) -> int:
     return max(lengths, default=1)
 
 
-def _dense_rows(fields: _Fields, schema: InputSchema) -> Array:
+def _dense_rows(fields: Fields, schema: InputSchema) -> Array:
     if not schema.dense:
         return np.zeros(1)
     each = fields["dense_mode"] == "per_feature"
     return np.where(each, len(schema.dense), fields["dense_rows"])
 
 
-def _input_rows(fields: _Fields, schema: InputSchema) -> Array:
+def input_row_columns(fields: Fields, schema: InputSchema) -> Array:
     config = fields.config(1)
     own = input_rows(config, schema) - dense_row_count(config, schema)
     return own + _dense_rows(fields, schema)
@@ -179,13 +179,13 @@ def _mlp_products(
     hidden = np.zeros(1)
     for i in range(1, len(width)):
         hidden = hidden + np.where(i < depth_low, width[i - 1] * width[i], 0.0)
-    last = _pick(width, depth_low)
+    last = last_width(width, depth_low)
     through = n_in * width[0] + hidden + last * n_out
     at_least_one = np.where(depth_high > 0, np.minimum(direct, through), direct)
     return np.where(depth_low > 0, through, at_least_one)
 
 
-def _pick(width: list[Array], depth: Array) -> Array:
+def last_width(width: list[Array], depth: Array) -> Array:
     """The width of the last of `depth` hidden layers."""
     last = width[0]
     for i in range(1, len(width)):
@@ -200,7 +200,7 @@ def _hidden_units(width: list[Array], depth: Array) -> Array:
     return total
 
 
-def _input_parts(low: _Fields, high: _Fields, schema: InputSchema) -> Iterator[Part]:
+def _input_parts(low: Fields, high: Fields, schema: InputSchema) -> Iterator[Part]:
     d = low["d"]
     narrow = {f for group in low.config(1).table_groups for f in group.features}
     weights = np.zeros(1)
@@ -218,7 +218,7 @@ def _input_parts(low: _Fields, high: _Fields, schema: InputSchema) -> Iterator[P
         yield _dense_part(low, high, schema)
 
 
-def _dense_part(low: _Fields, high: _Fields, schema: InputSchema) -> Part:
+def _dense_part(low: Fields, high: Fields, schema: InputSchema) -> Part:
     d, count = low["d"], float(len(schema.dense))
     n_in, n_out = np.array([count]), low["dense_rows"] * d
     depths = int(high["bottom_depth"].max())
@@ -241,7 +241,7 @@ def _dense_part(low: _Fields, high: _Fields, schema: InputSchema) -> Part:
     return Part("dense rows", 0, flop, parameters)
 
 
-def _layer_parts(low: _Fields, i: int, n_in: Array, identity: Array) -> Iterator[Part]:
+def _layer_parts(low: Fields, i: int, n_in: Array, identity: Array) -> Iterator[Part]:
     d, n_F, n_L = low["d"], low["n_F", i], low["n_L", i]
     n_out = n_F + n_L
     plain = low["fm"] == "plain"
@@ -265,7 +265,7 @@ def _layer_parts(low: _Fields, i: int, n_in: Array, identity: Array) -> Iterator
     yield Part("layer norms", i + 1, np.zeros(1), 2 * flat + 2 * d)
 
 
-def _attention_part(low: _Fields, i: int, n_in: Array, k: Array) -> Part:
+def _attention_part(low: Fields, i: int, n_in: Array, k: Array) -> Part:
     """Y made attentive to the input: W_c X, flattened, through one hidden layer, to n_in × k."""
     d, rows, width = low["d"], low["attentive_rows"], low["attentive_width"]
     on = low["attentive_y"].astype(bool)
@@ -275,7 +275,7 @@ def _attention_part(low: _Fields, i: int, n_in: Array, k: Array) -> Part:
     return Part("attentive Y", i + 1, np.where(on, flop, 0.0), np.where(on, weights, 0.0))
 
 
-def _head_part(low: _Fields, high: _Fields, n_last: Array) -> Part:
+def _head_part(low: Fields, high: Fields, n_last: Array) -> Part:
     flat = n_last * low["d"]
     width = [low["head_width", i] for i in range(int(high["head_depth"].max()))]
     depth = low["head_depth"]

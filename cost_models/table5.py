@@ -38,12 +38,9 @@ ROWS = (
 )
 
 
-def our_count(row: PublishedRow) -> dict[str, float]:
-    """Count a row under the assumptions above."""
-    schema = InputSchema(
-        categorical=tuple(CategoricalFeature(name=f"f{i}", cardinality=1) for i in range(N_0))
-    )
-    fields = {
+def config_fields(row: PublishedRow) -> dict[str, int]:
+    """Return the fields of WukongConfig that a row stands for, under the assumptions above."""
+    return {
         "layers": row.layers,
         "n_F": row.n,
         "n_L": row.n,
@@ -54,7 +51,15 @@ def our_count(row: PublishedRow) -> dict[str, float]:
         "head_width": row.mlp_width,
         "d": D,
     }
-    return {name: float(values.item()) for name, values in exact.costs(fields, schema).items()}
+
+
+def our_count(row: PublishedRow) -> dict[str, float]:
+    """Count a row under the assumptions above."""
+    schema = InputSchema(
+        categorical=tuple(CategoricalFeature(name=f"f{i}", cardinality=1) for i in range(N_0))
+    )
+    counted = exact.costs(config_fields(row), schema)
+    return {name: float(values.item()) for name, values in counted.items()}
 
 
 def main() -> None:

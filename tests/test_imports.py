@@ -22,8 +22,9 @@ FLOOR = ("codesign.contracts", "codesign.errors")
 MAY_IMPORT = {
     "codesign": ("codesign",),
     "cost_models": ("cost_models", "wukong.schema", "wukong.shape", *FLOOR),
-    "cost_models.profiler": (
+    "cost_models.profile": (
         "cost_models",
+        "wukong.data.batch",
         "wukong.model",
         "wukong.schema",
         "wukong.shape",

@@ -16,6 +16,7 @@ COMMANDS = {
     "cost": "Explain what a design costs, part by part.",
     "train": "Train a design again, e.g. a study's best.yaml.",
     "report": "Show a study's front, and write its page again.",
+    "profile": "Measure what this machine takes for operations and training steps.",
 }
 INTERRUPTED = 130
 

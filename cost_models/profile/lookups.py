@@ -1,0 +1,79 @@
+"""Embedding tables on one device, in torch alone: pooled lookups and exact row-wise Adagrad.
+
+No shape depends on the ids, so nothing waits for the device. T tables of R rows and width D,
+stacked by rows; B examples with K ids per bag; V = B·T·K ids.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SKEW = 3.0  # ids are ⌊R·u^3⌋: an eighth of the rows gets half of the lookups
+
+
+class StackedTables:
+    """T tables as one matrix, with one optimizer state per row.
+
+    Args:
+        tables, rows, width: T, R and D.
+        dtype: of the weights; state and update are FP32.
+    """
+
+    def __init__(
+        self,
+        tables: int,
+        rows: int,
+        width: int,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        # One row more: unused places of an update write there.
+        self.weight_RD = torch.randn(tables * rows + 1, width, device=device, dtype=dtype)
+        self.state_R = torch.zeros(tables * rows + 1, device=device)
+        self.tables, self.rows = tables, rows
+        self.lr, self.eps = 1e-2, 1e-8
+
+    @property
+    def spare(self) -> int:
+        """The row that takes what belongs to no row."""
+        return self.tables * self.rows
+
+    def draw_ids(self, batch: int, ids_per_bag: int) -> Tensor:
+        """Draw skewed ids (B·T, K), rows of the stacked matrix."""
+        device = self.weight_RD.device
+        u = torch.rand(batch, self.tables, ids_per_bag, device=device)
+        first_T1 = torch.arange(self.tables, device=device)[:, None] * self.rows
+        ids = (self.rows * u**_SKEW).long().clamp_(max=self.rows - 1) + first_T1
+        return ids.flatten(0, 1)
+
+    def look_up(self, ids_BK: Tensor) -> Tensor:
+        """Return the sums of each bag's rows, (B·T, D)."""
+        if ids_BK.shape[1] == 1:
+            return F.embedding(ids_BK[:, 0], self.weight_RD)
+        return F.embedding_bag(ids_BK, self.weight_RD, mode="sum")
+
+    def update(self, ids_BK: Tensor, grad_BD: Tensor) -> None:
+        """One step of row-wise Adagrad for the rows looked up.
+
+        A row looked up several times learns from the sum of its gradients, as FBGEMM's exact
+        kernels do: the ids are sorted, and equal ones are summed into one place.
+
+        Args:
+            ids_BK: as looked up.
+            grad_BD: gradient of the bags, (B·T, D).
+        """
+        row_V, order_V = ids_BK.flatten().sort()
+        starts_V = torch.ones_like(row_V, dtype=torch.bool)
+        starts_V[1:] = row_V[1:] != row_V[:-1]
+        place_V = starts_V.cumsum(0) - 1
+        source_V = torch.div(order_V, ids_BK.shape[1], rounding_mode="floor")
+        grad_VD = torch.zeros(len(row_V), grad_BD.shape[1], device=grad_BD.device)
+        grad_VD.index_add_(0, place_V, grad_BD.float()[source_V])
+        target_V = torch.full_like(row_V, self.spare).scatter_(0, place_V, row_V)
+        state_V = self.state_R[target_V] + grad_VD.square().mean(dim=1)
+        step_VD = grad_VD * (-self.lr / (state_V.sqrt() + self.eps))[:, None]
+        self.state_R.index_copy_(0, target_V, state_V)
+        self.weight_RD.index_add_(0, target_V, step_VD.to(self.weight_RD.dtype))

@@ -1,0 +1,76 @@
+"""Operations of the user's own, from a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from codesign.errors import ConfigError
+from cost_models.profile.device import PRECISIONS
+from cost_models.profile.record import Case
+
+OPERATIONS = {
+    "linear": ("gemm", "", "nt"),
+    "gemm": ("gemm", "", "nn"),
+    "bmm": ("bmm", "", "nn"),
+    "layer_norm": ("layer_norm", "forward", ""),
+    "layer_norm_backward": ("layer_norm", "backward", ""),
+    "reduction": ("reduction", "", ""),
+}
+REQUIRED = ("op", "B", "M", "N", "K")
+
+
+def read_operations(path: Path) -> list[Case]:
+    """Read operations to measure.
+
+    Args:
+        path: CSV with columns op (of `OPERATIONS`), B, M, N, K (sizes ≥ 1) and, if not FP32, dtype
+            (of `cost_models.profile.device.PRECISIONS`); other columns are ignored.
+
+    Raises:
+        ConfigError: the file cannot be read; or every mistake in it, one a line.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(enumerate(reader, 2))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
+    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+    if missing:
+        raise ConfigError(
+            f"has no column {', '.join(missing)}; must have {', '.join(REQUIRED)}",
+            where=f"{path}:1",
+        )
+    mistakes = [f"{path}:{line}: {what}" for line, row in rows for what in _mistakes(row)]
+    if mistakes:
+        raise ConfigError("\n".join(mistakes))
+    return [_case(row) for _, row in rows]
+
+
+def _mistakes(row: dict[str, str]) -> Iterator[str]:
+    if row["op"] not in OPERATIONS:
+        yield f"op is {row['op']!r}; must be one of {', '.join(OPERATIONS)}"
+    if (row.get("dtype") or "fp32") not in PRECISIONS:
+        yield f"dtype is {row['dtype']!r}; must be one of {', '.join(PRECISIONS)}"
+    for name in REQUIRED[1:]:
+        text = row[name] or ""
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            yield f"{name} is {text!r}; must be an integer ≥ 1"
+
+
+def _case(row: dict[str, str]) -> Case:
+    kind, phase, layout = OPERATIONS[row["op"]]
+    batch, m, n, k = (int(row[name]) for name in REQUIRED[1:])
+    return Case(
+        section="op",
+        kind=kind,
+        phase=phase,
+        precision=row.get("dtype") or "fp32",
+        layout=layout,
+        batch=1 if kind == "gemm" else batch,
+        m=batch * m if kind == "gemm" else m,
+        n=n,
+        k=k,
+    )

@@ -1,0 +1,342 @@
+"""The canonical operations of Wukong designs, many at once, in closed form and without torch.
+
+The same list as `cost_models.trace` finds in the running model (a test holds the two equal), in the
+order of neither pass. N designs. In the formulas: B examples, n rows of a layer's input, d width, k
+columns of its FM matrix; a "step" is forward and backward of one batch in training mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cost_models.exact import Array, Columns, Fields, costs, input_row_columns, last_width
+from cost_models.ops import ITEM_BYTES, OpColumns, OpList
+from wukong.schema import InputSchema
+from wukong.shape import table_rows, table_specs
+
+_ONE = np.ones(1)
+_NOWHERE = np.zeros(1, dtype=bool)
+_NO_NORM = np.array(["none"])
+
+
+def operations(
+    columns: Columns, schema: InputSchema, *, batch: int | Array, dtype: str = "float32"
+) -> list[OpColumns]:
+    """List what the dense part does in one step: from the looked-up vectors to the logits.
+
+    The loss, and the gradient's way beyond the looked-up vectors, are left out. Dropout is counted
+    as the three kernels that torch runs on a CPU. Where no knob differs from layer to layer, all
+    layers after the first are alike and share their operations.
+
+    Args:
+        columns: WukongConfig field → one value for all, or an array (N,); a tuple, or an array
+            (N, layers), gives per-layer values. A field that is left out has its default.
+        batch: examples of a step, B ≥ 1; one for all or an array (N,).
+        dtype: of weights, activations and gradients; a key of `cost_models.ops.ITEM_BYTES`.
+
+    Returns:
+        Operations whose columns are (N,) or (1,); some may be alike.
+    """
+    step = _Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    fields = Fields(columns)
+    _inputs(step, columns, schema)
+    rows = _layers(step, fields, input_row_columns(fields, schema))
+    width = _Widths.of(columns, "head_width", fields["head_depth"])
+    dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
+    flat = rows * fields["d"]
+    step.mlp(_ONE, flat, width, _ONE, norm=fields["head_norm"], dropout=dropout > 0)
+    return step.found
+
+
+def optimizer_operations(
+    columns: Columns, schema: InputSchema, *, dtype: str = "float32"
+) -> list[OpColumns]:
+    """List what one step of fused Adam does for the dense part. Arguments as for `operations`."""
+    m = costs(columns, schema)["dense_parameters"]
+    tensors = _tensor_count(Fields(columns), schema)
+    shared: Any = {"phase": "optimizer", "count": _ONE}
+    step_counters = OpColumns(
+        kind="elementwise", dtype="float32", m=tensors, bytes=8 * tensors, **shared
+    )
+    size = 7 * m * ITEM_BYTES[dtype]
+    adam = OpColumns(kind="optimizer", dtype=dtype, m=m, n=tensors, bytes=size, **shared)
+    return [step_counters, adam]
+
+
+def lookup_operations(
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: int | Array,
+    ids_per_bag: float = 1.0,
+    dtype: str = "float32",
+) -> list[OpColumns]:
+    """List the lookups of one step and their dense gradients: tables that are alike share one.
+
+    What moves the vectors of several lookups into one matrix is left out.
+
+    Args:
+        ids_per_bag: mean ids of a multi-hot feature in an example.
+        columns, schema, batch, dtype: as for `operations`.
+    """
+    step = _Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    fields = Fields(columns)
+    narrow = _narrow(fields)
+    alike: dict[tuple[int, bool, str], list[int]] = {}
+    for spec in table_specs(fields.config(1), schema):
+        pooling = str(spec.pooling) if spec.multi_hot else ""
+        alike.setdefault((spec.width, spec.feature in narrow, pooling), []).append(spec.cardinality)
+    for (width, is_narrow, pooling), cardinalities in alike.items():
+        n = width * (_ONE if is_narrow else fields["d"])
+        ids = ids_per_bag if pooling else 1.0
+        step.lookup(len(cardinalities) * step.batch, n, ids, float(sum(cardinalities)))
+    return step.found
+
+
+class _Widths:
+    """The hidden widths of N MLPs.
+
+    Args:
+        depth: how many hidden layers each has, (N,) or (1,).
+        hidden: the width of each position, (N,) or (1,); a single one stands for all positions.
+    """
+
+    def __init__(self, depth: Array, hidden: list[Array]) -> None:
+        self.depth = depth
+        self.hidden = hidden if depth.max() > 0 else []
+
+    @classmethod
+    def of(cls, columns: Columns, name: str, depth: Array) -> _Widths:
+        """Read field `name`, which may have a width for each position."""
+        value, fields = columns.get(name), Fields(columns)
+        each = isinstance(value, tuple) or np.ndim(value) == 2  # type: ignore[arg-type]
+        return cls(depth, [fields[name, i] for i in range(int(depth.max()) if each else 1)])
+
+    def last(self, n_in: Array) -> Array:
+        """What the last linear map sees, (N,): `n_in` where there is no hidden layer."""
+        if not self.hidden:
+            return n_in
+        return np.where(self.depth > 0, last_width(self.hidden, self.depth), n_in)
+
+    def maps(self, n_in: Array) -> Iterator[tuple[Array, Array, Array]]:
+        """Inputs and outputs of the hidden linear maps, first to last, and how many there are."""
+        before = n_in
+        for i, after in enumerate(self.hidden):
+            yield before, after, (self.depth > i).astype(float)
+            before = after
+        if len(self.hidden) == 1:
+            yield before, before, np.maximum(self.depth - 1, 0)
+
+
+class _Step(OpList):
+    """Collects the operations of a step of B examples; a method adds a block's, both passes."""
+
+    def __init__(self, batch: Array, dtype: str) -> None:
+        super().__init__(dtype)
+        self.batch = batch
+
+    def mix(self, count: Array, n_in: Array, n_out: Array, d: Array) -> None:
+        """Add a learned map over rows, (B, n_in, d) → (B, n_out, d)."""
+        B = self.batch
+        self.product("Nn", "forward", count, (n_out, d, n_in), batch=B)
+        self.product("Tn", "backward", count, (n_in, d, n_out), batch=B)
+        self.product("nt", "backward", count, (n_out, n_in, d), batch=B)
+        self.sum(count, n_out * n_in, B)
+
+    def linear(
+        self, count: Array, n_in: Array, n_out: Array, bias: Array, *, input_grad: bool = True
+    ) -> None:
+        """Add a linear map; `bias` says where it has one, `input_grad` whether data needs none."""
+        B = self.batch
+        self.product("nt", "forward", count, (B, n_out, n_in), bias=np.where(bias, n_out, 0.0))
+        if input_grad:
+            self.product("nn", "backward", count, (B, n_in, n_out))
+        self.product("tn", "backward", count, (n_out, n_in, B))
+        self.sum(count * bias, n_out, B)
+
+    def mlp(
+        self,
+        count: Array,
+        n_in: Array,
+        width: _Widths,
+        n_out: Array,
+        *,
+        norm: Array = _NO_NORM,
+        dropout: Array = _NOWHERE,
+        bias: Array = _ONE,
+        output_bias: Array | None = None,
+        output_activation: Array = _NOWHERE,
+        input_grad: bool = True,
+    ) -> None:
+        """Add an MLP as `wukong.layers.MLP` is; switches are arrays that say where they are on."""
+        for i, (before, after, each) in enumerate(width.maps(n_in)):
+            times, units = count * each, self.batch * after
+            self.linear(times, before, after, bias, input_grad=input_grad or i > 0)
+            self.norm("layer_norm", times * (norm == "layer"), self.batch, after)
+            self.batch_norm(times * (norm == "batch"), self.batch, after)
+            self.relu(times, units)
+            self.drop(times * dropout, units)
+        last_bias = bias if output_bias is None else output_bias
+        direct = np.where(width.depth > 0, 0.0, count)
+        through = count - direct
+        last = width.last(n_in)
+        self.linear(direct, last, n_out, last_bias, input_grad=input_grad)
+        self.linear(through, last, n_out, last_bias)
+        self.relu(count * output_activation, self.batch * n_out)
+
+
+def _narrow(fields: Fields) -> set[str]:
+    return {name for group in fields.config(1).table_groups for name in group.features}
+
+
+def _inputs(step: _Step, columns: Columns, schema: InputSchema) -> None:
+    """Add what makes X_0 of the looked-up vectors and the dense features."""
+    fields, B = Fields(columns), step.batch
+    config, d, narrow = fields.config(1), fields["d"], _narrow(fields)
+    for group in config.table_groups:
+        n_in = np.array([float(group.width * len(group.features))])
+        step.copy("forward", _ONE, B * n_in)
+        hidden = [np.array([float(units)]) for units in group.hidden]
+        width = _Widths(np.array([float(len(hidden))]), hidden)
+        step.mlp(_ONE, n_in, width, group.rows * d)
+    if config.table_groups:
+        looked_up = np.zeros(1)
+        for spec in table_specs(config, schema):
+            looked_up = looked_up + spec.width * (_ONE if spec.feature in narrow else d)
+        step.copy("backward", _ONE, B * looked_up)
+    own = len(table_rows(config, schema)) if config.table_groups else bool(schema.categorical)
+    if own + len(config.table_groups) + bool(schema.dense) > 1:
+        step.copy("forward", _ONE, B * input_row_columns(fields, schema) * d)
+    if schema.dense:
+        _dense_rows(step, columns, np.array([float(len(schema.dense))]))
+
+
+def _dense_rows(step: _Step, columns: Columns, features: Array) -> None:
+    fields, B = Fields(columns), step.batch
+    mode, bias, d = fields["dense_mode"], fields["dense_bias"].astype(bool), fields["d"]
+    is_mlp, each = mode == "mlp", (mode == "per_feature").astype(float)
+    depth = np.where(is_mlp, fields["bottom_depth"], 0.0)
+    step.mlp(
+        1 - each,
+        features,
+        _Widths.of(columns, "bottom_width", depth),
+        fields["dense_rows"] * d,
+        output_bias=bias,
+        output_activation=is_mlp & fields["bottom_output_activation"].astype(bool),
+        input_grad=False,
+    )
+    weights = features * d
+    rows = B * weights
+    step.add("elementwise", "forward", each, rows, B * features + weights + rows)
+    step.add("elementwise", "forward", each * bias, rows, 2 * rows + weights)
+    step.add("elementwise", "backward", each, rows, B * features + 2 * rows)
+    step.sum(each + each * bias, weights, B)
+
+
+def _layers(step: _Step, fields: Fields, n_in: Array) -> Array:
+    """Add all layers; return the rows of the last one's output."""
+    layers = fields["layers"]
+    alike = not fields.by_layer
+    last = n_in
+    for i in range(int(min(layers.max(), 2) if alike else layers.max())):
+        count = np.maximum(layers - 1, 0) if alike and i == 1 else (i < layers).astype(float)
+        n_out = fields["n_F", i] + fields["n_L", i]
+        _layer(step, fields, i, count, n_in)
+        last = np.where(count > 0, n_out, last)
+        n_in = n_out
+    return last
+
+
+def _layer(step: _Step, fields: Fields, i: int, count: Array, n: Array) -> None:
+    d, n_F, n_L, B = fields["d"], fields["n_F", i], fields["n_L", i], step.batch
+    n_out, plain = n_F + n_L, fields["fm"] == "plain"
+    attentive = fields["attentive_y"].astype(bool)
+    k = np.where(plain, n, fields["k", i])
+    _plain_interactions(step, count * plain, n, d)
+    _interactions(step, count * (~plain & ~attentive), n, k, d)
+    _attentive_interactions(step, fields, count * attentive, n, k)
+    step.norm("layer_norm", count, B, n * k)
+    step.mlp(
+        count,
+        n * k,
+        _Widths(fields["mlp_depth", i], [fields["mlp_width", i]]),
+        n_F * d,
+        norm=fields["mlp_norm"],
+        dropout=fields["dropout"] > 0,
+        bias=fields["mlp_bias"].astype(bool),
+        output_activation=fields["mlp_output_activation"].astype(bool),
+    )
+    step.mix(count, n, n_L, d)
+    step.copy("forward", count, B * n_out * d)
+    mixes = count * (n != n_out)
+    step.mix(mixes, n, n_out, d)
+    biased = mixes * fields["residual_bias"].astype(bool)
+    step.add("elementwise", "forward", biased, B * n_out * d, 2 * B * n_out * d + n_out)
+    step.sum(biased, n_out, B * d)
+    step.elementwise("forward", count, B * n_out * d, 3)
+    step.norm("layer_norm", count, B * n_out, d)
+    # X is used four times, or five; its gradients are added up.
+    step.elementwise("backward", count * (3 + attentive), B * n * d, 3)
+
+
+def _plain_interactions(step: _Step, count: Array, n: Array, d: Array) -> None:
+    B = step.batch
+    step.product("nt", "forward", count, (n, n, d), batch=B)
+    step.product("tn", "backward", count, (d, n, n), batch=B)
+    step.product("nn", "backward", count, (n, d, n), batch=B)
+
+
+def _interactions(step: _Step, count: Array, n: Array, k: Array, d: Array) -> None:
+    """X (Yᵀ X)ᵀ with one Y for all examples."""
+    B = step.batch
+    step.product("Tn", "forward", count, (k, d, n), batch=B)
+    step.product("nt", "forward", count, (n, k, d), batch=B)
+    step.product("tn", "backward", count, (d, k, n), batch=B)
+    step.product("nn", "backward", count, (n, d, k), batch=B)
+    step.product("Nt", "backward", count, (n, d, k), batch=B)
+    step.product("tt", "backward", count, (k, n, d), batch=B)
+    step.sum(count, n * k, B)
+    step.copy("backward", count * ((n > 1) & (k > 1)), n * k)  # the gradient comes transposed
+
+
+def _attentive_interactions(step: _Step, fields: Fields, count: Array, n: Array, k: Array) -> None:
+    """X (Xᵀ Y) with a Y for each example: Y_0 + MLP(W_c X)."""
+    if not np.any(count):
+        return
+    B, d, rows = step.batch, fields["d"], fields["attentive_rows"]
+    step.mix(count, n, rows, d)
+    width = _Widths(_ONE, [fields["attentive_width"]])
+    step.mlp(count, rows * d, width, n * k)
+    step.add("elementwise", "forward", count, B * n * k, 2 * B * n * k + n * k)
+    step.sum(count, n * k, B)
+    step.product("tn", "forward", count, (d, k, n), batch=B)
+    step.product("nn", "forward", count, (n, k, d), batch=B)
+    step.product("nt", "backward", count, (n, d, k), batch=B)
+    step.product("tn", "backward", count, (d, k, n), batch=B)
+    step.product("nn", "backward", count, (n, k, d), batch=B)
+    step.product("nt", "backward", count, (d, n, k), batch=B)
+
+
+def _tensor_count(fields: Fields, schema: InputSchema) -> Array:
+    """The weights and biases of the dense part, as tensors, (N,) or (1,)."""
+    layers, total = fields["layers"], np.zeros(1)
+    n_in = input_row_columns(fields, schema)
+    bias, normed = fields["mlp_bias"].astype(bool), fields["mlp_norm"] != "none"
+    own_y = (fields["fm"] != "plain") + 5.0 * fields["attentive_y"].astype(bool)
+    for i in range(int(layers.max())):
+        n_out, depth = fields["n_F", i] + fields["n_L", i], fields["mlp_depth", i]
+        mix = (n_in != n_out) * (1.0 + fields["residual_bias"].astype(bool))
+        mlp = (depth + 1) * (1.0 + bias) + 2 * depth * normed
+        total = total + (i < layers) * (own_y + mlp + mix + 5)  # two norms and the LCB
+        n_in = n_out
+    depth = fields["head_depth"]
+    total = total + 2 * (depth + 1) + 2 * depth * (fields["head_norm"] != "none")
+    for group in fields.config(1).table_groups:
+        total = total + 2 * (len(group.hidden) + 1)
+    if not schema.dense:
+        return total
+    depth = np.where(fields["dense_mode"] == "mlp", fields["bottom_depth"], 0.0)
+    return total + 2 * depth + 1 + fields["dense_bias"].astype(bool)
