@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from codesign.axes import Axis
 from codesign.contracts import Columns, Design, Task, Value
 from codesign.designs import design_at
 from codesign.errors import InfeasibleError
-from codesign.space import Axis, Indices, Space
+from codesign.space import Indices, Space
 
 MAX_CHILDREN = 500_000
 FEWEST_PREFIXES = 64
@@ -57,12 +58,9 @@ class FeasibleSet:
         self.budgets = budgets
         self._task = task
         self._max_children = max_children
-        # Words have no lower and upper end, so they are set first: a box is over ordered knobs.
-        self._cost_axes = sorted(
-            (k for k, axis in enumerate(space.axes) if axis.affects_cost),
-            key=lambda k: (space.axes[k].ordered, len(space.axes[k].values)),
-        )
-        self._free_axes = [k for k, axis in enumerate(space.axes) if not axis.affects_cost]
+        # What a cost depends on, and what conditions link to it, is set axis by axis.
+        self._set_axes = self._setting_order()
+        self._free_axes = [k for k in range(len(space.axes)) if k not in self._set_axes]
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """The exact costs of each design."""
@@ -119,10 +117,10 @@ class FeasibleSet:
         while True:
             _, minus_depth, _, row = heapq.heappop(heap)
             depth = -minus_depth
-            if depth == len(self._cost_axes):
+            if depth == len(self._set_axes):
                 columns = self.space.columns(row)
                 return design_at(columns, 0), float(self._task.costs(columns)[cost][0])
-            children = self._extend(row, self._cost_axes[depth])
+            children = self._extend(row, self._set_axes[depth])
             bounds = self._bounds(children, depth + 1)[cost]
             for child, lower in zip(children, bounds.tolist(), strict=True):
                 heapq.heappush(heap, (lower, -depth - 1, next(order), child[None]))
@@ -160,18 +158,18 @@ class FeasibleSet:
 
     @cached_property
     def _all_prefixes(self) -> tuple[Indices, float]:
-        """Every feasible setting of the cost knobs, or a thinned share with its weight."""
+        """Every feasible setting of those knobs, or a thinned share with its weight."""
         return self._enumerate(np.random.default_rng(0), self._max_children)
 
     def _enumerate(self, rng: np.random.Generator, max_children: int) -> tuple[Indices, float]:
-        """Set the cost knobs one after the other, dropping what cannot become feasible.
+        """Set these knobs one after the other, dropping what cannot become feasible.
 
         Returns:
             Level indices (N, K), free knobs at level 0; and how many designs each row stands for.
         """
         rows = np.zeros((1, len(self.space.axes)), dtype=np.int64)
         weight = 1.0
-        for depth, k in enumerate(self._cost_axes, start=1):
+        for depth, k in enumerate(self._set_axes, start=1):
             limit = max(FEWEST_PREFIXES, max_children // self._level_count(k))
             if len(rows) > limit:
                 weight *= len(rows) / limit
@@ -179,7 +177,7 @@ class FeasibleSet:
             at_once = max(1, CHUNK_ROWS // self._level_count(k))
             pieces = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
             rows = np.concatenate([rows[:0], *(self._affordable(p, k, depth) for p in pieces)])
-        if not self._cost_axes:
+        if not self._set_axes:
             rows = rows[self.contains(self.space.columns(rows))]
         return rows, weight
 
@@ -188,19 +186,40 @@ class FeasibleSet:
         extended = self._extend(rows_NK, k)
         return extended[self._within(self._bounds(extended, depth), len(extended))]
 
+    def _setting_order(self) -> list[int]:
+        """Words have no lower and upper end, so they come first: a box is over ordered knobs.
+
+        But a knob comes after those that its condition looks at.
+        """
+        axes, linked = self.space.axes, self.space.linked
+        waiting = sorted(
+            (k for k, axis in enumerate(axes) if axis.affects_cost or k in linked),
+            key=lambda k: (axes[k].ordered, len(axes[k].values)),
+        )
+        order: list[int] = []
+        while waiting:
+            ready = next(k for k in waiting if not set(self.space.parents(k)) & set(waiting))
+            waiting.remove(ready)
+            order.append(ready)
+        return order
+
     def _extend(self, rows_NK: Indices, k: int) -> Indices:
-        levels = self._level_count(k)
-        extended = np.repeat(rows_NK, levels, axis=0)
-        extended[:, k] = np.tile(np.arange(levels), len(rows_NK))
+        """Set knob `k` to each level it may have: where it is idle, to one."""
+        active, options = self.space.is_active(rows_NK, k), self.space.options(k)
+        counts = np.where(active, len(options), 1)
+        extended = np.repeat(rows_NK, counts, axis=0)
+        first = np.repeat(np.cumsum(counts) - counts, counts)
+        choice = options[np.arange(len(extended)) - first]
+        extended[:, k] = np.where(np.repeat(active, counts), choice, self.space.axes[k].idle)
         return extended
 
     def _bounds(self, rows_NK: Indices, depth: int) -> dict[str, np.ndarray[Any, Any]]:
-        """Lower bounds of the costs where only the first `depth` cost knobs are set."""
+        """Lower bounds of the costs where only the first `depth` of them are set."""
         low, high = rows_NK.copy(), rows_NK.copy()
-        for k in self._cost_axes[depth:]:
+        for k in self._set_axes[depth:]:
             if self.space.axes[k].ordered:
                 high[:, k] = self._level_count(k) - 1
-        unset_words = [k for k in self._cost_axes[depth:] if not self.space.axes[k].ordered]
+        unset_words = [k for k in self._set_axes[depth:] if not self.space.axes[k].ordered]
         lowest: dict[str, np.ndarray[Any, Any]] = {}
         for words in itertools.product(*(range(self._level_count(k)) for k in unset_words)):
             for side in (low, high):

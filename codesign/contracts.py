@@ -26,7 +26,7 @@ class Knob:
         kind: `int`, `float`, `choice` (one of `choices`) or `flag` (true or false).
         low, high: the values that make sense at all, both included (int and float).
         affects_cost: whether any exact cost depends on it.
-        by_layer: a fixed value may be a list with one entry for each layer.
+        counted_by: the knob that counts its layers, where each may have a value of its own.
     """
 
     kind: Literal["int", "float", "choice", "flag"]
@@ -35,7 +35,7 @@ class Knob:
     high: float | None = None
     choices: tuple[str, ...] = ()
     affects_cost: bool = False
-    by_layer: bool = False
+    counted_by: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,181 +1,88 @@
-"""The lattice of designs: every knob has an ordered, finite list of levels.
+"""The lattice of designs.
 
-N designs, K knobs. A design is a row of level indices; *columns* are many designs by knob. A float
-without `step` or `points` is searched on 21 levels of its scale, an integer on a logarithmic scale
-on doublings of `low`.
+N designs, K knobs. A design is a row of level indices; *columns* are many designs by knob. Where a
+knob's condition does not hold, it has its idle level: a design has one row, whatever is idle.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Knob, Value
-from codesign.spec.model import Choice, Parameter, Range
+from codesign.axes import Axis
+from codesign.contracts import Columns, Design, Value
+from codesign.errors import ConfigError
 
-DEFAULT_FLOAT_POINTS = 21
-MAX_LEVELS = 100_000
+MAX_COMBINATIONS = 100_000
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """One knob of the lattice.
-
-    Attributes:
-        values: its levels, ascending where `ordered`.
-        ordered: numbers are; words are not.
-        log: whether distances are measured in the logarithm.
-        affects_cost: whether any exact cost depends on it.
-    """
-
-    name: str
-    values: tuple[Value, ...]
-    ordered: bool
-    log: bool = False
-    affects_cost: bool = True
-
-    @cached_property
-    def array(self) -> np.ndarray[Any, Any]:
-        """The levels as an array of one type."""
-        return np.array(self.values)
-
-    @cached_property
-    def position(self) -> Mapping[Value, int]:
-        """Level → index."""
-        return {value: i for i, value in enumerate(self.values)}
-
-
-def make_axis(name: str, parameter: Parameter, knob: Knob) -> tuple[Axis | None, list[str]]:
-    """Lay out one knob's levels.
-
-    Returns:
-        The axis, or None with what is wrong with the parameter (each: `…; must be …`).
-    """
-    if isinstance(parameter, Range):
-        values, mistakes = _range_levels(parameter, knob)
-    else:
-        values, mistakes = list(parameter.values), _choice_mistakes(parameter, knob)
-    if mistakes:
-        return None, mistakes
-    numeric = knob.kind in ("int", "float")
-    log = parameter.log if isinstance(parameter, Range) else _geometric(values, numeric)
-    levels = sorted(values, key=float) if numeric else values
-    return Axis(
-        name=name,
-        values=tuple(levels),
-        ordered=numeric,
-        log=log,
-        affects_cost=knob.affects_cost,
-    ), []
-
-
-def _range_levels(spec: Range, knob: Knob) -> tuple[list[Value], list[str]]:
-    if knob.kind not in ("int", "float"):
-        kind = "true or false" if knob.kind == "flag" else ", ".join(knob.choices)
-        return [], [f"is a range; must be one or a list of: {kind}"]
-    mistakes = [
-        f"has {key} {value!r}; must be a whole number"
-        for key, value in (("low", spec.low), ("high", spec.high), ("step", spec.step))
-        if knob.kind == "int" and value is not None and not isinstance(value, int)
-    ]
-    if spec.low > spec.high:
-        mistakes.append(f"has low {spec.low} above high {spec.high}; must have low ≤ high")
-    mistakes += _bound_mistakes(spec.low, knob, "low") + _bound_mistakes(spec.high, knob, "high")
-    if spec.log and spec.low <= 0:
-        mistakes.append(f"has low {spec.low} on a logarithmic scale; must be > 0")
-    if spec.log and spec.step is not None:
-        mistakes.append("has both step and log; must have one of them (points goes with log)")
-    if spec.step is not None and spec.points is not None:
-        mistakes.append("has both step and points; must have one of them")
-    if mistakes:
-        return [], mistakes
-    if spec.step is not None or (knob.kind == "int" and not spec.log and spec.points is None):
-        return _stepped(spec, spec.step or 1, knob)
-    if knob.kind == "int" and spec.log and spec.points is None:
-        doublings = math.floor(math.log2(spec.high / spec.low) + 1e-9)
-        whole = [int(spec.low) * 2**i for i in range(doublings + 1)]
-        return [*dict.fromkeys([*whole, int(spec.high)])], []
-    points = spec.points or DEFAULT_FLOAT_POINTS
-    spread = np.geomspace if spec.log else np.linspace
-    exact = [float(x) for x in spread(spec.low, spec.high, points)]
-    if knob.kind == "int":
-        return [*dict.fromkeys(round(x) for x in exact)], []
-    rounded = [float(f"{x:.4g}") for x in exact[1:-1]]
-    return [*dict.fromkeys([float(spec.low), *rounded, float(spec.high)])], []
-
-
-def _stepped(spec: Range, step: float, knob: Knob) -> tuple[list[Value], list[str]]:
-    steps = (spec.high - spec.low) / step
-    count = round(steps)
-    if abs(steps - count) > 1e-6:
-        below = spec.low + math.floor(steps) * step
-        near = f"must be e.g. {below:g} or {below + step:g}"
-        return [], [f"has high {spec.high} off the grid of step {step} from {spec.low}; {near}"]
-    if count >= MAX_LEVELS:
-        return [], [f"has {count + 1:,} levels; must have at most {MAX_LEVELS:,}"]
-    if knob.kind == "int":
-        return [int(spec.low) + i * int(step) for i in range(count + 1)], []
-    return [float(f"{spec.low + i * step:.10g}") for i in range(count + 1)], []
-
-
-def _choice_mistakes(choice: Choice, knob: Knob) -> list[str]:
-    mistakes = []
-    for value in choice.values:
-        if knob.kind == "flag":
-            fits, demand = isinstance(value, bool), "true or false"
-        elif knob.kind == "choice":
-            fits, demand = value in knob.choices, f"one of {', '.join(knob.choices)}"
-        else:
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            fits = whole or (knob.kind == "float" and isinstance(value, float))
-            demand = "a whole number" if knob.kind == "int" else "a number"
-        if not fits:
-            shown = str(value).lower() if isinstance(value, bool) else repr(value)
-            mistakes.append(f"is {shown}; must be {demand}")
-        elif knob.kind in ("int", "float"):
-            mistakes += _bound_mistakes(float(value), knob, "")
-    numbers = [float(v) for v in choice.values if isinstance(v, int | float)]
-    if not mistakes and knob.kind in ("int", "float") and len(set(numbers)) < len(numbers):
-        mistakes.append("has equal choices; must have each value once")
-    return mistakes
-
-
-def _bound_mistakes(value: float, knob: Knob, key: str) -> list[str]:
-    found = f"has {key} {value:g}" if key else f"is {value:g}"
-    if knob.low is not None and value < knob.low:
-        return [f"{found}; must be ≥ {knob.low:g}"]
-    if knob.high is not None and value > knob.high:
-        return [f"{found}; must be ≤ {knob.high:g}"]
-    return []
-
-
-def _geometric(values: list[Value], numeric: bool) -> bool:
-    """Whether a list of numbers reads as a logarithmic scale: 8, 16, 32 or 1e-3, 1e-2."""
-    if not numeric or len(values) < 3 or min(float(v) for v in values) <= 0:
-        return False
-    logs = np.log(np.sort(np.array(values, dtype=float)))
-    even_in_log = np.ptp(np.diff(logs)) / np.diff(logs).mean()
-    linear = np.diff(np.exp(logs))
-    return bool(even_in_log < np.ptp(linear) / linear.mean())
-
-
 class Space:
-    """The lattice: axes in the order of the spec."""
+    """The lattice: axes in the order of the spec.
+
+    Raises:
+        ConfigError: conditions that go round in a circle.
+    """
 
     def __init__(self, axes: tuple[Axis, ...]) -> None:
         self.axes = axes
         self.levels: Mapping[str, tuple[Value, ...]] = {axis.name: axis.values for axis in axes}
+        place = {axis.name: k for k, axis in enumerate(axes)}
+        # For each axis with a condition: the axes it looks at, and which of their levels will do.
+        self._conditions = {
+            k: [
+                (place[name], np.array([level in wanted for level in self.levels[name]]))
+                for name, wanted in axis.when.items()
+            ]
+            for k, axis in enumerate(axes)
+            if axis.when
+        }
+        self.order = self._parents_first()
 
     @property
+    def linked(self) -> frozenset[int]:
+        """The axes that have conditions, and those that conditions look at."""
+        parents = {p for conditions in self._conditions.values() for p, _ in conditions}
+        return frozenset(parents | self._conditions.keys())
+
+    @cached_property
     def size(self) -> int:
         """The number of designs."""
-        return math.prod(len(axis.values) for axis in self.axes)
+        free = math.prod(
+            len(axis.values) for k, axis in enumerate(self.axes) if k not in self.linked
+        )
+        return free * self._linked_size()
+
+    def parents(self, k: int) -> tuple[int, ...]:
+        """The axes that the condition of axis `k` looks at."""
+        return tuple(p for p, _ in self._conditions.get(k, ()))
+
+    def is_active(self, indices_NK: Indices, k: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the condition of axis `k` holds, (N,)."""
+        active = np.ones(len(indices_NK), dtype=bool)
+        for parent, fits in self._conditions.get(k, ()):
+            active &= fits[indices_NK[:, parent]]
+        return active
+
+    def options(self, k: int) -> Indices:
+        """The levels of axis `k` where it is active."""
+        return np.array(self.axes[k].active or range(len(self.axes[k].values)), dtype=np.int64)
+
+    def canonical(self, indices_NK: Indices) -> Indices:
+        """Set what is idle to its idle level, and what is active to a level it may have."""
+        if not self._conditions:
+            return indices_NK
+        rows = indices_NK.copy()
+        for k in self.order:
+            if k in self._conditions:
+                active, options = self.is_active(rows, k), self.options(k)
+                rows[~active, k] = self.axes[k].idle
+                rows[active & ~np.isin(rows[:, k], options), k] = options[0]
+        return rows
 
     def columns(self, indices_NK: Indices) -> dict[str, np.ndarray[Any, Any]]:
         """Turn level indices (N, K) into values by knob, each (N,)."""
@@ -214,14 +121,68 @@ class Space:
         return np.stack(features, axis=1) if features else np.zeros((rows, 0))
 
     def neighbours(self, design: Design) -> Indices:
-        """Level indices of all designs that differ in one knob: by one level, or in the word."""
+        """Level indices of all designs that differ in one knob: by one level, or in the word.
+
+        What such a step wakes or puts to sleep changes with it.
+        """
         here = self.index_of(design)[0]
         rows = []
         for k, axis in enumerate(self.axes):
-            steps = (here[k] - 1, here[k] + 1) if axis.ordered else range(len(axis.values))
-            for level in steps:
-                if 0 <= level < len(axis.values) and level != here[k]:
+            options = self.options(k).tolist()
+            if here[k] not in options:
+                continue
+            at = options.index(here[k])
+            steps = (at - 1, at + 1) if axis.ordered else range(len(options))
+            for step in steps:
+                if 0 <= step < len(options) and step != at:
                     row = here.copy()
-                    row[k] = level
+                    row[k] = options[step]
                     rows.append(row)
-        return np.array(rows, dtype=np.int64).reshape(-1, len(self.axes))
+        found = self.canonical(np.array(rows, dtype=np.int64).reshape(-1, len(self.axes)))
+        if not self._conditions:
+            return found
+        distinct = dict.fromkeys(map(tuple, found.tolist()))
+        distinct.pop(tuple(here.tolist()), None)
+        return np.array([*distinct], dtype=np.int64).reshape(-1, len(self.axes))
+
+    def _parents_first(self) -> tuple[int, ...]:
+        order: dict[int, None] = {}
+        while len(order) < len(self.axes):
+            ready = [
+                k
+                for k in range(len(self.axes))
+                if k not in order and all(p in order for p in self.parents(k))
+            ]
+            if not ready:
+                waiting = [axis.name for k, axis in enumerate(self.axes) if k not in order]
+                raise ConfigError(f"the conditions of {', '.join(waiting)} go round in a circle")
+            order.update(dict.fromkeys(ready))
+        return tuple(order)
+
+    def _linked_size(self) -> int:
+        """Count the settings of the linked axes: the rest follow those that others look at."""
+        looked_at = sorted({p for k in self._conditions for p in self.parents(k)})
+        combinations = math.prod(len(self.axes[k].values) for k in looked_at)
+        if combinations > MAX_COMBINATIONS:
+            raise ConfigError(
+                f"conditions look at {combinations:,} combinations of values; "
+                f"must be at most {MAX_COMBINATIONS:,}"
+            )
+        rows = np.zeros((combinations, len(self.axes)), dtype=np.int64)
+        levels = np.unravel_index(
+            np.arange(combinations), [len(self.axes[k].values) for k in looked_at] or [1]
+        )
+        for k, column in zip(looked_at, levels, strict=False):
+            rows[:, k] = column
+        possible = np.ones(combinations, dtype=bool)
+        counts = np.ones(combinations, dtype=object)  # whole numbers of any size
+        for k in self.order:
+            active, options = self.is_active(rows, k), self.options(k)
+            if k in looked_at:
+                allowed = np.where(
+                    active, np.isin(rows[:, k], options), rows[:, k] == self.axes[k].idle
+                )
+                possible &= allowed
+            elif k in self._conditions:
+                counts[active] *= len(options)
+        return int(counts[possible].sum())

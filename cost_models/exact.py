@@ -164,6 +164,7 @@ def _dense_rows(fields: Fields, schema: InputSchema) -> Array:
 
 
 def input_row_columns(fields: Fields, schema: InputSchema) -> Array:
+    """Return n_0, the rows of X_0 of each design, (N,) or (1,)."""
     config = fields.config(1)
     own = input_rows(config, schema) - dense_row_count(config, schema)
     return own + _dense_rows(fields, schema)

@@ -62,6 +62,12 @@ TRAIN_RANGES: Mapping[str, tuple[float, float, str]] = {
     "evals_per_pass": (1, 10_000, "evaluations in each pass"),
 }
 TRAIN_SWITCHES: Mapping[str, str] = {"table_optimizer": "optimizer of the tables"}
+# Knobs of which each layer may have a value of its own → the knob that counts these layers.
+COUNTED_BY: Mapping[str, str] = {
+    **dict.fromkeys(("n_F", "n_L", "k", "mlp_depth", "mlp_width"), "layers"),
+    "bottom_width": "bottom_depth",
+    "head_width": "head_depth",
+}
 # How a study runs: fixed in a spec, never searched.
 FIXED_SWITCHES: Mapping[str, str] = {
     "table_backend": "implementation of the tables",

@@ -68,7 +68,7 @@ def _knobs(config: type) -> dict[str, Knob]:
             low=low,
             high=high,
             choices=choices,
-            by_layer=kind == "int" and "tuple" in str(hint),
+            counted_by=knobs.COUNTED_BY.get(name, ""),
             affects_cost=config is WukongConfig and name not in knobs.COST_FREE,
         )
     return found
@@ -128,8 +128,11 @@ class WukongTask:
         Raises:
             ConfigError: the combination cannot be.
         """
-        shape = {k: v for k, v in design.items() if k in SETTINGS["model"]}
-        settings = {k: v for k, v in design.items() if k not in SETTINGS["model"]}
+        columns = {name: np.array([value]) for name, value in design.items()}
+        settings = {k: v for k, v in design.items() if k in SETTINGS["train"]}
+        shape: dict[str, Any] = {k: v for k, v in design.items() if k in SETTINGS["model"]}
+        for name, values in layered(columns, self._model).items():
+            shape[name] = tuple(int(value) for value in values[0])
         return (
             WukongConfig(**{**self._model, **shape}),
             TrainConfig(**{**self._train, **settings}),
@@ -201,12 +204,38 @@ class WukongTask:
 
     def _merged(self, columns: Columns) -> dict[str, Any]:
         shape = {k: v for k, v in columns.items() if k in SETTINGS["model"]}
-        return {**self._model, **shape}
+        return {**self._model, **shape, **layered(columns, self._model)}
 
     @staticmethod
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         rows = len(next(iter(columns.values())))
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
+
+
+def layered(columns: Columns, model: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
+    """Join what the space holds layer by layer: `n_F[1]`, `n_F[2]`, …, or `n_F` with `n_F.taper`.
+
+    Args:
+        columns: knob → values (N,).
+        model: fixed settings, for what the columns leave out.
+
+    Returns:
+        Field of WukongConfig → (N, layers), as many layers as the deepest design has.
+    """
+    found = {}
+    for name, counter in knobs.COUNTED_BY.items():
+        counts = np.asarray(columns.get(counter, model.get(counter, 0)))
+        layers = range(int(counts.max()))
+        if not layers:
+            continue
+        if f"{name}[1]" in columns:
+            found[name] = np.stack([columns[f"{name}[{i + 1}]"] for i in layers], axis=1)
+        elif f"{name}.taper" in columns:
+            first = np.asarray(columns.get(name, model.get(name)), dtype=float)
+            taper = np.asarray(columns[f"{name}.taper"])
+            each = [np.round(first * taper**i) for i in layers]
+            found[name] = np.maximum(np.stack(each, axis=1), 1)
+    return found
 
 
 def _progress(progress: TrainProgress) -> Progress:

@@ -6,16 +6,13 @@ task knows, levels of the space, budgets), which `codesign.spec.meaning` adds.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import resources
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from codesign.contracts import Metric, Objective
 from codesign.errors import SpecError
-from codesign.registry import nearest
 from codesign.spec.model import (
     Choice,
     ConfirmSpec,
@@ -27,31 +24,33 @@ from codesign.spec.model import (
     SearchSpec,
     StudySpec,
 )
-from codesign.spec.yaml_reader import Document, KeyPath, dotted, parse_yaml, read_yaml
-
-if TYPE_CHECKING:
-    from jsonschema import ValidationError
+from codesign.spec.schema import checked_by_schema
+from codesign.spec.yaml_reader import Document, parse_yaml, read_yaml, shown
 
 
 def load_document(
     path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
 ) -> Document:
-    """Read a study's YAML file, apply overrides, and check it against the schema."""
+    """Read a study's YAML file, apply overrides, and check it against the schema.
+
+    Returns:
+        What is sound of it, with all mistakes so far: what is not sound is left out.
+
+    Raises:
+        SpecError: it cannot be read at all.
+    """
     document = read_yaml(Path(path))
-    mistakes = list(document.mistakes)
     if not isinstance(document.values, dict):
         raise SpecError(
             "must be a mapping with the keys data, model, space, objectives",
             where=document.where(()),
         )
     for override in overrides:
-        mistakes += _apply(override, document.values)
+        document.mistakes.extend(_apply(override, document.values))
     data = document.values.setdefault("data", {})
     if data_path is not None and isinstance(data, dict):
         data["path"] = data_path
-    mistakes += schema_mistakes(document)
-    refuse(mistakes)
-    return document
+    return checked_by_schema(document)
 
 
 def build_spec(
@@ -135,19 +134,36 @@ def load_design(path: str | Path, *, data_path: str | None = None) -> DesignFile
 
 
 def refuse(mistakes: Iterable[str]) -> None:
-    """Raise one SpecError for all mistakes, if there are any."""
-    listed = list(dict.fromkeys(mistakes))
+    """Raise one SpecError for all mistakes, if there are any, in the order of their places."""
+    listed = sorted(dict.fromkeys(mistakes), key=_place)
     if listed:
         raise SpecError("\n".join(listed))
 
 
+def _place(mistake: str) -> tuple[int, int]:
+    place = re.search(r":(\d+):(\d+): ", mistake)
+    return (int(place[1]), int(place[2])) if place else (0, 0)
+
+
 def parameter(entry: Any) -> Parameter:
-    """One entry of `space`: a range, a list of choices, or one fixed value."""
-    if isinstance(entry, dict):
-        return Range(**entry)
+    """One entry of `space`: a range, choices, or one fixed value, with what goes with them."""
     if isinstance(entry, list):
-        return Choice(values=tuple(entry))
-    return Choice(values=(entry,))
+        return Parameter(levels=Choice(values=tuple(entry)))
+    if not isinstance(entry, dict):
+        return Parameter(levels=Choice(values=(entry,)))
+    rest = dict(entry)
+    when = {
+        name: tuple(values) if isinstance(values, list) else (values,)
+        for name, values in rest.pop("when", {}).items()
+    }
+    with_levels = {
+        "when": when,
+        "otherwise": rest.pop("otherwise", None),
+        "by_layer": rest.pop("by_layer", False),
+        "taper": tuple(rest.pop("taper", ())),
+    }
+    levels = Choice(values=tuple(rest["choices"])) if "choices" in rest else Range(**rest)
+    return Parameter(levels=levels, **with_levels)
 
 
 def _apply(override: str, values: dict[str, Any]) -> list[str]:
@@ -163,88 +179,3 @@ def _apply(override: str, values: dict[str, Any]) -> list[str]:
             return [f"--set {override}: {key} is not a section"]
     inner[keys[-1]] = parsed.values
     return list(parsed.mistakes)
-
-
-def schema_mistakes(document: Document) -> Iterator[str]:
-    """Yield what the JSON Schema objects to, one line per mistake."""
-    from jsonschema import Draft202012Validator
-
-    schema = json.loads(resources.files("codesign.spec").joinpath("schema.json").read_text())
-    checker = Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
-    )
-    from jsonschema.validators import extend
-
-    validator = extend(Draft202012Validator, type_checker=checker)(schema)
-    errors = sorted(validator.iter_errors(document.values), key=lambda e: list(map(str, e.path)))
-    for error in errors:
-        for leaf in _leaves(error):
-            yield from _sentences(leaf, document)
-
-
-def _leaves(error: ValidationError) -> list[ValidationError]:
-    """Of a failed `oneOf`, keep the branch that the value's own type belongs to."""
-    if error.validator != "oneOf" or not error.context:
-        return [error]
-    by_branch: dict[int, list[ValidationError]] = {}
-    for inner in error.context:
-        by_branch.setdefault(int(inner.schema_path[0]), []).append(inner)
-    fitting = [
-        branch
-        for branch in by_branch.values()
-        if not any(inner.validator == "type" and not inner.relative_path for inner in branch)
-    ]
-    return fitting[0] if fitting else [error]
-
-
-def _sentences(error: ValidationError, document: Document) -> Iterator[str]:
-    path: KeyPath = tuple(error.absolute_path)
-    rule, schema = str(error.validator), cast("dict[str, Any]", error.schema)
-    if rule == "additionalProperties" and isinstance(error.instance, dict):
-        known = schema.get("properties", {})
-        for key in error.instance:
-            if key not in known:
-                here = (*path, key)
-                yield f"{document.where(here)}: {dotted(here)} is unknown; {nearest(key, known)}"
-        return
-    if rule == "required":
-        present = cast("dict[str, Any]", error.instance)
-        missing = [key for key in schema["required"] if key not in present]
-        for key in missing:
-            yield f"{document.where(path)}: {dotted((*path, key))} is missing"
-        return
-    yield (
-        f"{document.where(path)}: {dotted(path)} is {shown(error.instance)}; "
-        f"must {_demand(rule, schema[rule])}"
-    )
-
-
-def _demand(rule: str, bound: Any) -> str:
-    """Put a schema rule in words."""
-    if rule == "type":
-        kinds = bound if isinstance(bound, list) else [bound]
-        names = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole "
-                 "number", "number": "a number", "boolean": "true or false"}  # fmt: skip
-        return "be " + " or ".join(dict.fromkeys(names[kind] for kind in kinds))
-    if rule == "oneOf":
-        return "be a value, a list of values, or a mapping with low and high"
-    if rule == "enum":
-        return f"be one of {', '.join(map(str, bound))}"
-    sentences: Mapping[str, str] = {
-        "minimum": f"be ≥ {bound}",
-        "maximum": f"be ≤ {bound}",
-        "exclusiveMinimum": f"be > {bound}",
-        "minItems": f"have at least {bound} item(s)",
-        "maxItems": f"have at most {bound} items",
-        "minProperties": f"have at least {bound} key(s)",
-        "minLength": "not be empty",
-        "uniqueItems": "have no equal items",
-        "pattern": "consist of letters, digits, '.', '_' and '-', and begin with a letter or digit",
-    }
-    return sentences.get(rule, f"satisfy {rule} {bound}")
-
-
-def shown(value: Any) -> str:
-    """Show a value in a message: short, with text in quotes."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "…"

@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
-from codesign.budgets import FeasibleSet
-from codesign.contracts import Knob, Task, TaskFamily
-from codesign.designs import as_columns
-from codesign.errors import ConfigError, SpecError
+from codesign.axes import knob_of, make_axes
+from codesign.contracts import Knob, TaskFamily
+from codesign.errors import ConfigError
 from codesign.registry import TABLES, is_known, nearest, plugin
-from codesign.space import Space, make_axis
-from codesign.spec.loader import parameter, shown
-from codesign.spec.model import Choice, DesignFile
-from codesign.spec.yaml_reader import Document, KeyPath, dotted
+from codesign.spec.loader import parameter
+from codesign.spec.model import Choice, DesignFile, Parameter
+from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
 
 At = Callable[[KeyPath, str], str]
-MAX_COMBINATIONS = 4096
 
 
-def family_of(document: Document) -> TaskFamily:
-    """Import the module behind `model.name`.
-
-    Raises:
-        SpecError: there is none.
-    """
-    name = document.values["model"]["name"]
+def family_of(document: Document) -> tuple[TaskFamily | None, list[str]]:
+    """Import the module behind `model.name`, or say what is wrong with it."""
+    name = document.values.get("model", {}).get("name")
+    if name is None:
+        return None, []  # the schema has said so
+    where = document.where(("model", "name"))
     if not is_known("task", name):
-        raise SpecError(
-            f"model.name is {shown(name)}; {nearest(name, TABLES['task'])}",
-            where=document.where(("model", "name")),
-        )
-    return cast(TaskFamily, plugin("task", name))
+        return None, [f"{where}: model.name is {shown(name)}; {nearest(name, TABLES['task'])}"]
+    try:
+        return cast(TaskFamily, plugin("task", name)), []
+    except ConfigError as error:
+        return None, [f"{where}: model.name is {shown(name)}: {error.what}"]
 
 
 def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
@@ -43,8 +38,8 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
     def at(path: KeyPath, complaint: str) -> str:
         return f"{document.where(path)}: {dotted(path)} {complaint}"
 
-    source = values["data"]["source"]
-    if source not in family.SOURCES:
+    source = values.get("data", {}).get("source")
+    if source is not None and source not in family.SOURCES:
         yield at(("data", "source"), f"is {shown(source)}; {nearest(source, family.SOURCES)}")
     for section in ("model", "train"):
         for key, value in values.get(section, {}).items():
@@ -52,7 +47,7 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
                 continue
             for complaint in _setting_mistakes(key, value, family, section):
                 yield at((section, key), complaint)
-    for key, entry in values["space"].items():
+    for key, entry in values.get("space", {}).items():
         yield from (at(("space", key), c) for c in _knob_mistakes(key, entry, document, family))
     yield from _objective_mistakes(values, family, at)
     for key in values.get("budgets", {}):
@@ -90,20 +85,22 @@ def _setting_mistakes(key: str, value: Any, family: TaskFamily, section: str) ->
     knob = known[key]
     if knob is None:
         return
-    if isinstance(value, list) and knob.by_layer and value:
+    if isinstance(value, list) and knob.counted_by and value:
         for entry in value:
-            yield from _value_mistakes(key, entry, {key: knob})
+            yield from value_mistakes(key, entry, {key: knob})
     else:
-        yield from _value_mistakes(key, value, {key: knob})
+        yield from value_mistakes(key, value, {key: knob})
 
 
-def _value_mistakes(key: str, value: Any, knobs: Mapping[str, Knob]) -> Iterator[str]:
-    if key not in knobs:
+def value_mistakes(key: str, value: Any, knobs: Mapping[str, Knob]) -> Iterator[str]:
+    """What is wrong with one value of one knob."""
+    knob = knob_of(key, knobs)
+    if knob is None:
         yield f"is unknown; {nearest(key, knobs)}"
     elif isinstance(value, list | dict) or value is None:
         yield f"is {shown(value)}; must be one value"
     else:
-        yield from make_axis(key, Choice(values=(value,)), knobs[key])[1]
+        yield from make_axes(key, Parameter(levels=Choice(values=(value,))), knob)[1]
 
 
 def _knob_mistakes(key: str, entry: Any, document: Document, family: TaskFamily) -> Iterator[str]:
@@ -113,13 +110,16 @@ def _knob_mistakes(key: str, entry: Any, document: Document, family: TaskFamily)
     for section in ("model", "train"):
         if key in document.values.get(section, {}):
             yield f"is fixed in {section}, too; must stand in one of them"
-    yield from make_axis(key, parameter(entry), family.KNOBS[key])[1]
+    yield from make_axes(key, parameter(entry), family.KNOBS[key])[1]
 
 
 def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -> Iterator[str]:
-    names = [objective["metric"] for objective in values["objectives"]]
-    for i, objective in enumerate(values["objectives"]):
+    objectives = [objective or {} for objective in values.get("objectives", ())]
+    names = [objective.get("metric") for objective in objectives]
+    for i, objective in enumerate(objectives):
         name = names[i]
+        if name is None:
+            continue
         for complaint in _metric_mistakes(name, family, budget=False):
             yield at(("objectives", i, "metric"), complaint)
         if name in names[:i]:
@@ -128,8 +128,8 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
         if exact and objective.get("reference", 1) <= 0:
             found = objective["reference"]
             yield at(("objectives", i, "reference"), f"is {shown(found)} for a cost; must be > 0")
-    known = [family.METRICS[name] for name in names if name in family.METRICS]
-    if len(known) == len(names) and all(metric.source == "exact" for metric in known):
+    known = [family.METRICS[name] for name in names if name and name in family.METRICS]
+    if names and len(known) == len(names) and all(metric.source == "exact" for metric in known):
         learned = [name for name, metric in family.METRICS.items() if metric.source == "learned"]
         yield at(
             ("objectives",),
@@ -156,67 +156,6 @@ def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator
         yield f"is {shown(name)}; {nearest(name, allowed)}"
 
 
-def combination_mistakes(document: Document, task: Task, space: Space) -> Iterator[str]:
-    """Combinations of settings that cannot be: all words, with each number at its two ends."""
-    words = [axis for axis in space.axes if not axis.ordered]
-    numbers = [axis for axis in space.axes if axis.ordered]
-    lowest = {axis.name: axis.values[0] for axis in numbers}
-    ends = [lowest, *({**lowest, axis.name: axis.values[-1]} for axis in numbers)]
-    said: set[str] = set()
-    combinations = itertools.product(*(axis.values for axis in words))
-    for values in itertools.islice(combinations, MAX_COMBINATIONS):
-        chosen = dict(zip((axis.name for axis in words), values, strict=True))
-        for end in ends:
-            for complaint in task.check({**chosen, **end}):
-                if complaint not in said:
-                    said.add(complaint)
-                    where = document.where(("space",))
-                    yield f"{where}: space holds a design that cannot be: {complaint}"
-
-
-def baseline_mistakes(
-    document: Document, family: TaskFamily, task: Task, feasible: FeasibleSet
-) -> Iterator[str]:
-    """The baseline must be a design of the space, within the budgets."""
-    baseline, levels = document.values.get("baseline"), feasible.levels
-    if baseline is None:
-        return
-    where = document.where(("baseline",))
-    found = [
-        f"{where}: baseline.{key} is missing; must be one of {_listed(levels[key])}"
-        for key in levels
-        if key not in baseline and len(levels[key]) > 1
-    ]
-    for key, value in baseline.items():
-        here = document.where(("baseline", key))
-        if key not in levels:
-            found.append(f"{here}: baseline.{key} is unknown; {nearest(key, levels)}")
-        elif wrong := list(_value_mistakes(key, value, family.KNOBS)):
-            found.append(f"{here}: baseline.{key} {wrong[0]}")
-        elif value not in levels[key]:
-            allowed = _listed(levels[key])
-            found.append(f"{here}: baseline.{key} is {shown(value)}; must be one of {allowed}")
-    yield from found
-    if found:
-        return
-    complete = as_columns([{key: baseline.get(key, levels[key][0]) for key in levels}])
-    if not feasible.contains(complete)[0]:
-        costs = {name: float(values[0]) for name, values in task.costs(complete).items()}
-        over = [
-            f"{name} {costs[name]:.6g} > {limit:g}"
-            for name, limit in feasible.budgets.items()
-            if costs[name] > limit
-        ]
-        yield f"{where}: baseline is beyond the budgets ({', '.join(over)})"
-
-
-def _listed(levels: Sequence[Any]) -> str:
-    shown_levels = [str(level) for level in levels]
-    if len(shown_levels) > 8:
-        shown_levels = [*shown_levels[:4], "…", shown_levels[-1]]
-    return ", ".join(shown_levels)
-
-
 def design_mistakes(design: DesignFile, family: TaskFamily) -> Iterator[str]:
     """A design file's settings and knobs must exist, with values they can have."""
     for section, settings in (("model", design.model), ("train", design.train)):
@@ -225,5 +164,5 @@ def design_mistakes(design: DesignFile, family: TaskFamily) -> Iterator[str]:
                 for complaint in _setting_mistakes(key, value, family, section):
                     yield f"{design.path}: {section}.{key} {complaint}"
     for key, value in design.design.items():
-        for complaint in _value_mistakes(key, value, family.KNOBS):
+        for complaint in value_mistakes(key, value, family.KNOBS):
             yield f"{design.path}: design.{key} {complaint}"

@@ -37,7 +37,23 @@ class Choice:
     values: tuple[Value, ...]
 
 
-Parameter = Range | Choice
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One entry of `space`.
+
+    Attributes:
+        levels: what it may be.
+        when: it is searched only where each of these knobs has one of these values.
+        otherwise: its value elsewhere; None: its first level.
+        by_layer: each layer has a value of its own.
+        taper: factors; each layer's value is the one's before times the factor.
+    """
+
+    levels: Range | Choice
+    when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    otherwise: Value | None = None
+    by_layer: bool = False
+    taper: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

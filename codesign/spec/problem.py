@@ -10,15 +10,16 @@ from typing import Any, cast
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Task, TaskFamily
 from codesign.registry import plugin
-from codesign.space import Space, make_axis
-from codesign.spec.loader import build_spec, load_document, refuse
-from codesign.spec.meaning import (
+from codesign.space import Space
+from codesign.spec.lattice import (
     baseline_mistakes,
     combination_mistakes,
-    design_mistakes,
-    family_of,
-    name_mistakes,
+    complete_design,
+    condition_mistakes,
+    make_space,
 )
+from codesign.spec.loader import build_spec, load_document, refuse
+from codesign.spec.meaning import design_mistakes, family_of, name_mistakes
 from codesign.spec.model import DesignFile, StudySpec
 from codesign.spec.yaml_reader import Document
 
@@ -51,8 +52,12 @@ def load_spec(
         SpecError: lists every mistake.
     """
     document = load_document(path, overrides=overrides, data_path=data_path)
-    family = family_of(document)
-    refuse(name_mistakes(document, family))
+    family, unknown = family_of(document)
+    mistakes = [*document.mistakes, *unknown]
+    if family is not None:
+        mistakes += [*name_mistakes(document, family), *condition_mistakes(document, family)]
+    refuse(mistakes)
+    assert family is not None
     source = Path(path).read_text("utf-8")
     spec = build_spec(document, family.METRICS, source=source, overrides=overrides)
     return LoadedSpec(spec=spec, family=family, document=document)
@@ -70,9 +75,7 @@ def load_problem(
     """
     loaded = load_spec(path, overrides=overrides, data_path=data_path)
     spec = loaded.spec
-    knobs = loaded.family.KNOBS
-    axes = [make_axis(name, entry, knobs[name])[0] for name, entry in spec.space.items()]
-    space = Space(tuple(axis for axis in axes if axis is not None))
+    space = make_space(spec.space, spec.model, loaded.family)
     task = make_task(spec)
     feasible = FeasibleSet(space, task, spec.budgets)
     refuse(combination_mistakes(loaded.document, task, space))
@@ -113,8 +116,8 @@ def task_of_design(design: DesignFile) -> Task:
 
 
 def complete_baseline(problem: Problem) -> dict[str, Any] | None:
-    """The baseline design with the fixed knobs filled in."""
+    """The baseline design with the fixed and the idle knobs filled in."""
     baseline = problem.spec.baseline
     if baseline is None:
         return None
-    return {key: baseline.get(key, levels[0]) for key, levels in problem.space.levels.items()}
+    return complete_design(baseline, problem.space)

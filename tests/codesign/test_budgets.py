@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from codesign.axes import make_axes
 from codesign.budgets import FeasibleSet
 from codesign.designs import design_at
 from codesign.errors import InfeasibleError
-from codesign.space import Space, make_axis
-from codesign.spec.model import Choice, Range
+from codesign.space import Space
+from codesign.spec.model import Choice, Parameter, Range
 from tests.support.toy_task import KNOBS, ToyTask
 
 TASK: Any = ToyTask()
@@ -21,10 +22,11 @@ TASK: Any = ToyTask()
 
 def space(**parameters: Any) -> Space:
     axes = []
-    for name, parameter in parameters.items():
-        axis, wrong = make_axis(name, parameter, KNOBS[name])
-        assert axis is not None, wrong
-        axes.append(axis)
+    for name, entry in parameters.items():
+        parameter = entry if isinstance(entry, Parameter) else Parameter(levels=entry)
+        found, wrong = make_axes(name, parameter, KNOBS[name])
+        assert found, wrong
+        axes += found
     return Space(tuple(axes))
 
 

@@ -3,10 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from codesign.axes import Axis, make_axes
 from codesign.contracts import Knob
 from codesign.designs import design_at
-from codesign.space import Space, make_axis
-from codesign.spec.model import Choice, Range
+from codesign.space import Space
+from codesign.spec.model import Choice, Parameter, Range
+
+
+def make_axis(name: str, levels: Range | Choice, knob: Knob) -> tuple[Axis | None, list[str]]:
+    axes, mistakes = make_axes(name, Parameter(levels=levels), knob)
+    return (axes[0] if axes else None), mistakes
+
 
 INT = Knob(kind="int", meaning="", low=1, high=10_000)
 FLOAT = Knob(kind="float", meaning="", low=0, high=100)

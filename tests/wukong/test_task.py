@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from codesign.axes import make_axes
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Progress
+from codesign.designs import as_columns
 from codesign.errors import ConfigError, InfeasibleError
-from codesign.space import Space, make_axis
-from codesign.spec.model import Choice
+from codesign.space import Space
+from codesign.spec.model import Choice, Parameter
+from cost_models import exact
 from wukong import knobs
 from wukong.shape import WukongConfig
 from wukong.task import KNOBS, METRICS, SETTINGS, WukongTask, make
@@ -91,9 +94,14 @@ def test_a_learning_rate_out_of_bounds_diverges_as_an_outcome(
 
 
 def test_budgets_that_exclude_every_wukong_are_explained(task: WukongTask) -> None:
-    axes = [make_axis(name, Choice(values=(value, value + 1)), KNOBS[name])[0] for name, value in
-            DESIGN.items()]  # fmt: skip
-    space = Space(tuple(axis for axis in axes if axis is not None))
+    axes = [
+        axis
+        for name, value in DESIGN.items()
+        for axis in make_axes(
+            name, Parameter(levels=Choice(values=(value, value + 1))), KNOBS[name]
+        )[0]
+    ]
+    space = Space(tuple(axes))
     for budgets in ({"gflop_per_example": 1e-9}, {"table_parameters": 1.0}):
         with pytest.raises(InfeasibleError, match=f"budgets.{next(iter(budgets))} is .* needs"):
             FeasibleSet(space, task, budgets).require_some()
@@ -114,3 +122,30 @@ def test_facts_name_rows_baseline_and_noise(task: WukongTask) -> None:
     assert facts["baseline"]["name"] == "item mean"
     assert 0.5 < facts["baseline"]["test_auc"] < 0.8
     assert 0 < facts["baseline"]["test_auc_sd"] < 0.02
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"n_F[1]": 4, "n_F[2]": 2, "n_F[3]": 8, "layers": 2}, {"n_F": (4, 2)}),
+        ({"mlp_width": 64, "mlp_width.taper": 0.3, "layers": 3}, {"mlp_width": (64, 19, 6)}),
+        ({"mlp_width": 2, "mlp_width.taper": 0.1, "layers": 2}, {"mlp_width": (2, 1)}),
+        ({"head_width[1]": 16, "head_width[2]": 8, "head_depth": 1}, {"head_width": (16,)}),
+        ({"head_width[1]": 16, "head_depth": 0}, {"head_width": 8}),
+    ],
+    ids=str,
+)
+def test_knobs_that_differ_by_layer_become_tuples_and_cost_what_they_make(
+    task: WukongTask, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    design = {**{k: v for k, v in DESIGN.items() if k not in expected}, **given}
+    config, _ = task.configs(design)
+    assert {name: getattr(config, name) for name in expected} == expected
+    counted = exact.costs(vars(config), task._data.schema)
+    plain = {name: values.item() for name, values in counted.items()}
+    shallow = {**design, "layers": 1}
+    costs = task.costs(as_columns([design, shallow, design]))
+    assert {name: values[0] for name, values in costs.items()} == pytest.approx(plain)
+    assert all(values[2] == values[0] for values in costs.values())
+    alone = task.costs(as_columns([shallow]))
+    assert {n: v[1] for n, v in costs.items()} == pytest.approx({n: v[0] for n, v in alone.items()})

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from codesign.errors import InfeasibleError, SpecError
-from codesign.spec.model import Choice, Range
+from codesign.spec.model import Choice, Parameter, Range
 from codesign.spec.problem import load_problem
 from tests.support.toy_spec import TOY_SPEC, write_spec
 from tests.support.toy_task import KNOBS
@@ -29,11 +29,11 @@ def test_a_good_spec_resolves_with_defaults_and_the_metrics_own_goals(tmp_path: 
         ("log_loss", "minimize"),
         ("gflop_per_example", "minimize"),
     ]
-    assert spec.space["width"] == Range(low=1, high=16)
+    assert spec.space["width"] == Parameter(levels=Range(low=1, high=16))
     assert problem.space.size == 16 * 4 * 5
 
 
-def test_all_mistakes_the_schema_sees_are_reported_at_once_with_their_places(
+def test_all_mistakes_of_schema_names_and_levels_are_reported_at_once_with_their_places(
     tmp_path: Path,
 ) -> None:
     text = """\
@@ -57,12 +57,28 @@ seed: 1
     path.write_text(text)
     with pytest.raises(SpecError) as first:
         load_problem(path)
-    assert set(str(first.value).splitlines()) == {
+    lines = str(first.value).splitlines()
+    assert [int(line.split(":")[1]) for line in lines] == sorted(
+        int(line.split(":")[1]) for line in lines
+    )
+    assert set(lines) == {
         f"{path}:15:1: seed stands here again (first value at line 14); must be given once",
         f"{path}:1:26: data.pth is unknown; did you mean 'path'?",
         f"{path}:13:18: search.trials is 0; must be ≥ 1",
         f"{path}:14:7: seed is 2.5; must be a whole number",
         f"{path}:7:10: space.depth is [1, 1]; must have no equal items",
+        f"{path}:3:13: train.lr is '2'; must be a number",
+        f"{path}:5:10: space.width has low 8 above high 4; must have low ≤ high",
+        f"{path}:6:10: space.depht is unknown; did you mean 'depth'?",
+        f"{path}:8:9: space.form is 'c'; must be one of a, b",
+        f"{path}:9:9: space.wide is 3; must be true or false",
+        f"{path}:10:18: budgets.gflop is unknown; must be one of gflop_per_example, parameters",
+        (
+            f"{path}:10:40: budgets.examples_per_s needs the cost model, which does not exist yet;"
+            " must be one of gflop_per_example, parameters"
+        ),
+        f"{path}:12:13: objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
+        f"{path}:13:31: search.proposer is \"knwon_cost\"; did you mean 'known_cost'?",
     }
 
 
@@ -142,8 +158,8 @@ def test_an_impossible_combination_of_settings_is_found_before_anything_runs(
 def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) -> None:
     allowed = "must hold one of log_loss, auc"
     assert mistakes(tmp_path, objectives=[{"metric": "parameters", "reference": 0}]) == [
-        "objectives[0].reference is 0 for a cost; must be > 0",
         f"objectives are all exact costs, so nothing would be learned; {allowed}",
+        "objectives[0].reference is 0 for a cost; must be > 0",
     ]
 
 
@@ -201,7 +217,7 @@ def test_overrides_replace_values_of_the_file(tmp_path: Path) -> None:
         path, overrides=["search.trials=40", "space.width=[1, 2]"], data_path="somewhere"
     )
     assert problem.spec.search.trials == 40
-    assert problem.spec.space["width"] == Choice(values=(1, 2))
+    assert problem.spec.space["width"] == Parameter(levels=Choice(values=(1, 2)))
     assert problem.spec.data.path == "somewhere"
     with pytest.raises(SpecError, match=r"must be section\.key=value"):
         load_problem(path, overrides=["search.trials"])
