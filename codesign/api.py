@@ -6,6 +6,7 @@ Heavy packages are imported by the functions that need them.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ def optimize(
     study: str | Path | None = None,
     overrides: Sequence[str] = (),
     data_path: str | None = None,
+    fork: str | Path | None = None,
     watch: Callable[[View], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> StudyResult:
@@ -46,6 +48,7 @@ def optimize(
     Args:
         study: the study's folder; default `studies/NAME`.
         overrides, data_path: see `load_problem`.
+        fork: folder of another study whose trials a new one begins with (see `study.fork`).
         watch: called a few times a second with what is going on.
         say: called with a line for a person at each stage.
 
@@ -55,6 +58,7 @@ def optimize(
     from codesign.spec.problem import load_problem
     from codesign.study.adopt import adopt_spec
     from codesign.study.folder import StudyFolder
+    from codesign.study.fork import fork as take_over
     from codesign.study.loop import StudyLoop
     from codesign.study.outputs import Outputs
     from codesign.study.store import Store
@@ -70,12 +74,17 @@ def optimize(
         executor = plugin("executor", launch.executor).make(workers=launch.workers)
         held.callback(executor.close)
         store = held.enter_context(Store(folder.store))
+        if fork is not None:
+            taken = take_over(problem, folder, store, origin=Path(fork), now=time.time())
+            say(f"{taken} trials taken over from {fork}")
         outputs = Outputs(problem.spec, problem.task.metrics, folder)
         proposer = make_proposer(problem.spec)
         watch_both = _both(watch, outputs.refresh)
         loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both)
         try:
             loop.run(provenance())
+            if loop.is_over_time():
+                say("stopped: budgets.wall_hours is used up")
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -192,6 +201,26 @@ def validate(
             for name, values in costs.items()
         },
     }
+
+
+def init(path: str | Path) -> None:
+    """Write a commented spec to start from.
+
+    Raises:
+        SpecError: there is a file already, or none can be written.
+    """
+    from importlib import resources
+
+    from codesign.errors import SpecError
+
+    text = resources.files("codesign.spec").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SpecError("exists already", where=str(path), hint="name another file") from None
+    except OSError as error:
+        raise SpecError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 def profile(

@@ -21,6 +21,7 @@ from codesign.spec.model import Choice, Parameter, Range
 
 DEFAULT_FLOAT_POINTS = 21
 MAX_LEVELS = 100_000
+MOST_SAID = 3  # of the mistakes in one list of choices
 TAPER = Knob(kind="float", meaning="each layer's value over the one's before", low=0.05, high=4.0)
 
 
@@ -83,13 +84,14 @@ def make_axes(
         The axes, and what is wrong with the entry (each: `…; must be …`); axes only if nothing is.
     """
     values, mistakes = _levels(parameter.levels, knob)
-    otherwise, mistakes_otherwise = _otherwise(parameter, knob, values)
-    mistakes += mistakes_otherwise + list(_layer_mistakes(parameter, knob))
+    mistakes += [*_otherwise_mistakes(parameter, knob), *_layer_mistakes(parameter, knob)]
     if mistakes:
         return [], mistakes
     numeric = knob.kind in ("int", "float")
     levels = parameter.levels
     log = levels.log if isinstance(levels, Range) else _geometric(values, numeric)
+    first = min(values, key=float) if numeric else values[0]
+    otherwise = first if parameter.otherwise is None else parameter.otherwise
     every = values if otherwise in values else [*values, otherwise]
     ordered = tuple(sorted(every, key=float) if numeric else every)
     axis = Axis(
@@ -138,16 +140,13 @@ def _layer_mistakes(parameter: Parameter, knob: Knob) -> Iterator[str]:
         yield f"has a taper that {complaint}"
 
 
-def _otherwise(parameter: Parameter, knob: Knob, values: list[Value]) -> tuple[Any, list[str]]:
-    """The value where the knob is not active; the first level unless the entry says otherwise."""
-    if not values:
-        return None, []
+def _otherwise_mistakes(parameter: Parameter, knob: Knob) -> list[str]:
     if parameter.otherwise is None:
-        return (min(values, key=float) if knob.kind in ("int", "float") else values[0]), []
+        return []
     if not parameter.when:
-        return None, ["has otherwise without when; must have both"]
+        return ["has otherwise without when; must have both"]
     mistakes = _choice_mistakes(Choice(values=(parameter.otherwise,)), knob)
-    return parameter.otherwise, [f"has an otherwise that {mistake}" for mistake in mistakes]
+    return [f"has an otherwise that {mistake}" for mistake in mistakes]
 
 
 def _levels(levels: Range | Choice, knob: Knob) -> tuple[list[Value], list[str]]:
@@ -221,6 +220,8 @@ def _choice_mistakes(choice: Choice, knob: Knob) -> list[str]:
             mistakes.append(f"is {shown}; must be {demand}")
         elif knob.kind in ("int", "float"):
             mistakes += _bound_mistakes(float(value), knob, "")
+    if len(mistakes) > MOST_SAID:
+        mistakes[MOST_SAID:] = [f"has {len(mistakes) - MOST_SAID:,} more such values"]
     numbers = [float(v) for v in choice.values if isinstance(v, int | float)]
     if not mistakes and knob.kind in ("int", "float") and len(set(numbers)) < len(numbers):
         mistakes.append("has equal choices; must have each value once")

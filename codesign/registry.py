@@ -37,26 +37,41 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+# What a module of each kind offers.
+OFFERS: Mapping[str, tuple[str, ...]] = {
+    "task": ("KNOBS", "SETTINGS", "SOURCES", "METRICS", "NOT_YET_PREDICTED", "make"),
+    "proposer": ("Options", "make"),
+    "executor": ("make",),
+    "profiler": ("run",),
+}
+
+
 def plugin(kind: str, name: str) -> ModuleType:
     """Import a plug-in's module.
 
     Raises:
-        ConfigError: no plug-in of this kind has that name; the message says the nearest.
+        ConfigError: no plug-in of this kind has that name (the message says the nearest), or the
+            module is none.
     """
     table = TABLES[kind]
     if not is_known(kind, name):
         raise ConfigError(f"{kind} {name!r} is unknown; {nearest(name, table)}")
     try:
-        return importlib.import_module(table.get(name, name))
+        module = importlib.import_module(table.get(name, name))
     except ModuleNotFoundError as error:
         if name in table or error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise
         raise ConfigError(f"{kind} {name!r} is no module that can be imported: {error}") from error
+    missing = [offer for offer in OFFERS[kind] if not hasattr(module, offer)]
+    if missing:
+        raise ConfigError(f"{kind} {name!r} is a module without {', '.join(missing)}")
+    return module
 
 
 def is_known(kind: str, name: str) -> bool:
     """Whether `plugin` has something to import for this name."""
-    return name in TABLES[kind] or "." in name
+    dotted = "." in name and all(part.isidentifier() for part in name.split("."))
+    return name in TABLES[kind] or dotted
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -40,7 +41,7 @@ class InputSchema:
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.categorical] + list(self.dense)
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             raise ConfigError(f"features named twice: {', '.join(twice)}")
         if not names:

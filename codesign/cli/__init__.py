@@ -11,6 +11,7 @@ from codesign import __version__
 from codesign.errors import CodesignError
 
 COMMANDS = {
+    "init": "Write a commented spec to start from.",
     "optimize": "Search a space of shapes; run it again to continue.",
     "validate": "Check a spec; show the size of its space and the feasible share.",
     "cost": "Explain what a design costs, part by part.",

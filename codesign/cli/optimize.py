@@ -14,6 +14,8 @@ from codesign.cli import INTERRUPTED, options
 @click.command("optimize", help="Search a space of shapes; run it again to continue.")
 @options.spec_file
 @click.option("--study", type=click.Path(path_type=Path), help="Folder; default studies/NAME.")
+@click.option("--fork", type=click.Path(path_type=Path), metavar="STUDY",
+              help="Begin a new study with the trials of another that fit this spec.")  # fmt: skip
 @options.data
 @options.sets
 @options.as_json
@@ -22,6 +24,7 @@ def command(
     context: click.Context,
     spec: Path,
     study: Path | None,
+    fork: Path | None,
     data_path: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -35,7 +38,7 @@ def command(
     errors = Console(stderr=True)
     with Live(errors) as live:
         result = api.optimize(
-            spec, study=study, overrides=overrides, data_path=data_path,
+            spec, study=study, overrides=overrides, data_path=data_path, fork=fork,
             watch=live.update, say=live.say,
         )  # fmt: skip
     if as_json:

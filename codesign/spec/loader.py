@@ -22,10 +22,14 @@ from codesign.spec.model import (
     Parameter,
     Range,
     SearchSpec,
+    StudyBudgets,
     StudySpec,
+    study_budget_names,
 )
 from codesign.spec.schema import checked_by_schema
 from codesign.spec.yaml_reader import Document, parse_yaml, read_yaml, shown
+
+MOST_MISTAKES = 100
 
 
 def load_document(
@@ -64,13 +68,15 @@ def build_spec(
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
+    budgets, of_study = values.get("budgets", {}), study_budget_names()
     return StudySpec(
         name=values.get("name") or _name_from(Path(document.name)),
         data=DataSpec(**values["data"]),
         model=values["model"],
         train=values.get("train", {}),
         space={name: parameter(entry) for name, entry in values["space"].items()},
-        budgets={name: float(limit) for name, limit in values.get("budgets", {}).items()},
+        budgets={name: float(limit) for name, limit in budgets.items() if name not in of_study},
+        study_budgets=StudyBudgets(**{k: v for k, v in budgets.items() if k in of_study}),
         objectives=tuple(
             Objective(
                 metric=entry["metric"],
@@ -136,6 +142,8 @@ def load_design(path: str | Path, *, data_path: str | None = None) -> DesignFile
 def refuse(mistakes: Iterable[str]) -> None:
     """Raise one SpecError for all mistakes, if there are any, in the order of their places."""
     listed = sorted(dict.fromkeys(mistakes), key=_place)
+    if len(listed) > MOST_MISTAKES:
+        listed[MOST_MISTAKES:] = [f"… and {len(listed) - MOST_MISTAKES:,} more mistakes"]
     if listed:
         raise SpecError("\n".join(listed))
 

@@ -11,7 +11,7 @@ from codesign.contracts import Knob, TaskFamily
 from codesign.errors import ConfigError
 from codesign.registry import TABLES, is_known, nearest, plugin
 from codesign.spec.loader import parameter
-from codesign.spec.model import Choice, DesignFile, Parameter
+from codesign.spec.model import Choice, DesignFile, Parameter, study_budget_names
 from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
 
 At = Callable[[KeyPath, str], str]
@@ -22,13 +22,22 @@ def family_of(document: Document) -> tuple[TaskFamily | None, list[str]]:
     name = document.values.get("model", {}).get("name")
     if name is None:
         return None, []  # the schema has said so
-    where = document.where(("model", "name"))
-    if not is_known("task", name):
-        return None, [f"{where}: model.name is {shown(name)}; {nearest(name, TABLES['task'])}"]
+    complaint = plugin_mistake("task", name)
+    if complaint:
+        return None, [f"{document.where(('model', 'name'))}: model.name {complaint}"]
+    return cast(TaskFamily, plugin("task", name)), []
+
+
+def plugin_mistake(kind: str, name: str) -> str | None:
+    """What is wrong with the name of a plug-in."""
+    if not is_known(kind, name):
+        return f"is {shown(name)}; {nearest(name, TABLES[kind])}"
     try:
-        return cast(TaskFamily, plugin("task", name)), []
+        if name not in TABLES[kind]:
+            plugin(kind, name)
     except ConfigError as error:
-        return None, [f"{where}: model.name is {shown(name)}: {error.what}"]
+        return f"cannot be: {error.what}"
+    return None
 
 
 def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
@@ -50,20 +59,23 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
     for key, entry in values.get("space", {}).items():
         yield from (at(("space", key), c) for c in _knob_mistakes(key, entry, document, family))
     yield from _objective_mistakes(values, family, at)
-    for key in values.get("budgets", {}):
+    for key in values.get("budgets", {}).keys() - study_budget_names():
         for complaint in _metric_mistakes(key, family, budget=True):
             yield at(("budgets", key), complaint)
     yield from _plugin_mistakes(values, at)
 
 
 def _plugin_mistakes(values: Mapping[str, Any], at: At) -> Iterator[str]:
+    broken = False
     for section, kind in (("search", "proposer"), ("launch", "executor")):
         name = values.get(section, {}).get(kind)
-        if name is not None and not is_known(kind, name):
-            yield at((section, kind), f"is {shown(name)}; {nearest(name, TABLES[kind])}")
+        complaint = None if name is None else plugin_mistake(kind, name)
+        if complaint:
+            broken = True
+            yield at((section, kind), complaint)
     search = values.get("search", {})
     proposer = search.get("proposer", "known_cost")
-    if not search.get("options") or not is_known("proposer", proposer):
+    if not search.get("options") or broken:
         return
     options = plugin("proposer", proposer).Options
     known = {field.name for field in dataclasses.fields(options)}

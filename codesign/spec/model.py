@@ -83,6 +83,24 @@ class SearchSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudyBudgets:
+    """Bounds on the study itself; None: none.
+
+    Attributes:
+        trials: designs searched, the baseline among them.
+        wall_hours: hours that the study has run, all its runs together, after which none starts.
+    """
+
+    trials: int | None = None
+    wall_hours: float | None = None
+
+
+def study_budget_names() -> frozenset[str]:
+    """Return the keys of `budgets` that bound the study and not a design."""
+    return frozenset(field.name for field in dataclasses.fields(StudyBudgets))
+
+
+@dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
     """Where trials run.
 
@@ -106,6 +124,7 @@ class StudySpec:
 
     Attributes:
         model, train: fixed settings of the task; `model["name"]` names the task.
+        budgets: upper bounds on exact costs.
         baseline: the design that relative log loss refers to; trained first.
         source: the YAML text it was read from.
         overrides: what replaced values of that text, each `section.key=value`.
@@ -122,6 +141,7 @@ class StudySpec:
     search: SearchSpec
     launch: LaunchSpec
     seed: int
+    study_budgets: StudyBudgets = StudyBudgets()
     source: str = ""
     overrides: tuple[str, ...] = ()
 
@@ -144,7 +164,13 @@ class StudySpec:
         del fields["data"]["path"]  # Where the data are may change; what they are may not.
         del fields["search"]["trials"]
         del fields["search"]["confirm"]
+        del fields["study_budgets"]
         return fields
+
+    @property
+    def trials(self) -> int:
+        """Designs to search, the baseline among them."""
+        return min(self.search.trials, self.study_budgets.trials or self.search.trials)
 
     @property
     def hash(self) -> str:

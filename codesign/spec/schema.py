@@ -50,7 +50,8 @@ def _drop(values: dict[str, Any], error: ValidationError) -> None:
         unknown = [[*path, key] for key in error.instance if key not in known]
     else:
         unknown = [path]
-    for *parents, last in filter(None, unknown):
+    for place in filter(None, unknown):
+        *parents, last = place[:2] if place[0] == "space" else place  # half a knob is none
         inner: Any = values
         for key in parents:
             inner = inner.get(key) if isinstance(inner, dict) else inner[key] if inner else None

@@ -20,6 +20,7 @@ from codesign.errors import SpecError
 KeyPath = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 20
+MOST = 10**18
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,9 +99,14 @@ def read_yaml(path: Path) -> Document:
 
 def parse_yaml(text: str, *, name: str) -> Document:
     """Parse YAML text; `name` is what messages call it."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         root = loader.get_single_node()
+    except yaml.reader.ReaderError as error:
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        where = f"{name}:{line}:{column}"
+        raise SpecError(f"character {error.character!r} cannot be in YAML", where=where) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -161,6 +167,12 @@ def _build_scalar(loader: _Loader, node: yaml.Node, path: KeyPath, document: Doc
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or error
         document.mistakes.append(f"{document.where(path)}: {dotted(path)}: {problem}")
+        return None
+    if isinstance(value, int) and abs(value) >= MOST:
+        document.mistakes.append(
+            f"{document.where(path)}: {dotted(path)} is {shown(str(value))}; "
+            f"must be a number below {MOST:.0e}"
+        )
         return None
     if isinstance(value, float) and not math.isfinite(value):
         document.mistakes.append(

@@ -29,7 +29,8 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
             raise StudyError(
                 f"was started with another spec or on other data:\n{changes}",
                 where=str(folder.path),
-                hint="take the change back, or name another folder with --study",
+                hint="take the change back, or start a new study with --study FOLDER; "
+                f"--fork {folder.path} begins it with this one's trials that fit",
             )
     elif strangers := sorted(p.name for p in folder.path.iterdir() if p.name != LOCK_NAME):
         raise StudyError(

@@ -97,10 +97,12 @@ class StudyLoop:
 
     def _create(self) -> bool:
         """Create and submit one more trial; False where none is due yet."""
+        if self.is_over_time():
+            return False
         searched = self.state.of_kind("baseline", "search")
-        if len(searched) < self._problem.spec.search.trials and not self.state.exhausted:
+        if len(searched) < self._problem.spec.trials and not self.state.exhausted:
             baseline = complete_baseline(self._problem)
-            if not searched and baseline is not None:
+            if baseline is not None and not self.state.of_kind("baseline"):
                 self._add("baseline", baseline)
                 return True
             design = self._propose()
@@ -114,6 +116,12 @@ class StudyLoop:
             self._add("confirm", trial.design, of=trial.number)
             return True
         return False
+
+    def is_over_time(self) -> bool:
+        """Whether the study has run for its `budgets.wall_hours`."""
+        wall_hours = self._problem.spec.study_budgets.wall_hours
+        since_event_s = max(0.0, self._now() - (self.state.ended or self._now()))
+        return wall_hours is not None and self.state.wall_s + since_event_s >= 3600 * wall_hours
 
     def _propose(self) -> Design | None:
         number = len(self.state.trials)

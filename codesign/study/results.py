@@ -105,7 +105,7 @@ def to_confirm(state: StudyState, spec: StudySpec) -> list[Trial]:
 def planned_trials(state: StudyState, spec: StudySpec) -> int:
     """Trials in all, confirming runs included, as far as is known now."""
     searched = state.of_kind("baseline", "search")
-    search = len(searched) if state.exhausted else max(len(searched), spec.search.trials)
+    search = len(searched) if state.exhausted else max(len(searched), spec.trials)
     over = len(searched) == search and not any(t.open for t in searched)
     repeated = len(to_confirm(state, spec)) if over else min(spec.search.confirm.top, search)
     return search + repeated * spec.search.confirm.seeds

@@ -60,6 +60,8 @@ class StudyState:
 
     Attributes:
         exhausted: no feasible design was left to propose.
+        started, ended: time of the first and of the latest event.
+        wall_s: seconds between events while a loop ran, all runs together.
     """
 
     trials: Mapping[int, Trial] = field(default_factory=dict)
@@ -67,6 +69,7 @@ class StudyState:
     exhausted: bool = False
     started: float | None = None
     ended: float | None = None
+    wall_s: float = 0.0
 
     def of_kind(self, *kinds: TrialKind) -> list[Trial]:
         """The trials of some kinds, by number."""
@@ -84,7 +87,9 @@ def fold(events: Iterable[Event]) -> StudyState:
 def apply(state: StudyState, event: Event) -> StudyState:
     """Compute the state after one more event."""
     started = event.time if state.started is None else state.started
-    state = dataclasses.replace(state, started=started, ended=event.time)
+    before = event.time if state.ended is None or event.kind == "opened" else state.ended
+    wall_s = state.wall_s + max(0.0, event.time - before)  # a clock may be set back
+    state = dataclasses.replace(state, started=started, ended=event.time, wall_s=wall_s)
     if event.kind == "exhausted":
         return dataclasses.replace(state, exhausted=True)
     if event.kind == "opened" or event.trial is None:

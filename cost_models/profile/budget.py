@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import threading
 import time
@@ -61,6 +62,11 @@ class Budget:
         elif case.mode == "compiled":
             self._compile_s = max(result.compile_s, 0.7 * self._compile_s)
 
+    @property
+    def is_generous(self) -> bool:
+        """Whether a row may take as long as one ever may."""
+        return self.row_s >= ROW_S and self.left_s > 0
+
     def allows(self, case: Case) -> bool:
         """Whether a case is expected to end in time."""
         if case.section == "ceiling" or self._is_oversized(case):
@@ -77,7 +83,9 @@ class Budget:
             step_s = StepDesign.from_json(case.design).flop(case.batch) / rate
             return 0.5 + 14 * step_s + (self._compile_s if case.mode == "compiled" else 0)
         if case.section == "table":
-            return 0.5 + 4 * case.batch * case.m * case.n * case.k * 50 / bandwidth
+            rows = json.loads(case.design)["rows"]
+            drawn = 4 * case.m * case.n * (3 * rows + 10 * case.batch)
+            return 0.5 + (drawn + 200 * case.batch * case.m * case.n * case.k) / bandwidth
         once_s = max(case_flop(case) / rate, case_bytes(case) / bandwidth)
         return 0.1 + 6 * once_s
 
@@ -96,6 +104,7 @@ class Budget:
         try:
             yield
         finally:
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
 

@@ -53,7 +53,8 @@ def case_bytes(case: Case) -> int:
             b = case.k * case.n * (1 if shared[1] else case.batch)
             return size * (a + b + case.batch * cells)
         case "layer_norm" | "batch_norm":
-            return size * cells * (2 if case.phase == "forward" else 3)
+            tensors = 2 if case.phase == "forward" else 3  # and as many weights and gradients
+            return size * tensors * (cells + case.n)
         case "elementwise":
             return size * case.m * (1 + case.n)
         case "reduction":
@@ -153,8 +154,9 @@ def _reduction(case: Case, draw: Draw) -> Call:
 
 
 def _optimizer(case: Case, draw: Draw) -> Call:
-    """Adam in one fused kernel; case.n tensors of equal size, case.m parameters in all."""
-    parameters = [torch.nn.Parameter(draw(case.m // case.n)) for _ in range(case.n)]
+    """Adam in one fused kernel; case.n tensors of almost equal size, case.m parameters in all."""
+    sizes = [case.m // case.n + (i < case.m % case.n) for i in range(case.n)]
+    parameters = [torch.nn.Parameter(draw(size)) for size in sizes]
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
     on_gpu = parameters[0].is_cuda

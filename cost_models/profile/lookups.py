@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_DRAWN_ROWS = 1 << 16
 _SKEW = 3.0  # ids are ⌊R·u^3⌋: an eighth of the rows gets half of the lookups
 
 
@@ -31,7 +32,12 @@ class StackedTables:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         # One row more: unused places of an update write there.
-        self.weight_RD = torch.randn(tables * rows + 1, width, device=device, dtype=dtype)
+        # Drawing billions of weights would take longer than measuring: a block of them repeats.
+        total = tables * rows + 1
+        block_RD = torch.randn(min(total, _DRAWN_ROWS), width, device=device, dtype=dtype)
+        self.weight_RD = torch.empty(total, width, device=device, dtype=dtype)
+        for part_RD in self.weight_RD.split(len(block_RD)):
+            part_RD.copy_(block_RD[: len(part_RD)])
         self.state_R = torch.zeros(tables * rows + 1, device=device)
         self.tables, self.rows = tables, rows
         self.lr, self.eps = 1e-2, 1e-8

@@ -32,12 +32,13 @@ def read_operations(path: Path) -> list[Case]:
         ConfigError: the file cannot be read; or every mistake in it, one a line.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
-            rows = list(enumerate(reader, 2))
+            columns = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
-    missing = [name for name in REQUIRED if name not in (reader.fieldnames or ())]
+    missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise ConfigError(
             f"has no column {', '.join(missing)}; must have {', '.join(REQUIRED)}",

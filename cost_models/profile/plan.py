@@ -10,6 +10,7 @@ import numpy as np
 
 from cost_models import wukong_ops
 from cost_models.profile import products
+from cost_models.profile.device import PRECISIONS
 from cost_models.profile.record import Case
 from cost_models.profile.sampling import interleave
 from cost_models.profile.spaces import SPACES, Space, StepDesign, designs
@@ -23,6 +24,7 @@ OP_ROWS, STEP_ROWS, COMPILED_ROWS, REPEATED_ROWS = 4000, 600, 150, 200
 # Rows of each stream among a hundred; a first run of half an hour on an H100 gets through half.
 SHARE = {"op": 78, "step": 12, "compiled": 3, "table": 4, "repeat": 3}
 _SEED = 20240501  # of the order alone: no result depends on it
+_ADAM_SHARE = 0.7  # of the memory, that weights and their state may take
 _TABLE_ROWS = (1_000, 100_000, 1_000_000)
 
 
@@ -98,7 +100,10 @@ def _steps(
             precision = device.precisions[0]
         rows = int(rng.choice(_TABLE_ROWS[:2])) if number % 3 == 2 else 0
         design = dataclasses.replace(shape, table_rows=rows)
-        fixed, each = _step_bytes(design, precision)
+        if design.held_bytes(precision) > _ADAM_SHARE * device.memory_bytes:
+            design = dataclasses.replace(shape, optimizer="none")
+        fixed = design.held_bytes(precision)
+        each = _example_bytes(design, precision)
         fits = (fixed + each * batches < 1.1 * device.memory_bytes) & (
             design.flop(1) * batches < space.step_s * space.flop_per_s[precision]
         )
@@ -114,16 +119,13 @@ def _steps(
             )
 
 
-def _step_bytes(design: StepDesign, precision: str) -> tuple[float, float]:
-    """Roughly what a step allocates: weights, state and tables; and what an example adds."""
-    size = 2 if precision == "bf16" else 4
-    written = sum(
+def _example_bytes(design: StepDesign, precision: str) -> float:
+    """What an example adds to a step's memory, roughly: all that forward writes."""
+    return PRECISIONS[precision].itemsize * sum(
         float(op.count[0] * op.batch[0] * op.m[0] * op.n[0])
         for op in wukong_ops.operations(design.config, design.schema, batch=1)
         if op.phase == "forward"
     )
-    tables = 4.0 * design.features * design.table_rows * design.config["d"]
-    return 20 * design.parameters + tables, size * written
 
 
 def _tables(space: Space, device: Device, rng: np.random.Generator) -> Iterator[Case]:

@@ -38,7 +38,7 @@ class Case:
             of a step: the model.
         phase: `forward`, `backward` or `optimizer`; of a step: `step`.
         precision: `fp32`, `tf32` (FP32 tensors, TF32 products) or `bf16`.
-        mode: `eager` or `compiled`; operations run in a captured graph on a GPU: `graph`.
+        mode: of a step, `eager` or `compiled`; of the launch ceiling, `eager` or `graph`.
         layout: of a matrix product, see `cost_models.ops`.
         batch: products of a batched product; examples of a step or of a lookup.
         m, n, k: sizes, see `cost_models.ops.KINDS`; of a table section: tables, width, ids a bag.
@@ -165,6 +165,8 @@ class Record:
 
     def __init__(self, path: Path, *, device: str) -> None:
         self.path = path
+        if path.exists() and not path.is_file():
+            raise StudyError("is no file", where=str(path), hint="name a CSV file with --out")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -285,4 +287,8 @@ def _cells(part: Case | Result) -> list[str]:
 
 
 def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    # A row is one line, whatever an error's text holds.
+    text = str(value).replace("\r", " ").replace("\n", " ")
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -32,6 +32,8 @@ _SAY_EVERY_S = 10.0
 _NOTE_LENGTH = 300
 _CLOSING_S = 3.0  # kept for starting and ending
 _COMPILE_FAILURES = 3
+_MOST_BYTES = 2**60  # beyond, sizes no longer fit in torch's integers
+_MOST_MINUTES = 10_000
 
 
 def run(
@@ -62,8 +64,8 @@ def run(
         StudyError: the file is in use, of another device or version, or cannot be written.
         LaunchError: the device no longer computes.
     """
-    if not minutes > 0:
-        raise ConfigError(f"minutes is {minutes}; must be > 0")
+    if not 0 < minutes <= _MOST_MINUTES:
+        raise ConfigError(f"minutes is {minutes}; must be > 0 and at most {_MOST_MINUTES}")
     unknown = [name for name in sections if name not in plan.SECTIONS]
     if unknown or not sections:
         raise ConfigError(f"sections are {list(sections)}; must be of {list(plan.SECTIONS)}")
@@ -124,7 +126,8 @@ class _Run:
         return case.mode == "compiled" and self._compile_failures >= _COMPILE_FAILURES
 
     def _one(self, case: Case) -> None:
-        if not self._record.starts(case):
+        # Ceilings come first in every run: their marks would hide which case kills the process.
+        if case.section != "ceiling" and not self._record.starts(case):
             note = f"the process ended {MAX_STARTS} times while this was measured"
             self._record.append(case, Result(status="crashed", note=note))
             return
@@ -133,10 +136,11 @@ class _Run:
             with self._budget.alarm(case):
                 result = self._guarded(case)
         except OutOfTime:
-            if self._budget.left_s <= 0:
+            if not self._budget.is_generous:
                 self._left_out[_stream(case)] += 1
-                return  # not the row's fault: the next run measures it
-            result = Result(status="error", note="took far longer than its share of the run")
+                self._device.forget()
+                return  # not the row's fault: a longer run measures it
+            result = Result(status="error", note="took far longer than a row may")
         result = dataclasses.replace(
             result,
             wall_s=time.perf_counter() - begun,
@@ -150,13 +154,15 @@ class _Run:
         self._progress(case, result)
 
     def _guarded(self, case: Case) -> Result:
+        size = case_bytes(case) if case.section == "op" else 0
+        if size > _MOST_BYTES:
+            return Result(status="out_of_memory", note=f"needs {size:.3g} bytes")
         try:
             return measure(case, self._device)
         except CodesignError as error:
             return Result(status="error", note=_line(error))
         except Exception as error:  # a row that fails is a row: whatever torch raised is its result
             status = "out_of_memory" if is_out_of_memory(error) else "error"
-            size = case_bytes(case) if case.section == "op" else 0
             return Result(status=status, note=_line(error), flop=case_flop(case), bytes=size)
 
     def _clear(self, case: Case, result: Result) -> None:

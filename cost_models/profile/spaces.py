@@ -10,7 +10,8 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from wukong.schema import CategoricalFeature, InputSchema
 
 Array = np.ndarray[Any, Any]
 _CANDIDATES = 12_000
+# Bytes a weight: it and its gradient, and for Adam FP32 copies (of BF16 ones) and two moments.
+_HELD_BYTES = {False: {"adam": 16, "none": 8}, True: {"adam": 20, "none": 4}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +33,15 @@ class StepDesign:
         features: categorical features, of one row of X_0 each.
         dense: dense features; 0 leaves the bottom MLP away.
         table_rows: rows of each feature's table; 0 leaves lookups out of the step.
+        optimizer: `adam`, or `none`: gradients are thrown away, as if their optimizer lived on
+            other devices. Shapes whose optimizer state does not fit are measured so.
         config: knobs of `WukongConfig`.
     """
 
     features: int
     dense: int = 0
     table_rows: int = 0
+    optimizer: Literal["adam", "none"] = "adam"
     config: dict[str, Any]
 
     def to_json(self) -> str:
@@ -50,12 +56,7 @@ class StepDesign:
     @property
     def schema(self) -> InputSchema:
         """The features; tables are apart, so their cardinality is nominal."""
-        return InputSchema(
-            categorical=tuple(
-                CategoricalFeature(name=f"c{i}", cardinality=1) for i in range(self.features)
-            ),
-            dense=tuple(f"x{i}" for i in range(self.dense)),
-        )
+        return _schema(self.features, self.dense)
 
     def flop(self, batch: int) -> int:
         """Exact count of one step (see `cost_models.exact`)."""
@@ -66,8 +67,22 @@ class StepDesign:
         """Weights outside the tables, exact."""
         return round(self._count("dense_parameters"))
 
+    def held_bytes(self, precision: str) -> int:
+        """Weights, gradients and optimizer state of the dense part, and tables, roughly."""
+        each = _HELD_BYTES[precision == "bf16"][self.optimizer]
+        tables = 4 * self.features * self.table_rows * self.config["d"]
+        return each * self.parameters + tables
+
     def _count(self, name: str) -> float:
         return float(exact.costs(self.config, self.schema)[name][0])
+
+
+@cache
+def _schema(features: int, dense: int) -> InputSchema:
+    return InputSchema(
+        categorical=tuple(CategoricalFeature(name=f"c{i}", cardinality=1) for i in range(features)),
+        dense=tuple(f"x{i}" for i in range(dense)),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +102,7 @@ class _Step:
                 )
         self._forward = torch.compile(model, dynamic=False) if case.mode == "compiled" else model
         self._weights = list(model.parameters())
-        self._master = self._weights
-        self._master_grads: list[Tensor] = []
-        if dtype != torch.float32:
-            self._master = [nn.Parameter(w.detach().float()) for w in self._weights]
-            self._master_grads = [torch.zeros_like(w) for w in self._master]
-        self._adam = torch.optim.Adam(self._master, lr=1e-4, fused=True)
+        self._adam = _Adam(self._weights) if design.optimizer == "adam" else None
         self._tables, self._width = tables, design.features * config.d
         self._case, self._dense = case, design.dense
         self._draw: dict[str, Any] = {"device": device.torch, "dtype": dtype}
@@ -143,10 +138,8 @@ class _Step:
     def tensors(self) -> Iterator[Tensor]:
         """Yield what stays allocated between steps."""
         yield from self._weights
-        yield from self._master
-        yield from self._master_grads
-        for state in self._adam.state.values():
-            yield from state.values()
+        if self._adam is not None:
+            yield from self._adam.tensors()
         if self._tables is not None:
             yield from (self._tables.weight_RD, self._tables.state_R)
         yield from (*self._ids, *self._rows, *self._dense_inputs, *self._labels)
@@ -157,8 +150,8 @@ class _Step:
         self._rows[i] = rows.view(self._case.batch, self._width).requires_grad_()
 
     def _run_forward(self, i: int) -> None:
-        if self._master is not self._weights:
-            torch._foreach_copy_([w.data for w in self._weights], [m.data for m in self._master])
+        if self._adam is not None:
+            self._adam.cast()
         nothing = torch.empty(0, 0, dtype=torch.int64, device=self._draw["device"])
         batch = _StepBatch(
             one_hot_BF=nothing,
@@ -175,11 +168,8 @@ class _Step:
         self._loss.backward()
 
     def _run_optimizer(self, i: int) -> None:
-        if self._master is not self._weights:
-            torch._foreach_copy_(self._master_grads, [_grad(w) for w in self._weights])
-            for master, grad in zip(self._master, self._master_grads, strict=True):
-                master.grad = grad
-        self._adam.step()
+        if self._adam is not None:
+            self._adam.step()
         for weight in self._weights:
             weight.grad = None
         grad_BW = _grad(self._rows[i])
@@ -189,6 +179,38 @@ class _Step:
             self._rows[i] = grad_BW[:0]
         else:
             self._rows[i].grad = None
+
+
+class _Adam:
+    """Fused Adam on FP32 weights; BF16 weights are cast from these, their gradients to them."""
+
+    def __init__(self, weights: Sequence[nn.Parameter]) -> None:
+        self._weights = self._master = list(weights)
+        self._grads: list[Tensor] = []
+        if self._weights[0].dtype != torch.float32:
+            self._master = [nn.Parameter(w.detach().float()) for w in weights]
+            self._grads = [torch.zeros_like(w) for w in self._master]
+        self._adam = torch.optim.Adam(self._master, lr=1e-4, fused=True)
+
+    def cast(self) -> None:
+        """Bring the weights that compute up to date."""
+        if self._grads:
+            torch._foreach_copy_([w.data for w in self._weights], [m.data for m in self._master])
+
+    def step(self) -> None:
+        """Update the FP32 weights."""
+        if self._grads:
+            torch._foreach_copy_(self._grads, [_grad(w) for w in self._weights])
+            for master, grad in zip(self._master, self._grads, strict=True):
+                master.grad = grad
+        self._adam.step()
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield what stays allocated between steps, the computing weights left out."""
+        if self._grads:
+            yield from (*self._master, *self._grads)
+        for state in self._adam.state.values():
+            yield from state.values()
 
 
 def _grad(weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,31 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_init_writes_a_spec_that_is_valid_and_never_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    assert codesign("init", path).returncode == 0
+    found = json.loads(codesign("validate", path, "--json").stdout)
+    assert 0 < found["feasible_share"] < 1
+    text = path.read_text()
+    again = codesign("init", path)
+    assert (again.returncode, path.read_text()) == (2, text)
+    assert "exists already" in again.stderr
+
+
+def test_the_examples_in_comments_of_the_starter_are_valid_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    codesign("init", path)
+    lines = path.read_text().splitlines()
+    knobs = [
+        line for line in lines if re.match(r"  # (head_norm|head_dropout|n_F|mlp_width): ", line)
+    ]
+    assert len(knobs) == 4
+    shown = {line.split(":")[0].strip(" #") for line in knobs}
+    kept = [line for line in lines if line.split(":")[0].strip() not in shown - {"head_norm"}]
+    at = next(i for i, line in enumerate(kept) if line.startswith("space:")) + 1
+    kept[at:at] = [line.replace("# ", "", 1) for line in knobs]
+    path.write_text("\n".join(line for line in kept if not line.startswith("baseline")))
+    done = codesign("validate", path)
+    assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ import yaml
 from codesign import api
 from codesign.errors import LaunchError, StudyError
 from codesign.study.state import StudyState, Trial, fold
-from codesign.study.store import Store
+from codesign.study.store import Event, Store
 from tests.support.toy_spec import TOY_SPEC, write_spec
 
 ONE_KNOB = {"width": {"low": 1, "high": 16}, "depth": 1}
@@ -263,3 +263,33 @@ def test_no_thread_or_process_outlives_a_study(tmp_path: Path) -> None:
     run(tmp_path)
     assert threading.active_count() == before
     assert TOY_SPEC["launch"] == {"workers": 1}
+
+
+def test_a_bound_on_trials_is_kept_whatever_the_search_asks_for(tmp_path: Path) -> None:
+    budgets = {"gflop_per_example": 0.04, "trials": 2}
+    assert len(run(tmp_path, budgets=budgets).trials) == 2
+
+
+def test_nothing_starts_once_the_wall_hours_are_used_up(tmp_path: Path) -> None:
+    budgets = {"gflop_per_example": 0.04, "wall_hours": 1e-9}
+    said: list[str] = []
+    spec = write_spec(tmp_path, budgets=budgets)
+    api.optimize(spec, study=tmp_path / "study", say=said.append)
+    state = state_of(tmp_path / "study")
+    assert not any(trial.open for trial in state.trials.values())
+    assert len(state.trials) < 6
+    assert any("wall_hours is used up" in line for line in said)
+    more = run(tmp_path, budgets={"gflop_per_example": 0.04, "wall_hours": 1})
+    assert len(more.trials) == 6
+    assert 0 < more.wall_s < 3600
+
+
+def test_time_between_runs_and_a_clock_set_back_do_not_count_as_wall_time() -> None:
+    events = [
+        Event(number=i, time=t, kind=kind, trial=None, payload={})
+        for i, (t, kind) in enumerate(
+            [(100.0, "opened"), (110.0, "exhausted"), (900.0, "opened"), (905.0, "exhausted"),
+             (5.0, "exhausted"), (6.0, "exhausted")]
+        )
+    ]  # fmt: skip
+    assert fold(events).wall_s == 10 + 5 + 0 + 1
