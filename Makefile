@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench locks venv
+.PHONY: quickstart test lint bench docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -32,6 +32,9 @@ lint: venv
 
 bench: venv
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+docs: $(PROJECT)
+	$(BIN)/python docs/generate.py
 
 locks:
 	$(PYTHON) requirements/lock.py
