@@ -68,6 +68,13 @@ class Space:
             active &= fits[indices_NK[:, parent]]
         return active
 
+    def asleep(self, design: Design) -> list[str]:
+        """Return the knobs of a design whose condition does not hold."""
+        if not self._conditions:
+            return []
+        row = self.index_of(design)
+        return [self.axes[k].name for k in self._conditions if not self.is_active(row, k)[0]]
+
     def options(self, k: int) -> Indices:
         """The levels of axis `k` where it is active."""
         return np.array(self.axes[k].active or range(len(self.axes[k].values)), dtype=np.int64)

@@ -89,7 +89,7 @@ class Live:
 
 
 def _line(trial: Trial, ended: int, planned: int) -> str:
-    knobs = " ".join(f"{name}={value}" for name, value in trial.design.items())
+    knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
     head = f"[{ended}/{planned}] trial {trial.number}{kind}"
     if trial.failure is not None:

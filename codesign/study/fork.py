@@ -62,11 +62,12 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
     baseline = complete_baseline(problem)
     shared = list(_shared(state, known["spec"], problem))
     for number, (trial, design) in enumerate(shared):
+        asleep = problem.space.asleep(design)
         kind: TrialKind = "baseline" if design == baseline else "search"
         shutil.copytree(
             old.attempt(trial.number, trial.attempt), folder.attempt(number, 1), dirs_exist_ok=True
         )
-        for event, payload in _events(trial, design, kind, origin):
+        for event, payload in _events(trial, design, asleep, kind, origin):
             store.append(event, number, payload, time=now)
     return len(shared)
 
@@ -94,12 +95,12 @@ def _settings(model: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, A
 
 
 def _events(
-    trial: Trial, design: Design, kind: TrialKind, origin: Path
+    trial: Trial, design: Design, asleep: list[str], kind: TrialKind, origin: Path
 ) -> Iterator[tuple[EventKind, dict[str, Any]]]:
     """Yield what the new study records of a trial."""
     costs = dict(trial.costs)
-    yield "created", {"kind": kind, "design": dict(design), "seed": trial.seed, "costs": costs,
-                      "of": None}  # fmt: skip
+    created = {"kind": kind, "design": dict(design), "seed": trial.seed, "costs": costs, "of": None}
+    yield "created", {**created, "asleep": asleep}
     yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost}
     yield (
         "completed" if trial.failure is None else "failed",

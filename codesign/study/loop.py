@@ -156,6 +156,7 @@ class StudyLoop:
             "seed": int(drawn.generate_state(1)[0]),
             "costs": {name: float(values[0]) for name, values in costs.items()},
             "of": of,
+            "asleep": self._problem.space.asleep(design),
         }
         self._record("created", number, payload)
         self._submit(self.state.trials[number])

@@ -198,7 +198,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         number=trial.number,
         kind=trial.kind,
         status=trial.status,
-        design=trial.design,
+        design=trial.awake,
         metrics=measured,
         costs=trial.costs,
         failure=trial.failure,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from codesign.contracts import Design, FailureKind, Observation
+from codesign.contracts import Design, FailureKind, Observation, Value
 from codesign.study.store import Event
 
 TrialKind = Literal["baseline", "search", "confirm"]
@@ -24,6 +24,7 @@ class Trial:
         lost: attempts whose worker was lost.
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured.
+        asleep: knobs of the design whose condition does not hold.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Trial:
     seed: int
     costs: Mapping[str, float]
     of: int | None = None
+    asleep: Sequence[str] = ()
     status: Status = "pending"
     attempt: int = 0
     token: str = ""
@@ -47,6 +49,11 @@ class Trial:
     def open(self) -> bool:
         """Whether it still has to end."""
         return self.status in ("pending", "running")
+
+    @property
+    def awake(self) -> dict[str, Value]:
+        """The knobs of the design that are in effect."""
+        return {name: value for name, value in self.design.items() if name not in self.asleep}
 
     def observation(self) -> Observation:
         """What a proposer may know of it."""

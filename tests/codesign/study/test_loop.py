@@ -293,3 +293,17 @@ def test_time_between_runs_and_a_clock_set_back_do_not_count_as_wall_time() -> N
         )
     ]  # fmt: skip
     assert fold(events).wall_s == 10 + 5 + 0 + 1
+
+
+def test_knobs_that_sleep_are_not_shown_but_stand_in_the_design_file(tmp_path: Path) -> None:
+    space = {"form": ["a", "b"], "width": {"low": 2, "high": 4, "when": {"form": "b"}}, "depth": 2}
+    result = api.optimize(
+        write_spec(tmp_path, space=space, search={"trials": 4, "proposer": "random"}),
+        study=tmp_path / "study",
+    )
+    shown = {trial.number: trial.design for trial in result.content.trials}
+    for number, trial in state_of(tmp_path / "study").trials.items():
+        sleeps = trial.design["form"] == "a"
+        assert ("width" in shown[number]) is not sleeps
+        assert "width" in trial.design
+    assert "width:" in (tmp_path / "study/best.yaml").read_text()
