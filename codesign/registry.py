@@ -77,6 +77,9 @@ def is_known(kind: str, name: str) -> bool:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Say which of the known names was probably meant, or list them all."""
     names = sorted(known)
+    same = [one for one in names if one.casefold() == name.casefold()]
+    if same:
+        return f"did you mean {same[0]!r}?"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

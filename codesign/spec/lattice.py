@@ -76,7 +76,7 @@ def condition_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
             axes, _ = make_axes(other, known[other], family.KNOBS[other])
             levels = axes[0].values if axes else wanted
             found += [
-                at(path, f"is {shown(value)}; must be of {other}'s {_listed(levels)}")
+                at(path, f"is {shown(value)}; must be of {other}: {_listed(levels)}")
                 for value in wanted
                 if value not in levels
             ]

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Task, TaskFamily
+from codesign.errors import InfeasibleError
 from codesign.registry import plugin
 from codesign.space import Space
 from codesign.spec.lattice import (
@@ -79,7 +80,11 @@ def load_problem(
     task = make_task(spec)
     feasible = FeasibleSet(space, task, spec.budgets)
     refuse(combination_mistakes(loaded.document, task, space))
-    feasible.require_some()
+    try:
+        feasible.require_some()
+    except InfeasibleError as error:
+        where = loaded.document.where(("budgets",))
+        raise InfeasibleError(error.what, where=where, hint=error.hint) from error
     refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
     return Problem(spec=spec, task=task, space=space, feasible=feasible)
 

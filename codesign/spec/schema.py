@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,8 +25,10 @@ def checked_by_schema(document: Document) -> Document:
     values = copy.deepcopy(document.values)
     for error in _errors(document):
         for leaf in _leaves(error):
-            mistakes += _sentences(leaf, document)
-            _drop(values, leaf)
+            if not _is_unread(tuple(leaf.absolute_path), document):
+                mistakes += _sentences(leaf, document)
+            _drop(values, _faulty(leaf))
+    _drop(values, document.unread)
     return dataclasses.replace(document, values=values, mistakes=mistakes)
 
 
@@ -43,14 +45,21 @@ def _errors(document: Document) -> list[ValidationError]:
     return sorted(errors, key=lambda error: list(map(str, error.path)))
 
 
-def _drop(values: dict[str, Any], error: ValidationError) -> None:
-    path = list(error.absolute_path)
+def _is_unread(path: KeyPath, document: Document) -> bool:
+    return any(path[: len(unread)] == unread for unread in document.unread)
+
+
+def _faulty(error: ValidationError) -> list[KeyPath]:
+    """Return the places that an error objects to."""
+    path = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = cast("dict[str, Any]", error.schema).get("properties", {})
-        unknown = [[*path, key] for key in error.instance if key not in known]
-    else:
-        unknown = [path]
-    for place in filter(None, unknown):
+        return [(*path, key) for key in error.instance if key not in known]
+    return [path]
+
+
+def _drop(values: dict[str, Any], places: Iterable[KeyPath]) -> None:
+    for place in filter(None, places):
         *parents, last = place[:2] if place[0] == "space" else place  # half a knob is none
         inner: Any = values
         for key in parents:

@@ -6,6 +6,7 @@ equal keys in silence.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -58,12 +59,19 @@ class Document:
     Attributes:
         positions: path of keys and indices → (line, column) of the value, both from 1.
         mistakes: what could already be seen while reading, each with its place.
+        unread: paths of the values that these are about; None stands in their place.
     """
 
     name: str
     values: Any
     positions: dict[KeyPath, tuple[int, int]]
     mistakes: list[str] = field(default_factory=list)
+    unread: set[KeyPath] = field(default_factory=set)
+
+    def refuse(self, path: KeyPath, complaint: str) -> None:
+        """Note that a value cannot be read."""
+        self.mistakes.append(f"{self.where(path)}: {dotted(path)} {complaint}")
+        self.unread.add(path)
 
     def where(self, path: KeyPath) -> str:
         """`file:line:column` of a value, or of the nearest enclosing one."""
@@ -105,17 +113,21 @@ def parse_yaml(text: str, *, name: str) -> Document:
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        where = f"{name}:{line}:{column}"
-        raise SpecError(f"character {error.character!r} cannot be in YAML", where=where) from error
+        character = error.character if isinstance(error.character, int) else ord(error.character)
+        raise SpecError(
+            f"character U+{character:04X} cannot be in YAML", where=f"{name}:{line}:{column}"
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise SpecError(f"is not YAML: {error.problem}", where=where) from error
+        tab = "'\\t'" in str(error.problem)
+        hint = "indent with spaces, not with tabs" if tab else ""
+        raise SpecError(f"is not YAML: {error.problem}", where=where, hint=hint) from error
     except (yaml.YAMLError, RecursionError) as error:
         raise SpecError(f"is not YAML: {' '.join(str(error).split())}", where=name) from error
     document = Document(name=name, values=None, positions={})
     values = None if root is None else _build(loader, root, (), document, ())
-    return Document(name, values, document.positions, document.mistakes)
+    return dataclasses.replace(document, values=values)
 
 
 def _build(
@@ -166,18 +178,13 @@ def _build_scalar(loader: _Loader, node: yaml.Node, path: KeyPath, document: Doc
         value = loader.construct_object(node)
     except (yaml.YAMLError, ValueError) as error:
         problem = getattr(error, "problem", None) or error
-        document.mistakes.append(f"{document.where(path)}: {dotted(path)}: {problem}")
+        document.refuse(path, f"cannot be read: {problem}")
         return None
     if isinstance(value, int) and abs(value) >= MOST:
-        document.mistakes.append(
-            f"{document.where(path)}: {dotted(path)} is {shown(str(value))}; "
-            f"must be a number below {MOST:.0e}"
-        )
+        document.refuse(path, f"is {node.value[:40]}; must be a number below {MOST:.0e}")
         return None
     if isinstance(value, float) and not math.isfinite(value):
-        document.mistakes.append(
-            f"{document.where(path)}: {dotted(path)} is {node.value}; must be a finite number"
-        )
+        document.refuse(path, f"is {node.value}; must be a finite number")
         return None
     return value
 

@@ -176,7 +176,7 @@ def test_mistakes_in_conditions_are_named(tmp_path: Path) -> None:
     )
     assert sorted(found) == [
         "space.depth has by_layer or taper; must not: it is one value for the whole model",
-        'space.depth.when.form is "c"; must be of form\'s a, b',
+        'space.depth.when.form is "c"; must be of form: a, b',
         "space.lr.low cannot be; must be one of choices, when, otherwise, by_layer, taper",
         "space.wide has an otherwise that is 'b'; must be true or false",
         "space.width.when.from is no single knob of the space; did you mean 'form'?",

@@ -259,3 +259,39 @@ def test_the_toy_spec_itself_is_not_changed_by_loading(tmp_path: Path) -> None:
     before = json.dumps(TOY_SPEC)
     load_problem(write_spec(tmp_path), overrides=["seed=9"])
     assert json.dumps(TOY_SPEC) == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ("[.nan]", "space.width[0] is .nan; must be a finite number"),
+        ("{low: 1, high: .inf}", "space.width.high is .inf; must be a finite number"),
+        ("9999999999999999999", "is 9999999999999999999; must be a number below 1e+18"),
+        ("yes", "space.width is 'yes'; must be a whole number"),
+        ('["2"]', "space.width is '2'; must be a whole number"),
+        ("[2.0]", "space.width is 2.0; must be a whole number"),
+        ("{low: 1, high: 9, step: 3}", "has high 9 off the grid of step 3 from 1; must be e.g. 7"),
+        ("[2, 2]", "space.width is [2, 2]; must have no equal items"),
+        ("[1001, 1002, 1003, 1004, 1005]", "has 2 more such values"),
+    ],
+)
+def test_a_value_that_cannot_be_is_said_once(tmp_path: Path, entry: str, complaint: str) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "data: {source: toy}\nmodel: {name: tests.support.toy_task}\n"
+        f"space: {{width: {entry}}}\nobjectives: [{{metric: log_loss}}]\n"
+    )
+    with pytest.raises(SpecError) as caught:
+        load_problem(path)
+    lines = str(caught.value).splitlines()
+    assert complaint in lines[-1]
+    assert len(lines) == (4 if "such" in complaint else 1)
+    assert all(line.startswith(f"{path}:3:") for line in lines)
+
+
+def test_a_name_in_another_case_is_meant_before_a_similar_one(tmp_path: Path) -> None:
+    found = mistakes(tmp_path, space={"Width": [1], "DEPTH": 1})
+    assert found == [
+        "space.DEPTH is unknown; did you mean 'depth'?",
+        "space.Width is unknown; did you mean 'width'?",
+    ]
