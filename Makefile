@@ -4,12 +4,14 @@
 #   make quickstart   install, then run the smallest study
 #   make test         the whole test suite       make lint    ruff and mypy
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
+#   make bench-data   rerun the one of preparation and loading alone
+#   make docs         write docs/spec.md anew
 #
 # LOCK=cuda takes torch's CUDA build; PYTHON=python3.12 another interpreter.
 
 LOCK ?= cpu
 PYTHON ?= python3
-BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py
+BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench docs locks venv
+.PHONY: quickstart test lint bench bench-data docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -32,6 +34,9 @@ lint: venv
 
 bench: venv
 	set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(BIN)/python $$script; done
+
+bench-data: venv
+	$(BIN)/python benchmarks/bench_data.py
 
 docs: $(PROJECT)
 	$(BIN)/python docs/generate.py

@@ -223,6 +223,35 @@ def init(path: str | Path) -> None:
         raise SpecError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
+def prepare_data(
+    description: str | Path,
+    *,
+    data_path: str | Path,
+    out: str | Path,
+    skip_bad: int = 0,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Turn a data set's files into memory-mapped columns, as a description says.
+
+    Args:
+        description: a YAML file, or the name of one that comes with the package.
+        data_path: the folder of the files, or the only file.
+        out: the folder to be made.
+        skip_bad: malformed rows that may be left out, ≥ 0; they are counted and listed.
+        say: takes lines of progress.
+
+    Returns:
+        Rows of each split, tasks with base rates, counts of features, rows left out.
+
+    Raises:
+        DataError: files or description are malformed, or `out` cannot be made.
+    """
+    summary: dict[str, Any] = plugin("preparer", "wukong").run(
+        description, data_path=Path(data_path), out=Path(out), skip_bad=skip_bad, say=say
+    )
+    return summary
+
+
 def profile(
     out: str | Path,
     *,

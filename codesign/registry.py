@@ -1,8 +1,8 @@
 """Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
-`make(objectives, options)`; an executor module `make(workers=…)`; a profiler module `run(out, …)`,
-as `codesign.api.profile` calls it. A name with a dot is a module of the user's own.
+`make(objectives, options)`; an executor module `make(workers=…)`; profiler and preparer modules
+`run`, as `codesign.api` calls it. A name with a dot is a module of the user's own.
 """
 
 from __future__ import annotations
@@ -29,11 +29,15 @@ EXECUTORS: Mapping[str, str] = {
 PROFILERS: Mapping[str, str] = {
     "wukong": "cost_models.profile.runner",
 }
+PREPARERS: Mapping[str, str] = {
+    "wukong": "wukong.data.sources",
+}
 TABLES: Mapping[str, Mapping[str, str]] = {
     "task": TASKS,
     "proposer": PROPOSERS,
     "executor": EXECUTORS,
     "profiler": PROFILERS,
+    "preparer": PREPARERS,
 }
 
 
@@ -43,6 +47,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "proposer": ("Options", "make"),
     "executor": ("make",),
     "profiler": ("run",),
+    "preparer": ("run",),
 }
 
 

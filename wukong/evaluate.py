@@ -37,7 +37,10 @@ class Evaluation:
 def predict(
     model: nn.Module, data: PreparedData, split: str, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels and the logits (N,), float32, of a split, in its order."""
+    """Return the labels and the logits (N,), float32, of a split, in its order.
+
+    They are the first task's; rows where it was not observed are left out. Weights do not count.
+    """
     was_training = model.training
     model.eval()
     labels, logits = [], []
@@ -45,9 +48,11 @@ def predict(
     with torch.no_grad():
         for batch in loader.batches(data, split, batch_size, shuffle=False):
             labels.append(batch.label_B)
-            logits.append(model(batch))
+            logits.append(model(batch).view(len(batch), -1)[:, 0])
     model.train(was_training)
-    return torch.cat(labels).numpy(), torch.cat(logits).numpy()
+    label, logit = torch.cat(labels), torch.cat(logits)
+    observed = ~label.isnan()
+    return label[observed].numpy(), logit[observed].numpy()
 
 
 def evaluate(label_N: np.ndarray, logit_N: np.ndarray, base_rate: float) -> Evaluation:

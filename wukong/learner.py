@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codesign.errors import ConfigError
 from wukong.embeddings import TableOptimizer, build_tables
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
@@ -67,7 +68,7 @@ class Learner:
         )
         self.steps = self.examples = 0
         self._loss_sum = torch.zeros((), dtype=torch.float64)
-        self._loss_examples = 0
+        self._loss_weight = torch.zeros((), dtype=torch.float64)
 
     @property
     def lr(self) -> float:
@@ -80,25 +81,56 @@ class Learner:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         logit_B = self._forward(batch)
-        loss = F.binary_cross_entropy_with_logits(logit_B, batch.label_B)
+        loss, weight = weighted_log_loss(logit_B, batch)
         loss.backward()
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
-        self._loss_sum += loss.detach() * len(batch)
-        self._loss_examples += len(batch)
+        self._loss_sum += loss.detach() * weight
+        self._loss_weight += weight
         self.steps += 1
         self.examples += len(batch)
 
     def log_loss(self) -> float:
-        """Mean training log loss since `forget_log_loss`."""
-        return float(self._loss_sum) / max(1, self._loss_examples)
+        """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
+        weight = float(self._loss_weight)
+        return float(self._loss_sum) / weight if weight else 0.0
 
     def forget_log_loss(self) -> None:
         """Start a new mean."""
         self._loss_sum.zero_()
-        self._loss_examples = 0
+        self._loss_weight.zero_()
+
+
+def weighted_log_loss(logit: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Mean log loss in nats over the observed labels, each as heavy as its example.
+
+    Args:
+        logit: (B,) for data of one task, (B, T) for T.
+        batch: its labels are NaN where they were not observed.
+
+    Returns:
+        The mean, 0 where nothing was observed, and the sum of the weights; both scalars.
+
+    Raises:
+        ConfigError: where the model's outputs are not as many as the tasks.
+    """
+    logit_BT, label_BT = logit.view(len(batch), -1), batch.label_BT
+    if logit_BT.shape != label_BT.shape:
+        raise ConfigError(
+            f"the model has {logit_BT.shape[1]} outputs, the data {label_BT.shape[1]} tasks",
+            hint="train on data with as many labels as the model predicts",
+        )
+    observed_BT = ~label_BT.isnan()
+    weight_BT = observed_BT.to(logit.dtype)
+    if batch.weight_B is not None:
+        weight_BT = weight_BT * batch.weight_B[:, None]
+    weighted_mean = F.binary_cross_entropy_with_logits(
+        logit_BT, label_BT.where(observed_BT, 0.0), weight=weight_BT
+    )
+    # Divided by a mean, not by a sum: so weights of 1 change no bit of the loss and its gradient.
+    return weighted_mean / weight_BT.mean().clamp_min(1e-30), weight_BT.sum()
 
 
 class Best:

@@ -12,6 +12,7 @@ from codesign.errors import CodesignError
 
 COMMANDS = {
     "init": "Write a commented spec to start from.",
+    "data": "Prepare data sets for studies.",
     "optimize": "Search a space of shapes; run it again to continue.",
     "validate": "Check a spec; show the size of its space and the feasible share.",
     "cost": "Explain what a design costs, part by part.",

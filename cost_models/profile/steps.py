@@ -158,7 +158,7 @@ class _Step:
             bag_values=nothing,
             bag_lengths_FB=nothing,
             dense_BD=self._dense_inputs[i],
-            label_B=self._labels[i],
+            label_BT=self._labels[i][:, None],
             looked_up_BW=self._rows[i],
         )
         logit_B = self._forward(batch).float()

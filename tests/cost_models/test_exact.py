@@ -49,7 +49,7 @@ def batch(schema: InputSchema) -> Batch:
         bag_values=torch.zeros(ROWS * len(schema.multi_hot), dtype=torch.int64),
         bag_lengths_FB=torch.ones(len(schema.multi_hot), ROWS, dtype=torch.int64),
         dense_BD=torch.randn(ROWS, len(schema.dense)),
-        label_B=torch.zeros(ROWS),
+        label_BT=torch.zeros(ROWS, 1),
     )
 
 

@@ -65,7 +65,7 @@ def batch(schema: InputSchema, rows: int, dtype: torch.dtype = torch.float32) ->
         bag_values=torch.zeros(rows * len(schema.multi_hot), dtype=torch.int64),
         bag_lengths_FB=torch.ones(len(schema.multi_hot), rows, dtype=torch.int64),
         dense_BD=torch.zeros(rows, len(schema.dense), dtype=dtype),
-        label_B=torch.zeros(rows),
+        label_BT=torch.zeros(rows, 1),
     )
 
 

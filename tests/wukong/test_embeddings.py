@@ -52,7 +52,7 @@ def batch_of(specs, examples, rng):
         bag_values=torch.tensor(values),
         bag_lengths_FB=torch.tensor(lengths.reshape(len(bags), examples)),
         dense_BD=torch.zeros(examples, 0),
-        label_B=torch.zeros(examples),
+        label_BT=torch.zeros(examples, 1),
     )
 
 
@@ -252,7 +252,7 @@ def test_fused_tables_on_two_processes_learn_as_one_process_does_on_the_joint_ba
             none = torch.zeros(0, dtype=torch.int64)
             batch = Batch(
                 one_hot_BF=ids, bag_values=none, bag_lengths_FB=none.view(0, 1).expand(0, len(ids)),
-                dense_BD=torch.zeros(len(ids), 0), label_B=torch.zeros(len(ids)),
+                dense_BD=torch.zeros(len(ids), 0), label_BT=torch.zeros(len(ids), 1),
             )
             optimizer = tables.optimizer()
             optimizer.zero_grad()

@@ -109,7 +109,7 @@ def to_batch(ids: dict[str, list[list[int]]], seed: int = 0) -> Batch:
         bag_values=torch.tensor([i for bag in bags for one in bag for i in one]),
         bag_lengths_FB=torch.tensor([[len(one) for one in bag] for bag in bags]),
         dense_BD=torch.from_numpy(rng.normal(size=(size, len(SCHEMA.dense)))),
-        label_B=torch.from_numpy(rng.integers(0, 2, size).astype(float)),
+        label_BT=torch.from_numpy(rng.integers(0, 2, (size, 1)).astype(float)),
     )
 
 

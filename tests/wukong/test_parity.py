@@ -226,7 +226,7 @@ def test_translated_weights_give_the_other_implementations_logits(case):
     nothing = torch.zeros(13, 0, dtype=torch.long)
     batch = Batch(
         one_hot_BF=nothing, bag_values=nothing[0], bag_lengths_FB=nothing.T, dense_BD=dense,
-        label_B=torch.zeros(13),
+        label_BT=torch.zeros(13, 1),
     )  # fmt: skip
     expected = forward(theirs, rows, dense, config)
     torch.testing.assert_close(model(batch), expected, rtol=1e-5, atol=1e-5)

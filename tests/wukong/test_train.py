@@ -50,7 +50,7 @@ def columns_of(rows, rng, effects):
         bag_values=(rng.integers(0, 6, lengths.sum()).astype(np.int32),),
         bag_offsets=(np.concatenate([[0], lengths.cumsum()]),),
         dense=dense,
-        label=(rng.random(rows) < expit(logit)).astype(np.uint8),
+        labels=(rng.random((rows, 1)) < expit(logit)[:, None]).astype(np.uint8),
     )
 
 

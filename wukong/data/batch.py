@@ -1,6 +1,6 @@
 """One batch of examples, as every model and table backend sees it.
 
-B examples, F1 one-hot features, F2 multi-hot features, D dense features.
+B examples, F1 one-hot features, F2 multi-hot features, D dense features, T tasks.
 """
 
 from __future__ import annotations
@@ -14,20 +14,32 @@ from torch import Tensor
 class Batch:
     """B examples.
 
+    Ids may be int32, as the loader's are, or int64. The loader's `one_hot_BF` is the transpose of
+    contiguous (F1, B) memory, so that `one_hot_BF.t().flatten()` is feature-major without a copy.
+
     Attributes:
-        one_hot_BF: int64 (B, F1), ids of the one-hot features in schema order.
-        bag_values: int64 (total ids,), ids of the multi-hot features, feature-major: all of the
-            first feature's examples, then the second's (the order of a KeyedJaggedTensor).
-        bag_lengths_FB: int64 (F2, B), ids per example, same order.
+        one_hot_BF: int32 or int64 (B, F1), ids of the one-hot features in schema order.
+        bag_values: int32 or int64 (total ids,), ids of the multi-hot features, feature-major: all
+            of the first feature's examples, then the second's (the order of a KeyedJaggedTensor).
+        bag_lengths_FB: int32 or int64 (F2, B), ids per example, same order.
         dense_BD: float32 (B, D).
-        label_B: float32 (B,), 0 or 1.
+        label_BT: float32 (B, T), 0 or 1, NaN where the label was not observed.
+        weight_B: float32 (B,), how much each example counts; None: all alike.
+        group_B: int64 (B,), the group of each example; None: there are no groups.
     """
 
     one_hot_BF: Tensor
     bag_values: Tensor
     bag_lengths_FB: Tensor
     dense_BD: Tensor
-    label_B: Tensor
+    label_BT: Tensor
+    weight_B: Tensor | None = None
+    group_B: Tensor | None = None
+
+    @property
+    def label_B(self) -> Tensor:
+        """The first task's labels, float32 (B,)."""
+        return self.label_BT[:, 0]
 
     def __len__(self) -> int:
-        return len(self.label_B)
+        return len(self.label_BT)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from wukong.data.prepare.vocabulary import Vocabulary
 from wukong.data.prepared import SplitColumns
 from wukong.schema import CategoricalFeature, InputSchema
 
@@ -47,7 +48,7 @@ def encode(frames: Mapping[str, pl.DataFrame]) -> tuple[InputSchema, dict[str, S
     """
     train = frames["train"]
     vocabularies = {
-        name: _vocabulary(train[name])
+        name: Vocabulary(_all_values(train[name]).unique().sort())
         for name, dtype in train.schema.items()
         if dtype in (pl.String, pl.List(pl.String))
     }
@@ -55,7 +56,7 @@ def encode(frames: Mapping[str, pl.DataFrame]) -> tuple[InputSchema, dict[str, S
         categorical=tuple(
             CategoricalFeature(
                 name=name,
-                cardinality=len(vocabulary) + 1,
+                cardinality=vocabulary.cardinality,
                 multi_hot=train.schema[name] == pl.List(pl.String),
             )
             for name, vocabulary in vocabularies.items()
@@ -71,13 +72,13 @@ def encode(frames: Mapping[str, pl.DataFrame]) -> tuple[InputSchema, dict[str, S
 def _encode_split(
     frame: pl.DataFrame,
     schema: InputSchema,
-    vocabularies: Mapping[str, pl.Series],
+    vocabularies: Mapping[str, Vocabulary],
     scales: Mapping[str, tuple[float, float]],
 ) -> SplitColumns:
     rows = len(frame)
     one_hot = np.empty((rows, len(schema.one_hot)), dtype=np.int32)
     for i, feature in enumerate(schema.one_hot):
-        one_hot[:, i] = _ids(frame[feature.name], vocabularies[feature.name])
+        one_hot[:, i] = vocabularies[feature.name].ids(frame[feature.name])
     dense = np.empty((rows, len(schema.dense)), dtype=np.float32)
     for i, name in enumerate(schema.dense):
         mean, deviation = scales[name]
@@ -85,27 +86,18 @@ def _encode_split(
     bags = [frame[feature.name] for feature in schema.multi_hot]
     return SplitColumns(
         one_hot=one_hot,
-        bag_values=tuple(_ids(_all_values(bag), vocabularies[bag.name]) for bag in bags),
+        bag_values=tuple(vocabularies[bag.name].ids(_all_values(bag)) for bag in bags),
         bag_offsets=tuple(_offsets(bag) for bag in bags),
         dense=dense,
-        label=frame["label"].cast(pl.UInt8).to_numpy(),
+        labels=frame.select(pl.col("label").cast(pl.UInt8)).to_numpy(),
     )
 
 
-def _vocabulary(values: pl.Series) -> pl.Series:
-    if values.dtype == pl.List(pl.String):
-        values = _all_values(values)
-    return values.unique().sort()
-
-
-def _ids(values: pl.Series, vocabulary: pl.Series) -> NDArray[np.int32]:
-    """Number the values from 1 by their place in the vocabulary, 0 where they are not in it."""
-    places = values.cast(pl.Enum(vocabulary), strict=False).to_physical().cast(pl.Int32)
-    return (places + 1).fill_null(0).to_numpy()
-
-
-def _all_values(bags: pl.Series) -> pl.Series:
-    return bags.filter(bags.list.len() > 0).explode()
+def _all_values(values: pl.Series) -> pl.Series:
+    """Return the values of all rows, one row after another."""
+    if values.dtype != pl.List(pl.String):
+        return values
+    return values.filter(values.list.len() > 0).explode()
 
 
 def _offsets(bags: pl.Series) -> NDArray[np.int64]:

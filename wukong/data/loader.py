@@ -1,39 +1,135 @@
-"""Batches of a prepared data set, in an order that only depends on seed and pass.
+"""Batches of a data set, in an order that only depends on what decides it, from any position.
 
-B examples, F1 one-hot, F2 multi-hot, D dense features, R rows of a split.
+A split that is small beside the machine's memory is held, and a shuffled pass is a full permutation
+of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see `wukong.data.order`).
+B examples of a batch, R rows of a split.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import weakref
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
+from wukong.data.order import Order
+from wukong.data.prefetch import in_order
+from wukong.data.stream import MappedRows, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
-    from wukong.data.prepared import PreparedData
+    from numpy.typing import NDArray
 
-# A split is converted and held where it takes less than this share of the machine's memory.
-HELD_SHARE = 0.25
+    from wukong.data.prepared import PreparedData, SplitColumns
+
+# A split is held where it takes less than this share of the machine's memory.
+HELD_SHARE = 0.125
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Split:
-    """A whole split: int64 and float32 in memory, or as in its files and mapped from there."""
+class Rows(Protocol):
+    """Where batches come from: `HeldRows`, or a subclass of `wukong.data.stream.BlockRows`."""
 
-    one_hot_RF: Tensor
-    bag_values: tuple[Tensor, ...]
-    bag_offsets: tuple[Tensor, ...]
-    dense_RD: Tensor
-    label_R: Tensor
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+
+    def layout(self) -> dict[str, Any]:
+        """What besides the order decides the batches: plain values."""
+
+    def tasks(
+        self, order: Order, pass_index: int, first_batch: int
+    ) -> Iterator[Callable[[], list[Batch]]]:
+        """Yield the work of a pass from batch `first_batch` on, part by part."""
+
+
+class Loader:
+    """The batches of one rank, pass after pass, with a position to be taken up again.
+
+    Iterating yields what is left of the present pass; with its last batch, the next pass becomes
+    the present one. A new iterator ends the one before it. The same rows, order and position give
+    the same batches to the bit, whatever the number of workers.
+
+    Args:
+        rows: where they come from.
+        order: what decides the batches.
+        workers: threads that read ahead, ≥ 0, each by one buffer; 0 reads when a batch is due.
+        pass_index: the first pass, ≥ 0.
+    """
+
+    def __init__(self, rows: Rows, order: Order, *, workers: int = 0, pass_index: int = 0) -> None:
+        if workers < 0 or pass_index < 0:
+            raise ConfigError(f"workers is {workers}, pass_index {pass_index}; both must be ≥ 0")
+        self._rows, self._order, self._workers = rows, order, workers
+        self._pass_index, self._next_batch = pass_index, 0
+        # Weak, so that an iterator that nobody holds ends at once, and its threads with it.
+        self._open: weakref.ref[Generator[Batch]] | None = None
+
+    @property
+    def steps(self) -> int:
+        """Batches of this rank in a whole pass."""
+        return self._order.steps(self._rows.rows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._close()
+        opened = self._rest_of_pass()
+        self._open = weakref.ref(opened)
+        return opened
+
+    def state(self) -> dict[str, Any]:
+        """Return the position of the batch that comes next, as plain values for JSON.
+
+        Batches that were read ahead and not handed out do not count.
+        """
+        return {
+            "order": asdict(self._order),
+            "rows": self._rows.layout(),
+            "pass_index": self._pass_index,
+            "batch": self._next_batch,
+        }
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go to a position that `state` returned, here or in another process.
+
+        Raises:
+            ConfigError: where it belongs to another order or other rows; names what differs.
+        """
+        own = self.state()
+        differing = [
+            f"{name} is {own[part].get(name)}, was {state[part].get(name)}"
+            for part in ("order", "rows")
+            for name in {**own[part], **state[part]}
+            if own[part].get(name) != state[part].get(name)
+        ]
+        if differing:
+            raise ConfigError(
+                f"the position is one of other batches: {'; '.join(differing)}",
+                hint="resume with the settings, ranks and data that it was taken with",
+            )
+        self._close()
+        self._pass_index, self._next_batch = int(state["pass_index"]), int(state["batch"])
+
+    def _rest_of_pass(self) -> Generator[Batch]:
+        steps, next_pass = self.steps, self._pass_index + 1
+        tasks = self._rows.tasks(self._order, self._pass_index, self._next_batch)
+        for part in in_order(tasks, self._workers):
+            for batch in part:
+                self._next_batch += 1
+                if self._next_batch == steps:
+                    self._pass_index, self._next_batch = next_pass, 0
+                yield batch
+        if not steps:
+            self._pass_index = next_pass
+
+    def _close(self) -> None:
+        still_open = self._open() if self._open else None
+        if still_open is not None:
+            still_open.close()
 
 
 def batches(
@@ -49,76 +145,67 @@ def batches(
 
     Args:
         batch_size: examples a batch, ≥ 1.
-        shuffle: draw the order from `default_rng([seed, pass_index])`, else keep the rows' own.
+        shuffle: draw the order from `seed` and `pass_index`, else keep the rows' own.
         seed: ≥ 0.
         pass_index: which pass over the data this is, ≥ 0.
 
     Raises:
-        ConfigError: where there is no such split, or the batch size is below 1.
+        ConfigError: where there is no such split, or a value is out of its range.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size is {batch_size}; must be ≥ 1")
-    rows = data.rows(split)
-    if shuffle:
-        order_R = torch.from_numpy(np.random.default_rng([seed, pass_index]).permutation(rows))
-    else:
-        order_R = torch.arange(rows)
-    held = _held(data, split)
-    return (
-        _gather(held, order_R[start : start + batch_size]) for start in range(0, rows, batch_size)
-    )
+    order = Order(batch_size=batch_size, shuffle=shuffle, seed=seed)
+    rows = split_rows(data, split)
+    workers = 0 if isinstance(rows, HeldRows) else 1
+    return iter(Loader(rows, order, workers=workers, pass_index=pass_index))
 
 
-def _held(data: PreparedData, split: str) -> _Split:
-    key = f"tensors of {split}"
+def split_rows(data: PreparedData, split: str) -> HeldRows | MappedRows:
+    """Hold a split where it is small, and stream it where it is not.
+
+    Raises:
+        ConfigError: where there is no such split.
+        DataError: where a file is missing or broken.
+    """
+    key = f"rows of {split}"
     if key not in data.held:
-        data.held[key] = _load(data, split)
-    held: _Split = data.held[key]
-    return held
+        columns = data.columns(split)
+        size_bytes = sum(array.nbytes for array in columns.arrays().values())
+        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        fits = size_bytes < HELD_SHARE * memory_bytes
+        data.held[key] = HeldRows(columns) if fits else MappedRows(columns)
+    rows: HeldRows | MappedRows = data.held[key]
+    return rows
 
 
-def _load(data: PreparedData, split: str) -> _Split:
-    columns = data.columns(split)
-    # int32 becomes int64; the rest is small beside the ids.
-    size_bytes = 2 * sum(array.nbytes for array in columns.arrays().values())
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    fits = size_bytes < HELD_SHARE * memory_bytes
+class HeldRows:
+    """A whole split in memory.
 
-    def tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-        mapped = torch.from_numpy(array)
-        return mapped.to(dtype, copy=True) if fits else mapped
+    Args:
+        columns: its columns; copied here.
+    """
 
-    return _Split(
-        one_hot_RF=tensor(columns.one_hot, torch.int64),
-        bag_values=tuple(tensor(values, torch.int64) for values in columns.bag_values),
-        bag_offsets=tuple(tensor(offsets, torch.int64) for offsets in columns.bag_offsets),
-        dense_RD=tensor(columns.dense, torch.float32),
-        label_R=tensor(columns.label, torch.float32),
-    )
+    def __init__(self, columns: SplitColumns) -> None:
+        self._columns = MappedRows(columns).read([(0, len(columns))])
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return len(self._columns)
 
-def _gather(split: _Split, rows_B: Tensor) -> Batch:
-    bags = [
-        _gather_bag(values, offsets, rows_B)
-        for values, offsets in zip(split.bag_values, split.bag_offsets, strict=True)
-    ]
-    none = torch.empty(0, dtype=torch.int64)
-    return Batch(
-        one_hot_BF=split.one_hot_RF.index_select(0, rows_B).long(),
-        bag_values=torch.cat([none, *(values for values, _ in bags)]).long(),
-        bag_lengths_FB=torch.cat([none, *(lengths for _, lengths in bags)]).view(
-            len(bags), len(rows_B)
-        ),
-        dense_BD=split.dense_RD.index_select(0, rows_B),
-        label_B=split.label_R.index_select(0, rows_B).float(),
-    )
+    def layout(self) -> dict[str, Any]:
+        """What besides the order decides the batches: see `Rows`."""
+        return {"rows": self.rows, "block_rows": None}
 
+    def tasks(
+        self, order: Order, pass_index: int, first_batch: int
+    ) -> Iterator[Callable[[], list[Batch]]]:
+        """Yield the work of each batch of a pass; a shuffled pass is one full permutation."""
+        if order.shuffle:
+            order_R = np.random.default_rng([order.seed, pass_index]).permutation(self.rows)
+        else:
+            order_R = np.arange(self.rows)
+        first, end = order.share(self.rows)
+        for place in range(first + first_batch * order.batch_size, end, order.batch_size):
+            yield partial(self._batch, order_R[place : min(place + order.batch_size, end)])
 
-def _gather_bag(values: Tensor, offsets_R: Tensor, rows_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ids of these rows, one row after another, and how many each has, (B,)."""
-    start_B = offsets_R.index_select(0, rows_B)
-    length_B = offsets_R.index_select(0, rows_B + 1) - start_B
-    # Place i of the result lies start - (ids of the rows before) further on in `values`.
-    shift_B = start_B - (length_B.cumsum(0) - length_B)
-    places = torch.arange(int(length_B.sum())) + shift_B.repeat_interleave(length_B)
-    return values.index_select(0, places), length_B
+    def _batch(self, rows_B: NDArray[np.int64]) -> list[Batch]:
+        return [gather(self._columns, rows_B)]

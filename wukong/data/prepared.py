@@ -1,66 +1,48 @@
 """Prepared data: a folder of memory-mapped columns with a manifest, complete or absent.
 
-F1 one-hot features, D dense features. A folder holds `manifest.json` and one folder per split with
-`one_hot.npy`, `dense.npy`, `label.npy` and, for the i-th multi-hot feature, `bag_i_values.npy` and
-`bag_i_offsets.npy`. Imports neither torch nor polars.
+T tasks, F1 one-hot features, D dense features. A folder holds `manifest.json`, one file of values
+per vocabulary, and one folder per split with `one_hot.npy`, `dense.npy`, `labels.npy`, where the
+data has them `weight.npy` and `group.npy`, and for the i-th multi-hot feature `bag_i_values.npy`
+and `bag_i_offsets.npy`. `wukong.data.writer` makes it. Imports neither torch nor polars.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from codesign.errors import ConfigError, DataError
+from codesign.errors import ConfigError
+from wukong.data.columns import (
+    FORMAT_VERSION,
+    MANIFEST,
+    SPLITS,
+    UNOBSERVED,
+    LabelTask,
+    SplitColumns,
+    broken,
+    file_md5,
+    load_column,
+    map_columns,
+)
+from wukong.data.writer import ONE_TASK, PreparedWriter
 from wukong.schema import InputSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from numpy.typing import NDArray
-
-# Raised whenever the same source files would give other columns or another manifest.
-FORMAT_VERSION = 1
-SPLITS = ("train", "validation", "test")
-_MANIFEST = "manifest.json"
-_PREPARE_AGAIN = "delete this folder and prepare the data again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitColumns:
-    """The columns of one split.
-
-    Attributes:
-        one_hot: int32 (rows, F1), ids in schema order; 0 stands for a value unseen in train.
-        bag_values: for each multi-hot feature int32 (ids of all rows,), row by row.
-        bag_offsets: for each multi-hot feature int64 (rows + 1,): row r owns the ids from
-            `offsets[r]` up to but without `offsets[r + 1]`.
-        dense: float32 (rows, D), standardised with the statistics of train; missing is 0.
-        label: uint8 (rows,), 0 or 1.
-    """
-
-    one_hot: NDArray[np.int32]
-    bag_values: tuple[NDArray[np.int32], ...]
-    bag_offsets: tuple[NDArray[np.int64], ...]
-    dense: NDArray[np.float32]
-    label: NDArray[np.uint8]
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays under the names of their files, without `.npy`."""
-        named: dict[str, NDArray[Any]] = {
-            "one_hot": self.one_hot,
-            "dense": self.dense,
-            "label": self.label,
-        }
-        for i, (values, offsets) in enumerate(zip(self.bag_values, self.bag_offsets, strict=True)):
-            named |= {f"bag_{i}_values": values, f"bag_{i}_offsets": offsets}
-        return named
+__all__ = [
+    "FORMAT_VERSION",
+    "SPLITS",
+    "UNOBSERVED",
+    "LabelTask",
+    "PreparedData",
+    "SplitColumns",
+    "file_md5",
+    "open_prepared",
+    "write_prepared",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +52,13 @@ class PreparedData:
     Attributes:
         name: the source it was prepared from.
         row_counts: rows of each split.
-        base_rate: share of positive labels in train.
+        tasks: what `labels` holds, in order.
+        base_rate: that of the first task.
         split_rule: how the rows were split, in words.
         source_md5: file name → md5 of the files it was made from.
+        vocabularies: categorical feature → the file of its values (id i is row i, from 1), or
+            `hashed:BUCKETS`; features prepared by other means are not listed.
+        checksums: file of this folder → its md5.
         notes: what else a reader of results should know.
         facts: figures about the data, plain JSON values (see `wukong.data.baselines`).
         held: what a long-lived process keeps with the data (the loader's tensors).
@@ -82,9 +68,12 @@ class PreparedData:
     name: str
     schema: InputSchema
     row_counts: Mapping[str, int]
+    tasks: tuple[LabelTask, ...]
     base_rate: float
     split_rule: str
     source_md5: Mapping[str, str]
+    vocabularies: Mapping[str, str]
+    checksums: Mapping[str, str]
     notes: tuple[str, ...]
     facts: Mapping[str, Any]
     held: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -106,63 +95,62 @@ class PreparedData:
             ConfigError: where there is no such split.
             DataError: where a file is missing or broken.
         """
-        rows = self.rows(split)
-        bags = range(len(self.schema.multi_hot))
-        columns = SplitColumns(
-            one_hot=self._load(split, "one_hot"),
-            bag_values=tuple(self._load(split, f"bag_{i}_values") for i in bags),
-            bag_offsets=tuple(self._load(split, f"bag_{i}_offsets") for i in bags),
-            dense=self._load(split, "dense"),
-            label=self._load(split, "label"),
-        )
-        expected = {
+        rows, bags = self.rows(split), range(len(self.schema.multi_hot))
+        extra = {
+            name: load_column(self.folder, split, name)
+            for name in ("weight", "group")
+            if f"{split}/{name}.npy" in self.checksums
+        }
+        columns = map_columns(self.folder, split, bags=len(bags), **extra)
+        expected: dict[str, tuple[int, ...]] = {
             "one_hot": (rows, len(self.schema.one_hot)),
             "dense": (rows, len(self.schema.dense)),
-            "label": (rows,),
-        } | {f"bag_{i}_offsets": (rows + 1,) for i in bags}
+            "labels": (rows, len(self.tasks)),
+        }
+        expected |= dict.fromkeys(extra, (rows,))
+        expected |= {f"bag_{i}_offsets": (rows + 1,) for i in bags}
         arrays = columns.arrays()
         for name, shape in expected.items():
             if arrays[name].shape != shape:
-                raise self._broken(
-                    f"{split}/{name}.npy has shape {arrays[name].shape}, not {shape}"
+                raise broken(
+                    self.folder, f"{split}/{name}.npy has shape {arrays[name].shape}, not {shape}"
                 )
         return columns
 
-    def _load(self, split: str, name: str) -> NDArray[Any]:
-        try:
-            array: NDArray[Any] = np.load(self.folder / split / f"{name}.npy", mmap_mode="c")
-        except (OSError, ValueError) as error:
-            raise self._broken(f"{split}/{name}.npy does not load: {error}") from error
-        return array
+    def check(self) -> None:
+        """Compare every file with its checksum; takes as long as reading all of them.
 
-    def _broken(self, what: str) -> DataError:
-        return DataError(what, where=str(self.folder), hint=_PREPARE_AGAIN)
+        Raises:
+            DataError: where a file is missing or has changed.
+        """
+        for name, expected in self.checksums.items():
+            path = self.folder / name
+            found = file_md5(path) if path.is_file() else "of no such file"
+            if found != expected:
+                raise broken(self.folder, f"{name} has md5 {found}, not {expected}")
 
 
 def open_prepared(folder: str | Path) -> PreparedData:
-    """Open a folder that `write_prepared` has made.
+    """Open a folder that `wukong.data.writer` has made.
 
     Raises:
         DataError: where it is absent, broken or of another format version.
     """
     folder = Path(folder)
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = manifest.pop("format_version")
         if version == FORMAT_VERSION:
             manifest["schema"] = InputSchema.from_json(manifest["schema"])
             manifest["notes"] = tuple(manifest["notes"])
+            manifest["tasks"] = tuple(LabelTask(**task) for task in manifest["tasks"])
             return PreparedData(folder=folder, **manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"not a prepared data set: {_MANIFEST} does not load ({error!r})",
-            where=str(folder),
-            hint=_PREPARE_AGAIN,
+        raise broken(
+            folder, f"not a prepared data set: {MANIFEST} does not load ({error!r})"
         ) from error
-    raise DataError(
-        f"prepared in format {version}; this version reads format {FORMAT_VERSION}",
-        where=str(folder),
-        hint=_PREPARE_AGAIN,
+    raise broken(
+        folder, f"prepared in format {version}; this version reads format {FORMAT_VERSION}"
     )
 
 
@@ -176,57 +164,23 @@ def write_prepared(
     source_md5: Mapping[str, str],
     notes: tuple[str, ...],
     facts: Mapping[str, Any],
+    tasks: Mapping[str, float] = ONE_TASK,
 ) -> PreparedData:
-    """Write a prepared data set so that `folder` is either complete or absent, and open it.
-
-    Everything goes into a hidden sibling, renamed at the end. Where another process was first, its
-    folder stays and is opened: both were made from the same source.
+    """Write columns that are in memory as a prepared data set, and open it.
 
     Raises:
-        DataError: where the file system refuses.
+        DataError: where the file system refuses, or a split has no rows.
     """
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "name": name,
-        "schema": schema.to_json(),
-        "row_counts": {split: len(columns[split].label) for split in SPLITS},
-        "base_rate": float(columns["train"].label.mean()),
-        "split_rule": split_rule,
-        "source_md5": dict(source_md5),
-        "notes": list(notes),
-        "facts": dict(facts),
-    }
-    # Not below /tmp: a rename is atomic only within one file system.
-    unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    try:
-        unfinished.mkdir(parents=True)
+    with PreparedWriter(folder, tasks) as writer:
         for split in SPLITS:
-            (unfinished / split).mkdir()
-            for file, array in columns[split].arrays().items():
-                np.save(unfinished / split / f"{file}.npy", array, allow_pickle=False)
-        (unfinished / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        _rename_unless_there(unfinished, folder)
-    except OSError as error:
-        raise DataError(
-            f"prepared data cannot be written: {error}",
-            where=str(folder),
-            hint="free some space, or choose another cache folder",
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+            writer.append(split, columns[split])
+        writer.finish(
+            name=name,
+            schema=schema,
+            split_rule=split_rule,
+            source_md5=source_md5,
+            notes=notes,
+            facts=facts,
+            vocabularies={},
+        )
     return open_prepared(folder)
-
-
-def file_md5(path: Path) -> str:
-    """Return the md5 of a file's content, as 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _rename_unless_there(unfinished: Path, folder: Path) -> None:
-    try:
-        unfinished.rename(folder)
-    except OSError:
-        # A folder that is there is never replaced: other processes may have it mapped.
-        if not (folder / _MANIFEST).exists():
-            raise

@@ -7,9 +7,10 @@ import hashlib
 import importlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from codesign.errors import DataError
+from wukong.data.prepare.description import description_path, load_description, shipped
 from wukong.data.prepared import (
     FORMAT_VERSION,
     PreparedData,
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
 
     from wukong.data.encode import RawData
 
+# A folder that `codesign data prepare` has made.
+PREPARED = "prepared"
 # name → the module that finds and reads its files (imported on use: it needs polars).
-SOURCES = {
+READERS = {
     "movielens-100k": "wukong.data.movielens",
     "csv": "wukong.data.delimited",
 }
+SOURCES = (*READERS, PREPARED, *shipped())
 
 
 class Source(Protocol):
-    """What a module of `SOURCES` offers."""
+    """What a module of `READERS` offers."""
 
     def find(self, path: Path | None) -> dict[str, Path]:
         """Find the files: name → path."""
@@ -57,15 +61,53 @@ def prepare(
     Raises:
         DataError: where the source is unknown, or its files are missing or malformed.
     """
-    reader = _reader(source)
-    files = reader.find(None if path is None else Path(path))
-    md5 = {name: file_md5(file) for name, file in files.items()}
-    folder = Path(cache or default_cache()) / f"{source}-{cache_key(source, md5)}"
+    if source not in SOURCES:
+        near = difflib.get_close_matches(source, SOURCES, n=1, cutoff=0.0)
+        raise DataError(
+            f"unknown data source {source!r}; must be one of {', '.join(SOURCES)}",
+            hint=f"did you mean {near[0]!r}?",
+        )
+    where = None if path is None else Path(path)
+    if source in READERS:
+        return _prepare_read(source, where, cache, progress)
+    if where is None:
+        raise DataError(f"the source {source} needs a path", hint="give --data PATH")
+    if source == PREPARED:
+        return open_prepared(where)
+    return _prepare_described(source, where, cache, progress)
+
+
+def prepare_folder(
+    description: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    skip_bad: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> PreparedData:
+    """Prepare files into a folder of one's own, which the source `prepared` opens.
+
+    Args:
+        description: a YAML file, or the name of a shipped description.
+        data: the folder that holds the files, or the only file.
+        out: the folder to be made.
+        skip_bad: malformed rows that may be left out; they are counted and listed in the facts.
+        progress: called with lines for a person.
+
+    Raises:
+        DataError: where the description or the files are malformed, or `out` is there already.
+    """
+    from wukong.data.prepare.runner import find_files, write_described
+
+    described, folder = load_description(description), Path(out)
     if folder.exists():
-        return open_prepared(folder)
-    if progress:
-        progress(f"{source}: reading {', '.join(files)} into {folder}")
-    return _prepare_new(source, reader.read(files), md5, folder)
+        raise DataError(
+            "is there already", where=str(folder), hint="delete it, or choose another folder"
+        )
+    files = find_files(described, Path(data))
+    md5 = _md5(files | {"description": description_path(description)})
+    write_described(described, files, folder, md5, skip_bad=skip_bad, say=progress)
+    return open_prepared(folder)
 
 
 def default_cache() -> Path:
@@ -79,29 +121,47 @@ def cache_key(source: str, md5: Mapping[str, str]) -> str:
     return hashlib.md5("\n".join(parts).encode(), usedforsecurity=False).hexdigest()[:16]
 
 
-def _reader(source: str) -> Source:
-    if source not in SOURCES:
-        near = difflib.get_close_matches(source, SOURCES, n=1, cutoff=0.0)
-        raise DataError(
-            f"unknown data source {source!r}; must be one of {', '.join(SOURCES)}",
-            hint=f"did you mean {near[0]!r}?",
-        )
-    return cast("Source", importlib.import_module(SOURCES[source]))
+def _prepare_described(
+    source: str,
+    path: Path,
+    cache: str | Path | None,
+    progress: Callable[[str], None] | None,
+) -> PreparedData:
+    # Loads polars, which reusing prepared data could do without; the check of the files is short.
+    from wukong.data.prepare.runner import find_files, write_described
+
+    described = load_description(source)
+    files = find_files(described, path)
+    md5 = _md5(files | {"description": description_path(source)})
+    folder = Path(cache or default_cache()) / f"{source}-{cache_key(source, md5)}"
+    if not folder.exists():
+        if progress:
+            progress(f"{source}: reading {', '.join(files)} into {folder}")
+        write_described(described, files, folder, md5, say=progress)
+    return open_prepared(folder)
 
 
-def _prepare_new(source: str, raw: RawData, md5: Mapping[str, str], folder: Path) -> PreparedData:
+def _prepare_read(
+    source: str,
+    path: Path | None,
+    cache: str | Path | None,
+    progress: Callable[[str], None] | None,
+) -> PreparedData:
+    reader = cast("Source", importlib.import_module(READERS[source]))
+    files = reader.find(path)
+    md5 = _md5(files)
+    folder = Path(cache or default_cache()) / f"{source}-{cache_key(source, md5)}"
+    if folder.exists():
+        return open_prepared(folder)
+    if progress:
+        progress(f"{source}: reading {', '.join(files)} into {folder}")
     # These load polars and SciPy, which reusing prepared data does without.
-    from wukong.data.baselines import mean_baseline
+    from wukong.data.baselines import mean_baseline, refuse_one_sided
     from wukong.data.encode import encode
 
+    raw = reader.read(files)
     schema, columns = encode(raw.frames)
-    for split, part in columns.items():
-        positives = int(part.label.sum())
-        if min(positives, len(part.label) - positives) < 2:
-            raise DataError(
-                f"{source}: {positives} of the {len(part.label)} labels of {split} are 1",
-                hint="every split needs at least two rows of each label",
-            )
+    refuse_one_sided(source, columns)
     return write_prepared(
         folder,
         name=source,
@@ -112,3 +172,31 @@ def _prepare_new(source: str, raw: RawData, md5: Mapping[str, str], folder: Path
         notes=raw.notes,
         facts={"baseline": mean_baseline(schema, columns, raw.baseline_feature)},
     )
+
+
+def _md5(files: Mapping[str, Path]) -> dict[str, str]:
+    return {name: file_md5(path) for name, path in files.items()}
+
+
+def run(
+    description: str | Path,
+    *,
+    data_path: Path,
+    out: Path,
+    skip_bad: int,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Prepare as `prepare_folder` does and sum up what came of it, as plain values."""
+    data = prepare_folder(description, data_path, out, skip_bad=skip_bad, progress=say)
+    return {
+        "name": data.name,
+        "folder": str(data.folder),
+        "rows": dict(data.row_counts),
+        "tasks": [vars(task) for task in data.tasks],
+        "split": data.split_rule,
+        "one_hot_features": len(data.schema.one_hot),
+        "multi_hot_features": len(data.schema.multi_hot),
+        "dense_features": len(data.schema.dense),
+        "table_rows": sum(feature.cardinality for feature in data.schema.categorical),
+        "skipped_rows": data.facts.get("skipped_rows", {"count": 0, "first": []}),
+    }

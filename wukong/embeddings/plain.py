@@ -59,7 +59,7 @@ class _Group(nn.Module):
     def _bags(self, batch: Batch) -> Tensor:
         lengths_FB = batch.bag_lengths_FB
         ids_of_feature = lengths_FB.sum(dim=1).tolist()
-        values = torch.split_with_sizes(batch.bag_values, ids_of_feature)
+        values = torch.split_with_sizes(batch.bag_values.long(), ids_of_feature)
         ids_V = torch.cat(
             [values[c] + first for c, first in zip(self.columns, self.first_row_G, strict=True)]
         )

@@ -64,7 +64,7 @@ class DenseTables(Tables):
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W); see `Tables.forward`."""
-        pooled = self.collection(_jagged(self.specs, batch))
+        pooled = self.collection(keyed_jagged(self.specs, batch))
         return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
 
     def weights(self) -> dict[str, Tensor]:
@@ -109,7 +109,7 @@ class FusedTables(Tables):
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W) of this process's batch; see `Tables.forward`."""
-        pooled = self.parallel(_jagged(self.specs, batch)).wait()
+        pooled = self.parallel(keyed_jagged(self.specs, batch)).wait()
         return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
 
     def weights(self) -> dict[str, Tensor]:
@@ -170,6 +170,20 @@ class _FusedLearningRate:
         """Do nothing: backward has updated the tables."""
 
 
+def keyed_jagged(specs: Sequence[TableSpec], batch: Batch) -> KeyedJaggedTensor:
+    """Join the one-hot and the multi-hot ids: one-hot features first, each with length 1.
+
+    Where ids are feature-major in memory and no feature is multi-hot, nothing is copied.
+    """
+    keys = [s.feature for s in specs if not s.multi_hot] + [s.feature for s in specs if s.multi_hot]
+    one_hot_FB = batch.one_hot_BF.t()
+    values, lengths = one_hot_FB.flatten(), torch.ones_like(one_hot_FB).flatten()
+    if len(batch.bag_lengths_FB):
+        values = torch.cat([values, batch.bag_values])
+        lengths = torch.cat([lengths, batch.bag_lengths_FB.flatten()])
+    return KeyedJaggedTensor(keys=keys, values=values, lengths=lengths)
+
+
 def _table_names(specs: Sequence[TableSpec]) -> dict[str, str]:
     """Feature → name of its table: a feature's own name may hold a dot, a module's may not."""
     return {spec.feature: f"table_{i}" for i, spec in enumerate(specs)}
@@ -216,15 +230,4 @@ def _sharded(specs: Sequence[TableSpec], chosen: TableOptimizer) -> DistributedM
         plan=planner.collective_plan(collection, sharders, group),
         sharders=sharders,
         init_data_parallel=False,
-    )
-
-
-def _jagged(specs: Sequence[TableSpec], batch: Batch) -> KeyedJaggedTensor:
-    """Join the one-hot and the multi-hot ids: one-hot features first, each with length 1."""
-    keys = [s.feature for s in specs if not s.multi_hot] + [s.feature for s in specs if s.multi_hot]
-    one_hot_FB = batch.one_hot_BF.t()
-    return KeyedJaggedTensor(
-        keys=keys,
-        values=torch.cat([one_hot_FB.flatten(), batch.bag_values]),
-        lengths=torch.cat([torch.ones_like(one_hot_FB).flatten(), batch.bag_lengths_FB.flatten()]),
     )

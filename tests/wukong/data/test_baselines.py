@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from wukong.data.baselines import SMOOTHING_EXAMPLES, mean_baseline
-from wukong.data.prepared import SplitColumns
+from codesign.errors import DataError
+from wukong.data import columns as columns_module
+from wukong.data.baselines import SMOOTHING_EXAMPLES, mean_baseline, refuse_one_sided
+from wukong.data.prepared import UNOBSERVED, SplitColumns
 from wukong.schema import CategoricalFeature, InputSchema
 
 SCHEMA = InputSchema(
@@ -23,7 +27,7 @@ def split(rng: np.random.Generator, rows: int) -> SplitColumns:
         bag_values=(),
         bag_offsets=(),
         dense=np.empty((rows, 0), dtype=np.float32),
-        label=label,
+        labels=label[:, None],
     )
 
 
@@ -93,3 +97,45 @@ def test_a_value_unseen_in_train_scores_the_base_rate(columns: dict[str, SplitCo
     p = test.label.mean()
     assert found["test_auc"] == 0.5
     assert found["test_log_loss"] == pytest.approx(-p * np.log(base) - (1 - p) * np.log(1 - base))
+
+
+def test_examples_without_the_first_label_are_left_out(columns: dict[str, SplitColumns]) -> None:
+    expected = mean_baseline(SCHEMA, columns, "signal")
+    hidden = np.full(40, UNOBSERVED, dtype=np.uint8)[:, None]
+    more = {
+        name: dataclasses.replace(
+            part,
+            one_hot=np.concatenate([part.one_hot, part.one_hot[:40]]),
+            labels=np.concatenate([part.labels, hidden]),
+        )
+        for name, part in columns.items()
+    }
+    assert mean_baseline(SCHEMA, more, "signal") == expected
+
+
+def test_without_one_hot_features_every_example_scores_the_base_rate(
+    columns: dict[str, SplitColumns],
+) -> None:
+    bare = {
+        name: dataclasses.replace(part, one_hot=np.empty((len(part), 0), dtype=np.int32))
+        for name, part in columns.items()
+    }
+    found = mean_baseline(InputSchema(categorical=(), dense=("price",)), bare)
+    base, p = columns["train"].label.mean(), columns["test"].label.mean()
+    assert (found["name"], found["test_auc"]) == ("base rate", 0.5)
+    assert found["test_log_loss"] == pytest.approx(-p * np.log(base) - (1 - p) * np.log(1 - base))
+
+
+def test_blocks_of_any_size_give_the_same_figures(
+    columns: dict[str, SplitColumns], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = mean_baseline(SCHEMA, columns)
+    monkeypatch.setattr(columns_module, "BLOCK_ROWS", 7)
+    assert mean_baseline(SCHEMA, columns) == expected
+
+
+def test_a_split_of_one_label_only_is_refused(columns: dict[str, SplitColumns]) -> None:
+    columns["test"].labels[1:] = 0
+    columns["test"].labels[0] = 1
+    with pytest.raises(DataError, match="toy: 1 of the 90 labels of test are 1"):
+        refuse_one_sided("toy", columns)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,73 +11,46 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from codesign.errors import ConfigError
+from codesign.errors import ConfigError, DataError
+from tests.support.toy_columns import (
+    assert_same,
+    batch_by_hand,
+    row_numbers,
+    toy_columns,
+    toy_schema,
+)
 from wukong.data import loader
-from wukong.data.batch import Batch
-from wukong.data.loader import batches
+from wukong.data.loader import HeldRows, Loader, batches, split_rows
+from wukong.data.order import Order
 from wukong.data.prepared import PreparedData, SplitColumns, write_prepared
-from wukong.schema import CategoricalFeature, InputSchema
+from wukong.data.stream import MappedRows
 
 
-def prepared(folder: Path, rows: int, bags: int = 2, seed: int = 0) -> PreparedData:
-    """Row r has r as its first id and as its dense value, so that it can be told anywhere."""
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(0, 4, (bags, rows))
-    columns = SplitColumns(
-        one_hot=np.stack([np.arange(rows), rng.integers(0, 9, rows)], axis=1).astype(np.int32),
-        bag_values=tuple(rng.integers(0, 7, n.sum(), dtype=np.int32) for n in lengths),
-        bag_offsets=tuple(np.concatenate([[0], np.cumsum(n)]) for n in lengths),
-        dense=np.arange(rows, dtype=np.float32)[:, None],
-        label=rng.integers(0, 2, rows, dtype=np.uint8),
-    )
-    schema = InputSchema(
-        categorical=(
-            CategoricalFeature(name="row", cardinality=rows),
-            CategoricalFeature(name="other", cardinality=9),
-            *(
-                CategoricalFeature(name=f"bag {i}", cardinality=7, multi_hot=True)
-                for i in range(bags)
-            ),
-        ),
-        dense=("row number",),
-    )
+def prepared(folder: Path, rows: int, bags: int = 2, tasks: int = 1, seed: int = 0) -> PreparedData:
+    columns = toy_columns(rows, bags, tasks, seed)
     return write_prepared(
         folder,
         name="toy",
-        schema=schema,
+        schema=toy_schema(rows, bags),
         columns=dict.fromkeys(("train", "validation", "test"), columns),
         split_rule="none",
         source_md5={},
         notes=(),
         facts={},
+        tasks={f"task {i}": 1.0 for i in range(tasks)},
     )
 
 
-def batch_by_hand(columns: SplitColumns, rows: list[int]) -> Batch:
-    """Gather row by row, feature by feature."""
-    values, lengths = [], []
-    for ids, offsets in zip(columns.bag_values, columns.bag_offsets, strict=True):
-        bags = [ids[offsets[row] : offsets[row + 1]].tolist() for row in rows]
-        values += [id_ for bag in bags for id_ in bag]
-        lengths.append([len(bag) for bag in bags])
-    return Batch(
-        one_hot_BF=torch.tensor([columns.one_hot[row].tolist() for row in rows]),
-        bag_values=torch.tensor(values, dtype=torch.int64),
-        bag_lengths_FB=torch.tensor(lengths, dtype=torch.int64).view(len(lengths), len(rows)),
-        dense_BD=torch.tensor([columns.dense[row].tolist() for row in rows]),
-        label_B=torch.tensor([float(columns.label[row]) for row in rows]),
-    )
+def rows_of(columns: SplitColumns, block_rows: int) -> HeldRows | MappedRows:
+    """Rows in memory for blocks of 0 rows, else streamed."""
+    return MappedRows(columns, block_rows) if block_rows else HeldRows(columns)
 
 
-def assert_same(found: Batch, expected: Batch) -> None:
-    for name, tensor in vars(expected).items():
-        torch.testing.assert_close(getattr(found, name), tensor, rtol=0, atol=0, msg=name)
-
-
-@pytest.mark.parametrize("held_share", [0.25, 0.0], ids=["held", "mapped"])
+@pytest.mark.parametrize("held_share", [0.25, 0.0], ids=["held", "streamed"])
 @given(
     rows=st.integers(1, 30),
     bags=st.integers(0, 3),
+    tasks=st.integers(1, 2),
     batch_size=st.integers(1, 40),
     shuffle=st.booleans(),
     seed=st.integers(0, 99),
@@ -87,15 +63,17 @@ def test_batches_hold_every_row_once_as_gathered_by_hand(
     held_share: float,
     rows: int,
     bags: int,
+    tasks: int,
     batch_size: int,
     shuffle: bool,
     seed: int,
 ) -> None:
-    data = prepared(tmp_path_factory.mktemp("data") / "toy", rows, bags, seed)
+    data = prepared(tmp_path_factory.mktemp("data") / "toy", rows, bags, tasks, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loader, "HELD_SHARE", held_share)
         found = list(batches(data, "train", batch_size, shuffle=shuffle, seed=seed))
-    order = [int(row) for batch in found for row in batch.one_hot_BF[:, 0]]
+        assert isinstance(split_rows(data, "train"), HeldRows if held_share else MappedRows)
+    order = [row for batch in found for row in row_numbers(batch)]
     assert sorted(order) == list(range(rows))
     if not shuffle:
         assert order == list(range(rows))
@@ -103,15 +81,18 @@ def test_batches_hold_every_row_once_as_gathered_by_hand(
     assert 1 <= len(found[-1]) <= batch_size
     columns = data.columns("train")
     for i, batch in enumerate(found):
-        assert_same(batch, batch_by_hand(columns, order[i * batch_size : (i + 1) * batch_size]))
+        expected = batch_by_hand(columns, order[i * batch_size : (i + 1) * batch_size])
+        assert_same(batch, expected, any_integer=True)
 
 
-def test_the_order_depends_on_seed_and_pass_and_on_nothing_else(tmp_path: Path) -> None:
+def test_the_order_of_a_held_split_depends_on_seed_and_pass_and_on_nothing_else(
+    tmp_path: Path,
+) -> None:
     data = prepared(tmp_path / "toy", 50)
 
     def order(seed: int, pass_index: int) -> list[int]:
         found = batches(data, "train", 7, shuffle=True, seed=seed, pass_index=pass_index)
-        return [int(row) for batch in found for row in batch.one_hot_BF[:, 0]]
+        return [row for batch in found for row in row_numbers(batch)]
 
     first = order(1, 2)
     assert first == np.random.default_rng([1, 2]).permutation(50).tolist()
@@ -121,7 +102,129 @@ def test_the_order_depends_on_seed_and_pass_and_on_nothing_else(tmp_path: Path) 
     assert order(2, 2) != first
 
 
-def test_a_long_lived_process_reads_the_files_once(tmp_path: Path) -> None:
+shapes = {
+    "rows": st.integers(1, 60),
+    "batch_size": st.integers(1, 12),
+    "world": st.integers(1, 4),
+    "block_rows": st.integers(0, 9),
+    "buffer_blocks": st.integers(1, 4),
+    "seed": st.integers(0, 99),
+}
+
+
+@given(**shapes, drop_last=st.booleans(), pass_index=st.integers(0, 3))
+def test_ranks_share_the_rows_of_a_pass_without_overlap(
+    rows: int,
+    batch_size: int,
+    world: int,
+    block_rows: int,
+    buffer_blocks: int,
+    seed: int,
+    drop_last: bool,
+    pass_index: int,
+) -> None:
+    source = rows_of(toy_columns(rows), block_rows)
+    seen: list[int] = []
+    for rank in range(world):
+        order = Order(
+            batch_size=batch_size, seed=seed, rank=rank, world=world,
+            buffer_blocks=buffer_blocks, drop_last=drop_last,
+        )  # fmt: skip
+        rank_loader = Loader(source, order, pass_index=pass_index)
+        found = list(rank_loader)
+        assert len(found) == rank_loader.steps
+        assert all(len(batch) == batch_size for batch in (found if drop_last else found[:-1]))
+        seen += [row for batch in found for row in row_numbers(batch)]
+    left_out = rows % (batch_size * world) if drop_last else 0
+    assert len(seen) == len(set(seen)) == rows - left_out
+
+
+@given(**shapes, workers=st.integers(0, 2))
+@settings(max_examples=40)
+def test_resuming_at_every_position_continues_as_the_undisturbed_run_does(
+    rows: int,
+    batch_size: int,
+    world: int,
+    block_rows: int,
+    buffer_blocks: int,
+    seed: int,
+    workers: int,
+) -> None:
+    source = rows_of(toy_columns(rows, tasks=2), block_rows)
+    order = Order(
+        batch_size=batch_size, seed=seed, rank=world - 1, world=world, buffer_blocks=buffer_blocks
+    )
+    undisturbed = Loader(source, order)
+    states, expected = [], []
+    states.append(undisturbed.state())
+    for batch in itertools.chain(undisturbed, undisturbed):
+        expected.append(batch)
+        states.append(undisturbed.state())
+    for position, state in enumerate(states[:-1]):
+        resumed = Loader(source, order, workers=workers)
+        resumed.resume(json.loads(json.dumps(state)))
+        found = [*resumed, *resumed] if position < undisturbed.steps else list(resumed)
+        for batch, other in zip(found, expected[position:], strict=True):
+            assert_same(batch, other)
+
+
+def test_a_loop_that_was_left_early_goes_on_with_the_next_batch() -> None:
+    whole = list(Loader(MappedRows(toy_columns(40), 4), Order(batch_size=5)))
+    stopped = Loader(MappedRows(toy_columns(40), 4), Order(batch_size=5), workers=2)
+    found = []
+    for batch in stopped:
+        found.append(batch)
+        if len(found) == 3:
+            break
+    for batch, other in zip([*found, *stopped], whole, strict=True):
+        assert_same(batch, other)
+
+
+def test_a_new_iterator_ends_the_one_before_it() -> None:
+    both = Loader(MappedRows(toy_columns(40), 4), Order(batch_size=5))
+    first = iter(both)
+    rows = row_numbers(next(first))
+    rows += [row for batch in both for row in row_numbers(batch)]
+    assert sorted(rows) == list(range(40))
+    assert next(first, None) is None
+
+
+@pytest.mark.parametrize("block_rows", [0, 4], ids=["held", "streamed"])
+def test_every_pass_has_an_order_of_its_own(block_rows: int) -> None:
+    every = Loader(rows_of(toy_columns(80), block_rows), Order(batch_size=10, seed=3))
+    passes = [tuple(row for batch in every for row in row_numbers(batch)) for _ in range(4)]
+    assert len(set(passes)) == 4
+    last = Loader(rows_of(toy_columns(80), block_rows), Order(batch_size=10, seed=3), pass_index=3)
+    assert tuple(row for batch in last for row in row_numbers(batch)) == passes[3]
+
+
+def test_a_position_of_other_batches_is_refused_and_what_differs_is_named() -> None:
+    source = MappedRows(toy_columns(40), 4)
+    state = Loader(source, Order(batch_size=5, seed=1)).state()
+    other = Loader(MappedRows(toy_columns(41), 8), Order(batch_size=5, seed=2, world=2))
+    before = other.state()
+    with pytest.raises(ConfigError) as caught:
+        other.resume(state)
+    assert caught.value.what.split(": ")[1].split("; ") == [
+        "seed is 2, was 1", "world is 2, was 1", "rows is 41, was 40", "block_rows is 8, was 4",
+    ]  # fmt: skip
+    assert other.state() == before
+
+
+def test_a_broken_file_stops_the_loop_with_its_name_and_leaves_no_thread(tmp_path: Path) -> None:
+    data = prepared(tmp_path / "toy", 100)
+    streamed = Loader(MappedRows(data.columns("train"), 4), Order(batch_size=4, buffer_blocks=2))
+    threaded = Loader(MappedRows(data.columns("train"), 4), Order(batch_size=4), workers=2)
+    dense = tmp_path / "toy" / "train" / "dense.npy"
+    with dense.open("r+b") as file:
+        file.truncate(dense.stat().st_size - 200)
+    for broken in (streamed, threaded):
+        with pytest.raises(DataError, match=r"dense\.npy: ends \d+ bytes before it should"):
+            list(broken)
+    assert not [t for t in threading.enumerate() if t.name.startswith("loader")]
+
+
+def test_a_long_lived_process_reads_the_files_of_a_held_split_once(tmp_path: Path) -> None:
     data = prepared(tmp_path / "toy", 20)
     expected = list(batches(data, "train", 6, shuffle=True))
     for file in (tmp_path / "toy" / "train").iterdir():
@@ -130,13 +233,16 @@ def test_a_long_lived_process_reads_the_files_once(tmp_path: Path) -> None:
         assert_same(found, batch)
 
 
-def test_changing_a_batch_changes_no_later_one(tmp_path: Path) -> None:
-    data = prepared(tmp_path / "toy", 10)
-    for batch in batches(data, "train", 10, shuffle=False):
+@pytest.mark.parametrize("block_rows", [0, 4], ids=["held", "streamed"])
+def test_changing_a_batch_changes_no_later_one(block_rows: int) -> None:
+    columns = toy_columns(10, tasks=2)
+    again = Loader(rows_of(columns, block_rows), Order(batch_size=3, shuffle=False))
+    for batch in again:
         for tensor in vars(batch).values():
             tensor.zero_()
-    (batch,) = batches(data, "train", 10, shuffle=False)
-    assert_same(batch, batch_by_hand(data.columns("train"), list(range(10))))
+    for i, batch in enumerate(again):
+        expected = batch_by_hand(columns, list(range(10))[3 * i : 3 * i + 3])
+        assert_same(batch, expected, any_integer=True)
 
 
 @pytest.mark.parametrize("split, batch_size", [("train", 0), ("train", -1), ("dev", 4)])
@@ -146,20 +252,50 @@ def test_impossible_requests_are_refused_at_the_call(
     data = prepared(tmp_path / "toy", 10)
     with pytest.raises(ConfigError, match=r"batch_size|no split"):
         batches(data, split, batch_size, shuffle=False)
+    with pytest.raises(ConfigError, match="workers is -1"):
+        Loader(MappedRows(toy_columns(3)), Order(batch_size=1), workers=-1)
 
 
-def test_bags_are_laid_out_as_a_keyed_jagged_tensor(tmp_path: Path) -> None:
-    sparse = pytest.importorskip("torchrec.sparse.jagged_tensor", reason="torchrec is absent")
-    data = prepared(tmp_path / "toy", 12)
-    (batch,) = batches(data, "train", 12, shuffle=True, seed=3)
-    jagged = sparse.KeyedJaggedTensor(
-        keys=["bag 0", "bag 1"],
-        values=batch.bag_values,
-        lengths=batch.bag_lengths_FB.flatten(),
-    ).to_dict()
-    columns = data.columns("train")
+@pytest.mark.parametrize("block_rows", [0, 5], ids=["held", "streamed"])
+def test_a_batch_becomes_a_keyed_jagged_tensor_with_the_rows_own_ids(block_rows: int) -> None:
+    pytest.importorskip("torchrec", reason="torchrec is absent")
+    from wukong.embeddings.torchrec_tables import keyed_jagged
+    from wukong.shape import WukongConfig, table_specs
+
+    columns = toy_columns(12)
+    specs = table_specs(WukongConfig(), toy_schema(12))
+    (batch,) = Loader(rows_of(columns, block_rows), Order(batch_size=12, seed=3))
+    jagged = keyed_jagged(specs, batch).to_dict()
+    rows = row_numbers(batch)
+    assert jagged["row"].values().tolist() == rows
+    assert jagged["other"].values().tolist() == columns.one_hot[rows, 1].tolist()
     for i in range(2):
         bags = jagged[f"bag {i}"].to_dense()
-        for row, bag in zip(batch.one_hot_BF[:, 0].tolist(), bags, strict=True):
+        for row, bag in zip(rows, bags, strict=True):
             start, end = columns.bag_offsets[i][row : row + 2]
             assert bag.tolist() == columns.bag_values[i][start:end].tolist()
+
+
+def test_a_batch_of_one_hot_ids_becomes_a_keyed_jagged_tensor_without_a_copy() -> None:
+    pytest.importorskip("torchrec", reason="torchrec is absent")
+    from wukong.embeddings.torchrec_tables import keyed_jagged
+    from wukong.shape import WukongConfig, table_specs
+
+    (batch,) = Loader(MappedRows(toy_columns(12, bags=0)), Order(batch_size=12))
+    jagged = keyed_jagged(table_specs(WukongConfig(), toy_schema(12, bags=0)), batch)
+    assert jagged.values().data_ptr() == batch.one_hot_BF.data_ptr()
+
+
+@pytest.mark.parametrize("backend", ["plain", "dense", "fused"])
+def test_streamed_and_held_batches_look_up_the_same_embeddings(backend: str) -> None:
+    if backend != "plain":
+        pytest.importorskip("torchrec", reason="torchrec is absent")
+    from wukong.embeddings import TableOptimizer, build_tables
+    from wukong.shape import WukongConfig, table_specs
+
+    specs = table_specs(WukongConfig(), toy_schema(12))
+    optimizer = TableOptimizer(name="rowwise_adagrad")
+    tables = build_tables(backend, specs, init_std=0.1, optimizer=optimizer, seed=0)
+    order = Order(batch_size=12, shuffle=False)
+    (held,), (streamed,) = (Loader(rows_of(toy_columns(12), size), order) for size in (0, 5))
+    torch.testing.assert_close(tables(streamed), tables(held), rtol=0, atol=0)

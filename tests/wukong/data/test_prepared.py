@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -10,8 +11,16 @@ import numpy as np
 import pytest
 
 from codesign.errors import ConfigError, DataError
-from wukong.data import prepared
-from wukong.data.prepared import PreparedData, SplitColumns, open_prepared, write_prepared
+from wukong.data import columns, prepared
+from wukong.data.prepared import (
+    UNOBSERVED,
+    LabelTask,
+    PreparedData,
+    SplitColumns,
+    open_prepared,
+    write_prepared,
+)
+from wukong.data.writer import PreparedWriter
 from wukong.schema import CategoricalFeature, InputSchema
 
 SCHEMA = InputSchema(
@@ -31,7 +40,9 @@ def some_columns(rows: int) -> SplitColumns:
         bag_values=(rng.integers(0, 4, lengths.sum(), dtype=np.int32),),
         bag_offsets=(np.concatenate([[0], np.cumsum(lengths)]),),
         dense=rng.standard_normal((rows, 1), dtype=np.float32),
-        label=rng.integers(0, 2, rows, dtype=np.uint8),
+        labels=rng.choice([0, 1, UNOBSERVED], (rows, 2)).astype(np.uint8),
+        weight=rng.random(rows, dtype=np.float32),
+        group=rng.integers(-9, 9, rows),
     )
 
 
@@ -48,7 +59,13 @@ def write(folder: Path) -> PreparedData:
         source_md5={"toy.csv": "0" * 32},
         notes=("small",),
         facts={"baseline": {"name": "item mean", "test_auc": 0.5}},
+        tasks={"click": 1.0, "like": 0.5},
     )
+
+
+def rate_by_hand(task: int) -> float:
+    observed = [label for label in COLUMNS["train"].labels[:, task].tolist() if label != UNOBSERVED]
+    return sum(observed) / len(observed)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -63,9 +80,18 @@ def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
         name="toy",
         schema=SCHEMA,
         row_counts={"train": 30, "validation": 8, "test": 9},
-        base_rate=float(np.mean(COLUMNS["train"].label)),
+        tasks=(
+            LabelTask(name="click", weight=1.0, base_rate=rate_by_hand(0)),
+            LabelTask(name="like", weight=0.5, base_rate=rate_by_hand(1)),
+        ),
+        base_rate=rate_by_hand(0),
         split_rule="by hand",
         source_md5={"toy.csv": "0" * 32},
+        vocabularies={},
+        checksums={
+            path.relative_to(data.folder).as_posix(): hashlib.md5(path.read_bytes()).hexdigest()
+            for path in data.folder.glob("*/*.npy")
+        },
         notes=("small",),
         facts={"baseline": {"name": "item mean", "test_auc": 0.5}},
     )
@@ -92,31 +118,95 @@ def test_an_unknown_split_lists_those_there_are(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real_save = np.save
+    real_append = PreparedWriter.append
 
-    def full_disk(path: Path, array: np.ndarray, **options: bool) -> None:
-        if path.parent.name == "test":
+    def full_disk(writer: PreparedWriter, split: str, columns: SplitColumns) -> None:
+        if split == "test":
             raise OSError(28, "No space left on device")
-        real_save(path, array, **options)
+        real_append(writer, split, columns)
 
-    monkeypatch.setattr(prepared.np, "save", full_disk)
-    with pytest.raises(DataError, match=r"No space left(?s:.)*choose another cache folder"):
+    monkeypatch.setattr(PreparedWriter, "append", full_disk)
+    with pytest.raises(DataError, match=r"No space left(?s:.)*choose another folder"):
         write(tmp_path / "toy")
     assert names_in(tmp_path) == []
 
 
+def test_columns_may_come_in_pieces_of_any_size(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole")
+    with PreparedWriter(tmp_path / "pieces", {"click": 1.0, "like": 0.5}) as writer:
+        for first, last in ((0, 0), (0, 7), (7, 7), (7, 30)):
+            writer.append("train", rows_of(COLUMNS["train"], first, last))
+        for split in ("validation", "test"):
+            writer.append(split, COLUMNS[split])
+        writer.finish(
+            name="toy",
+            schema=SCHEMA,
+            split_rule="by hand",
+            source_md5={},
+            notes=(),
+            facts={},
+            vocabularies={},
+        )
+    assert open_prepared(tmp_path / "pieces").checksums == whole.checksums
+
+
+def rows_of(columns: SplitColumns, first: int, last: int) -> SplitColumns:
+    values, offsets = columns.bag_values[0], columns.bag_offsets[0]
+    return SplitColumns(
+        one_hot=columns.one_hot[first:last],
+        bag_values=(values[offsets[first] : offsets[last]],),
+        bag_offsets=(offsets[first : last + 1] - offsets[first],),
+        dense=columns.dense[first:last],
+        labels=columns.labels[first:last],
+        weight=columns.weight[first:last],
+        group=columns.group[first:last],
+    )
+
+
+def test_a_split_without_rows_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with PreparedWriter(tmp_path / "toy", {"click": 1.0, "like": 1.0}) as writer:
+        writer.append("train", COLUMNS["train"])
+        with pytest.raises(DataError, match="no row belongs to validation"):
+            writer.columns()
+    assert names_in(tmp_path) == []
+
+
+def test_a_changed_byte_is_found_by_the_checksums(tmp_path: Path) -> None:
+    data = write(tmp_path / "toy")
+    data.check()
+    path = tmp_path / "toy" / "train" / "dense.npy"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=r"train/dense.npy has md5 \w{32}, not \w{32}"):
+        data.check()
+    path.unlink()
+    with pytest.raises(DataError, match=r"train/dense.npy has md5 of no such file"):
+        data.check()
+
+
+def test_blocks_are_the_first_rows_whether_mapped_or_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BLOCK_ROWS", 8)
+    mapped = write(tmp_path / "toy").columns("train")
+    for part in (mapped, COLUMNS["train"]):
+        ids, labels = zip(*part.blocks(21), strict=True)
+        assert [len(block) for block in labels] == [8, 8, 5]
+        np.testing.assert_array_equal(np.concatenate(ids), COLUMNS["train"].one_hot[:21])
+        np.testing.assert_array_equal(np.concatenate(labels), COLUMNS["train"].labels[:21, 0])
+
+
 KILLED_WHILE_WRITING = """
 import os, signal, sys
-from pathlib import Path
-import numpy as np
 from wukong.data.sources import prepare
-real_save, saved = np.save, []
-def save(path, array, **options):
-    real_save(path, array, **options)
-    saved.append(path)
-    if len(saved) == 4:
+from wukong.data.writer import PreparedWriter
+real_append = PreparedWriter.append
+def append(writer, split, columns):
+    if split == "test":
         os.kill(os.getpid(), signal.SIGKILL)
-np.save = save
+    real_append(writer, split, columns)
+PreparedWriter.append = append
 prepare("csv", sys.argv[1], sys.argv[2])
 """
 
@@ -153,8 +243,8 @@ def test_the_first_of_two_writers_wins_and_the_second_cleans_up(tmp_path: Path) 
 
 def test_a_missing_or_shortened_column_is_reported_with_its_folder(tmp_path: Path) -> None:
     data = write(tmp_path / "toy")
-    np.save(tmp_path / "toy" / "test" / "label.npy", np.zeros(8, dtype=np.uint8))
-    with pytest.raises(DataError, match=r"toy: test/label.npy has shape \(8,\), not \(9,\)"):
+    np.save(tmp_path / "toy" / "test" / "labels.npy", np.zeros((8, 2), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"labels.npy has shape \(8, 2\), not \(9, 2\)"):
         data.columns("test")
     (tmp_path / "toy" / "train" / "dense.npy").unlink()
     with pytest.raises(DataError, match=r"train/dense.npy does not load(?s:.)*delete this folder"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -87,8 +88,19 @@ def test_reading_data_needs_no_torch_and_looking_at_it_no_polars(
     assert answer.stdout.split() == []
 
 
-def test_every_source_of_the_table_finds_and_reads() -> None:
-    for name, module in sources.SOURCES.items():
-        reader = sources._reader(name)
+def test_every_reader_of_the_table_finds_and_reads() -> None:
+    for module in sources.READERS.values():
+        reader = importlib.import_module(module)
         assert callable(reader.find), module
         assert callable(reader.read), module
+
+
+def test_a_prepared_folder_is_a_source_that_needs_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    data = sources.prepare("csv", tmp_path / "a.csv", tmp_path / "cache")
+    (tmp_path / "a.csv").unlink()
+    assert sources.prepare("prepared", data.folder) == data
+    with pytest.raises(DataError, match="not a prepared data set"):
+        sources.prepare("prepared", tmp_path)
+    with pytest.raises(DataError, match="the source prepared needs a path"):
+        sources.prepare("prepared")

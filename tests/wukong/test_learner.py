@@ -1,0 +1,88 @@
+"""The training loss on labels that are weighted or missing, against sums over single labels."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from codesign.errors import ConfigError
+from wukong.data.batch import Batch
+from wukong.learner import weighted_log_loss
+
+NAN = math.nan
+
+
+def batch_of(label_BT: Tensor, weight_B: Tensor | None = None) -> Batch:
+    return Batch(
+        one_hot_BF=torch.empty(len(label_BT), 0, dtype=torch.int64),
+        bag_values=torch.empty(0, dtype=torch.int64),
+        bag_lengths_FB=torch.empty(0, len(label_BT), dtype=torch.int64),
+        dense_BD=torch.empty(len(label_BT), 0),
+        label_BT=label_BT,
+        weight_B=weight_B,
+    )
+
+
+@given(st.integers(1, 3000), st.integers(0, 99))
+def test_without_weights_and_gaps_loss_and_gradient_are_those_of_the_plain_mean_to_the_bit(
+    examples: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    logit_B = torch.randn(examples, requires_grad=True)
+    label_B = (torch.rand(examples) < 0.3).float()
+    plain = F.binary_cross_entropy_with_logits(logit_B, label_B)
+    (plain_grad,) = torch.autograd.grad(plain, logit_B)
+    loss, weight = weighted_log_loss(logit_B, batch_of(label_B[:, None]))
+    (grad,) = torch.autograd.grad(loss, logit_B)
+    assert torch.equal(loss, plain)
+    assert torch.equal(grad, plain_grad)
+    assert weight == examples
+
+
+cases = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from([0.0, 1.0, NAN]), min_size=2, max_size=2),
+        st.just(0.0) | st.floats(0.125, 5, width=32),
+        st.lists(st.floats(-6, 6, width=32), min_size=2, max_size=2),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(cases)
+def test_each_observed_label_counts_as_much_as_its_example_weighs(
+    examples: list[tuple[list[float], float, list[float]]],
+) -> None:
+    batch = batch_of(
+        torch.tensor([labels for labels, _, _ in examples]),
+        torch.tensor([weight for _, weight, _ in examples]),
+    )
+    logit_BT = torch.tensor([logits for _, _, logits in examples], requires_grad=True)
+    total = weights = 0.0
+    for labels, weight, logits in examples:
+        for label, logit in zip(labels, logits, strict=True):
+            if not math.isnan(label):
+                sign = 1 if label else -1
+                total += weight * math.log1p(math.exp(-sign * logit))
+                weights += weight
+    loss, weight_sum = weighted_log_loss(logit_BT, batch)
+    loss.backward()
+    assert weight_sum.item() == pytest.approx(weights, rel=1e-5)
+    expected = total / weights if weights else 0.0
+    assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    grad_BT = logit_BT.grad
+    assert grad_BT is not None
+    assert not grad_BT[batch.label_BT.isnan()].any()
+    assert grad_BT.isfinite().all()
+
+
+def test_a_model_with_one_output_is_not_trained_on_two_tasks() -> None:
+    with pytest.raises(ConfigError, match="1 outputs, the data 2 tasks"):
+        weighted_log_loss(torch.zeros(4), batch_of(torch.zeros(4, 2)))

@@ -1,0 +1,1 @@
+"""From files and a description of their columns to prepared data, in pieces of bounded size."""
