@@ -169,7 +169,8 @@ class TaskFamily(Protocol):
         KNOBS: what a space may search over.
         SETTINGS: section (`model`, `train`) → all settings that may be fixed there, each with
             its knob; None: it has a form of its own, which `make` checks.
-        SOURCES: names of data sources.
+        SOURCES: names of data sources; a name with a colon, `package.module:function`, is code of
+            the user's own, which `make` calls.
         METRICS: what may be an objective or, where exact, a budget.
         NOT_YET_PREDICTED: metrics that are refused by name until a cost model predicts them.
     """

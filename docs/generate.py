@@ -75,7 +75,7 @@ def _kind(entry: Mapping[str, Any]) -> str:
 
 def _data(schema: Mapping[str, Any]) -> list[str]:
     sources = ", ".join(f"`{name}`" for name in SOURCES)
-    return [*_table(schema["properties"]["data"]), "", f"Sources: {sources}."]
+    return [*_table(schema["properties"]["data"]["oneOf"][1]), "", f"Sources: {sources}."]
 
 
 def _space(schema: Mapping[str, Any]) -> list[str]:

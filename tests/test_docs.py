@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
+
+import numpy as np
+
+from tests.support.command import codesign
+from wukong.data.prepare import description
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,7 +29,7 @@ def test_every_field_of_the_schema_is_described() -> None:
     schema = json.loads((ROOT / "codesign/spec/schema.json").read_text(encoding="utf-8"))
 
     def undescribed(entry: dict, path: str) -> list[str]:
-        inner = entry.get("items", entry)
+        inner = entry["oneOf"][-1] if "oneOf" in entry else entry.get("items", entry)
         missing = []
         for name, field in inner.get("properties", {}).items():
             if "description" not in field:
@@ -33,3 +39,75 @@ def test_every_field_of_the_schema_is_described() -> None:
 
     assert undescribed(schema, "") == []
     assert undescribed(schema["$defs"]["parameter"]["oneOf"][2], "space.") == []
+
+
+def fenced(page: str, name: str) -> str:
+    """The block of a page that stands for a file."""
+    found = re.search(rf"<!-- file: {name}[^>]*-->\n```\w+\n(.*?)```", page, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def test_the_example_of_the_data_page_prepares_and_trains(tmp_path: Path) -> None:
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    rng = np.random.default_rng(1)
+    lines = fenced(page, "clicks.csv").splitlines()
+    header = lines[0]
+    for day in range(1, 11):
+        for _ in range(60):
+            user, item, seen = (int(rng.integers(9)) for _ in range(3))
+            label, price = int(rng.integers(2)), rng.uniform(1, 50)
+            lines.append(f"{day},{label},u{user},i{item},red,i{seen}|i{item},{price:.2f}")
+    assert header.split(",") == ["day", "clicked", "user", "item", "tags", "history", "price"]
+    (tmp_path / "clicks.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "clicks.yaml").write_text(fenced(page, "clicks.yaml"))
+    done = codesign(
+        "data", "prepare", tmp_path / "clicks.yaml", "--data", tmp_path,
+        "--out", tmp_path / "prepared", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == {"train": 422, "validation": 60, "test": 120}
+    (tmp_path / "study.yaml").write_text(
+        f"data: {{source: prepared, path: {tmp_path / 'prepared'}}}\n"
+        "model: {name: wukong, n_F: 2, n_L: 2, k: 2, mlp_width: 8}\n"
+        "train: {passes: 1, batch_size: 64}\nspace: {d: [4, 8]}\n"
+        "objectives: [{metric: log_loss}]\nsearch: {trials: 1, proposer: random}\n"
+    )
+    study = codesign("optimize", tmp_path / "study.yaml", "--study", tmp_path / "study", "--json")
+    assert study.returncode == 0, study.stderr
+    assert len(json.loads(study.stdout)["front"]) == 1
+
+
+def test_the_data_page_names_every_shipped_description_type_and_key() -> None:
+    page = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([^`\s]+)`", page))
+    assert set(description.shipped()) <= named
+    assert set(description._KEYS) <= named
+    keys = {key for keys in description._KEYS.values() for key in keys}
+    assert keys <= named
+    assert set(description.FORMATS) | set(description.TRANSFORMS) <= named
+
+
+def test_code_of_ones_own_outside_the_tree_is_searched_like_any_data(tmp_path: Path) -> None:
+    code = fenced((ROOT / "docs/data.md").read_text(encoding="utf-8"), "my_clicks.py")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/my_clicks.py").write_text(code)
+    spec = tmp_path / "study.yaml"
+    spec.write_text(
+        "data: my_clicks:make\nmodel: {name: wukong, n_F: 2, n_L: 2, k: 2, mlp_width: 16}\n"
+        "train: {passes: 8, batch_size: 50, dense_lr: 0.01, table_lr: 0.05, warmup_share: 0.0}\n"
+        "space: {d: [4, 8]}\nobjectives: [{metric: auc}, {metric: gflop_per_example}]\n"
+        "search: {trials: 2, proposer: random}\n"
+    )
+    arguments = ("optimize", spec, "--study", tmp_path / "study", "--json")
+    lost = codesign(*arguments)
+    assert lost.returncode == 3
+    assert "no module 'my_clicks' can be imported" in lost.stderr
+    done = codesign(*arguments, path=tmp_path / "outside")
+    assert done.returncode == 0, done.stderr
+    best = max(trial["measured"]["auc"] for trial in json.loads(done.stdout)["front"])
+    # Four of five labels follow from the user's parity: the best AUC there is is .8.
+    assert 0.7 < best < 0.9
+    again = codesign("train", tmp_path / "study/best.yaml", "--folder", tmp_path / "again",
+                     "--json", path=tmp_path / "outside")  # fmt: skip
+    assert json.loads(again.stdout)["metrics"]["auc"] > 0.7

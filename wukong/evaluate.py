@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from wukong import metrics
-from wukong.data import loader
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from wukong.data.prepared import PreparedData
+    from wukong.data.dataset import DataSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +34,7 @@ class Evaluation:
 
 
 def predict(
-    model: nn.Module, data: PreparedData, split: str, batch_size: int
+    model: nn.Module, data: DataSet, split: str, batch_size: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the labels and the logits (N,), float32, of a split, in its order.
 
@@ -46,7 +45,7 @@ def predict(
     labels, logits = [], []
     # Not inference_mode: FBGEMM's lookups on the CPU exist with autograd's dispatch only.
     with torch.no_grad():
-        for batch in loader.batches(data, split, batch_size, shuffle=False):
+        for batch in data.batches(split, batch_size, shuffle=False):
             labels.append(batch.label_B)
             logits.append(model(batch).view(len(batch), -1)[:, 0])
     model.train(was_training)

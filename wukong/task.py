@@ -23,7 +23,7 @@ from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from wukong.data.prepared import PreparedData
+    from wukong.data.dataset import DataSet
     from wukong.train import TrainProgress, TrainResult
 
 SPLITS = ("train", "validation", "test")
@@ -112,7 +112,7 @@ class WukongTask:
         *,
         model: Mapping[str, Any],
         train: Mapping[str, Any],
-        data: PreparedData,
+        data: DataSet,
         data_name: str = "",
     ) -> None:
         self.knobs = KNOBS
@@ -277,7 +277,7 @@ def make(
         ConfigError: a setting is unknown or impossible.
         DataError: the data cannot be had.
     """
-    data = sources.prepare(source, path=None if path is None else Path(path))
+    data = sources.open_data(source, None if path is None else Path(path))
     name = source if path is None else Path(path).name
     return WukongTask(model=model, train=train, data=data, data_name=name)
 

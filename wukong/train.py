@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from wukong import metrics
-from wukong.data import loader
 from wukong.evaluate import Evaluation, evaluate, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, first_norm_input_std
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wukong.data.batch import Batch
-    from wukong.data.prepared import PreparedData
+    from wukong.data.dataset import DataSet
     from wukong.schema import InputSchema
     from wukong.shape import WukongConfig
 
@@ -94,7 +93,7 @@ class TrainResult:
 def train(
     model_config: WukongConfig,
     schema: InputSchema,
-    data: PreparedData,
+    data: DataSet,
     config: TrainConfig,
     *,
     seed: int,
@@ -137,7 +136,7 @@ class _Run:
         self,
         model_config: WukongConfig,
         schema: InputSchema,
-        data: PreparedData,
+        data: DataSet,
         config: TrainConfig,
         *,
         seed: int,
@@ -198,8 +197,8 @@ class _Run:
     def _batches(self) -> Iterator[Batch]:
         size = self._config.batch_size
         for pass_index in range(self._config.passes):
-            batches = loader.batches(
-                self._data, "train", size, shuffle=True, seed=self._seed, pass_index=pass_index
+            batches = self._data.batches(
+                "train", size, shuffle=True, seed=self._seed, pass_index=pass_index
             )
             # A last batch of a single example is left out: batch norm finds no variance in it.
             yield from islice(batches, self._steps_per_pass)
@@ -275,9 +274,9 @@ class _Divergence:
             )
 
 
-def _initial_warnings(model: Wukong, data: PreparedData) -> list[str]:
+def _initial_warnings(model: Wukong, data: DataSet) -> list[str]:
     """Look at the untrained model through the first examples."""
-    batch = next(loader.batches(data, "train", 1024, shuffle=False))
+    batch = next(data.batches("train", 1024, shuffle=False))
     model.eval()
     std, epsilon_root = first_norm_input_std(model, batch), math.sqrt(model.config.ln_eps)
     model.train()

@@ -52,6 +52,8 @@ def load_document(
     for override in overrides:
         document.mistakes.extend(_apply(override, document.values))
     data = document.values.setdefault("data", {})
+    if isinstance(data, str):
+        data = document.values["data"] = {"source": data}
     if data_path is not None and isinstance(data, dict):
         data["path"] = data_path
     return checked_by_schema(document)

@@ -48,7 +48,7 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
         return f"{document.where(path)}: {dotted(path)} {complaint}"
 
     source = values.get("data", {}).get("source")
-    if source is not None and source not in family.SOURCES:
+    if source is not None and source not in family.SOURCES and ":" not in source:
         yield at(("data", "source"), f"is {shown(source)}; {nearest(source, family.SOURCES)}")
     for section in ("model", "train"):
         for key, value in values.get(section, {}).items():

@@ -119,6 +119,10 @@ def _demand(rule: str, bound: Any) -> str:
         names = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole "
                  "number", "number": "a number", "boolean": "true or false"}  # fmt: skip
         return "be " + " or ".join(dict.fromkeys(names[kind] for kind in kinds))
+    if rule == "oneOf" and all("type" in branch for branch in bound):
+        return " or ".join([_demand("type", branch["type"]) for branch in bound]).replace(
+            " be ", " "
+        )
     if rule == "oneOf":
         return "be a value, a list of values, or a mapping with low and high"
     if rule == "enum":

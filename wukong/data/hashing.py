@@ -1,20 +1,23 @@
-"""Hashes of integers and texts that never change: no seed, no library version, no byte order.
+"""Hashes of values that never change: no seed, no library version, no byte order.
 
-An integer's hash is SplitMix64's output from that state (Steele, Lea and Flood 2014): equal values
-of any width have equal hashes. A text's hash runs over its UTF-8 bytes in little-endian words of
-eight, the last filled up with zeros:
+A value's hash is that of its text, so that 17 has one id whether a CSV or a Parquet file holds it.
+It runs over the UTF-8 bytes in little-endian words of eight, the last filled up with zeros, through
+SplitMix64 (Steele, Lea and Flood 2014):
 
     h = splitmix64(number of bytes);  for each word: h = splitmix64(h xor word)
 
-N values. NumPy only.
+N values.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _WORD_BYTES = 8
 
@@ -28,11 +31,6 @@ def splitmix64(state_N: NDArray[np.uint64]) -> NDArray[np.uint64]:
     mixed_N *= np.uint64(0x94D049BB133111EB)
     mixed_N ^= mixed_N >> np.uint64(31)
     return mixed_N
-
-
-def hash_integers(values_N: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
-    """Hash integers of any width, as 64 bits in two's complement; returns uint64 (N,)."""
-    return splitmix64(values_N.astype(np.uint64))
 
 
 def hash_texts(text: bytes, length_N: NDArray[np.integer[Any]]) -> NDArray[np.uint64]:
@@ -60,6 +58,28 @@ def hash_texts(text: bytes, length_N: NDArray[np.integer[Any]]) -> NDArray[np.ui
     return hash_N
 
 
-def ids_of(hash_N: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
-    """Return ids from 1 to `buckets` - 1, int32 (N,); 0 is kept for what is missing."""
-    return (hash_N % np.uint64(buckets - 1)).astype(np.int32) + np.int32(1)
+def hashes_of(values: pl.Series) -> NDArray[np.uint64]:
+    """Hash values of any type by their text, null as the empty one; returns uint64 (N,)."""
+    import polars as pl
+
+    texts = values.cast(pl.String).fill_null("")
+    joined: str = texts.str.join("").item() if len(texts) else ""
+    return hash_texts(joined.encode(), texts.str.len_bytes().to_numpy())
+
+
+def ids_of(values: pl.Series, buckets: int) -> NDArray[np.int32]:
+    """Number values by their hash.
+
+    Args:
+        values: of any type.
+        buckets: rows of the table, ≥ 2.
+
+    Returns:
+        int32 (N,), from 1 to `buckets` - 1; 0 for what is missing: null, or the empty text.
+    """
+    import polars as pl
+
+    ids = (hashes_of(values) % np.uint64(buckets - 1)).astype(np.int32) + np.int32(1)
+    texts = values.cast(pl.String)
+    ids[(texts.is_null() | (texts == "")).to_numpy()] = 0
+    return ids

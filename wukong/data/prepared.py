@@ -30,7 +30,9 @@ from wukong.data.writer import ONE_TASK, PreparedWriter
 from wukong.schema import InputSchema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from wukong.data.batch import Batch
 
 __all__ = [
     "FORMAT_VERSION",
@@ -116,6 +118,16 @@ class PreparedData:
                     self.folder, f"{split}/{name}.npy has shape {arrays[name].shape}, not {shape}"
                 )
         return columns
+
+    def batches(
+        self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
+    ) -> Iterator[Batch]:
+        """Yield all rows of `split` once (see `wukong.data.loader.batches`, which needs torch)."""
+        from wukong.data import loader
+
+        return loader.batches(
+            self, split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
+        )
 
     def check(self) -> None:
         """Compare every file with its checksum; takes as long as reading all of them.

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import ConfigError, DataError
-from wukong.data.hashing import hash_integers, hash_texts, ids_of
+from wukong.data.hashing import ids_of
 from wukong.data.prepared import UNOBSERVED, SplitColumns
 from wukong.data.stream import BlockRows
 from wukong.schema import CategoricalFeature, InputSchema
@@ -38,8 +38,8 @@ class ShardColumns:
 
     Attributes:
         labels: of each task, boolean or numbers that are 0 or 1.
-        one_hot: integers, booleans or texts → rows of the feature's table, ≥ 2: id 0 is for
-            missing values, the hashes share the rest.
+        one_hot: integers, booleans or texts → rows of the feature's table, ≥ 2; ids are those of
+            `wukong.data.hashing.ids_of`, as in prepared data with as many buckets.
         multi_hot: lists of those → rows of the table.
         max_length: of a list, only so many of the last values count; None: all do.
         dense: numbers.
@@ -175,7 +175,7 @@ def _encode(part: _Part, columns: ShardColumns) -> SplitColumns:
     frame, rows = part.frame, len(part.frame)
     one_hot = np.empty((rows, len(columns.one_hot)), dtype=np.int32)
     for i, (name, buckets) in enumerate(columns.one_hot.items()):
-        one_hot[:, i] = _ids(frame[name], buckets)
+        one_hot[:, i] = ids_of(frame[name], buckets)
     dense = np.empty((rows, len(columns.dense)), dtype=np.float32)
     for i, name in enumerate(columns.dense):
         finite = part.floats(name, lambda v: ~v.is_infinite(), "finite")
@@ -196,20 +196,6 @@ def _encode(part: _Part, columns: ShardColumns) -> SplitColumns:
     )
 
 
-def _ids(values: pl.Series, buckets: int) -> NDArray[np.int32]:
-    """Hash a column; null has id 0."""
-    missing = values.is_null().to_numpy()
-    if values.dtype.is_integer() or values.dtype == pl.Boolean:
-        integers = values.cast(pl.UInt8) if values.dtype == pl.Boolean else values
-        hashes = hash_integers(integers.fill_null(0).to_numpy())
-    else:
-        texts = values.cast(pl.String).fill_null("")
-        hashes = hash_texts(texts.str.join("").item().encode(), texts.str.len_bytes().to_numpy())
-    ids = ids_of(hashes, buckets)
-    ids[missing] = 0
-    return ids
-
-
 def _bags(
     lists: pl.Series, buckets: int, max_length: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -219,7 +205,7 @@ def _bags(
     lengths = lists.list.len().fill_null(0)
     values = lists.filter(lengths > 0).explode()
     ends = np.cumsum(lengths.to_numpy(), dtype=np.int64)
-    return _ids(values, buckets), np.concatenate([np.zeros(1, np.int64), ends])
+    return ids_of(values, buckets), np.concatenate([np.zeros(1, np.int64), ends])
 
 
 def _weight(part: _Part, name: str) -> NDArray[np.float32]:

@@ -22,6 +22,7 @@ from wukong.data.prepared import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from wukong.data.dataset import DataSet
     from wukong.data.encode import RawData
 
 # A folder that `codesign data prepare` has made.
@@ -42,6 +43,23 @@ class Source(Protocol):
 
     def read(self, files: Mapping[str, Path]) -> RawData:
         """Read what `find` has found."""
+
+
+def open_data(source: str, path: Path | None) -> DataSet:
+    """Open a study's data: prepare what has to be prepared, or call the user's function.
+
+    Args:
+        source: a name of `SOURCES`, or `package.module:function` (see `wukong.data.own`).
+        path: where the files are, where the source needs one.
+
+    Raises:
+        DataError: the source is unknown, or its data cannot be had.
+    """
+    if ":" in source:
+        from wukong.data.own import load_own
+
+        return load_own(source, path)
+    return prepare(source, path)
 
 
 def prepare(

@@ -166,7 +166,7 @@ def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("section", "complaint"),
     [
-        ({"data": "csv"}, 'data is "csv"; must be a mapping'),
+        ({"data": 5}, "data is 5; must be text or a mapping"),
         ({"train": {"lr": [0.1, 0.2]}}, "train.lr is [0.1, 0.2]; must be one value"),
         ({"model": {"name": "tests.support.toy_task", "width": {"a": 1}}},
          'model.width is {"a": 1}; must be one value'),
@@ -188,8 +188,13 @@ def test_values_of_the_wrong_form_are_mistakes(
 def test_a_data_section_that_is_no_mapping_is_a_mistake_with_a_data_path_too(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(SpecError, match="must be a mapping"):
-        load_problem(write_spec(tmp_path, data="csv"), data_path="somewhere")
+    with pytest.raises(SpecError, match="must be text or a mapping"):
+        load_problem(write_spec(tmp_path, data=[1]), data_path="somewhere")
+
+
+def test_a_text_in_place_of_the_data_section_is_its_source(tmp_path: Path) -> None:
+    assert load_problem(write_spec(tmp_path, data="toy")).spec.data.source == "toy"
+    assert mistakes(tmp_path, data="tory") == ["data.source is \"tory\"; did you mean 'toy'?"]
 
 
 @pytest.mark.parametrize(("file", "name"), [("2024.yaml", "2024"), ("my study.yaml", "my-study")])

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from codesign.errors import ConfigError, DataError
+from tests.support.hash_by_hand import id_by_hand
 from tests.support.toy_columns import assert_same
 from wukong.data.loader import Loader
 from wukong.data.order import Order
@@ -35,26 +36,6 @@ TYPES = {
     "history": pl.List(pl.Int64), "words": pl.List(pl.String), "age": pl.Int16,
     "price": pl.Float64, "weight": pl.Float32, "unused": pl.String,
 }  # fmt: skip
-
-
-def splitmix64(state: int) -> int:
-    z = (state + 0x9E3779B97F4A7C15) & MASK
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
-    return z ^ (z >> 31)
-
-
-def id_by_hand(value: int | bool | str | None, buckets: int) -> int:
-    if value is None:
-        return 0
-    if isinstance(value, str):
-        text = value.encode()
-        found = splitmix64(len(text))
-        for start in range(0, len(text), 8):
-            found = splitmix64(found ^ int.from_bytes(text[start : start + 8], "little"))
-    else:
-        found = splitmix64(int(value) & MASK)
-    return 1 + found % (buckets - 1)
 
 
 def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:

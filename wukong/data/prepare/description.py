@@ -41,7 +41,8 @@ class Column:
         file: a `.npy` matrix; a vector is its row with the number that `source` holds, and zeros
             where there is no such row.
         minimum_count: values that are rarer in train have the id of unseen values.
-        hash: number of buckets, in place of a vocabulary; 0: a vocabulary.
+        hash: rows of the table that hashes are spread over, in place of a vocabulary (row 0 is for
+            missing values); 0: a vocabulary.
         shares: the column whose vocabulary, counted over both, or whose buckets this one shares.
         separator: between the values of a multi-hot or sequence field; an empty field has none.
         max_length: how many of the last values of a sequence are kept; 0: all.
@@ -176,7 +177,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "transform": ("transform", lambda value: value.choice(*TRANSFORMS)),
     "file": ("file", Value.text),
     "minimum_count": ("minimum_count", lambda value: value.whole(1)),
-    "hash": ("hash", lambda value: value.whole(1)),
+    "hash": ("hash", lambda value: value.whole(2)),
     "shares": ("shares", Value.text),
     "separator": ("separator", Value.text),
     "max_length": ("max_length", lambda value: value.whole(1)),

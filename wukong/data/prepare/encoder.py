@@ -13,8 +13,9 @@ import polars as pl
 
 from codesign.errors import DataError
 from wukong.data.columns import SplitColumns
+from wukong.data.hashing import hashes_of
 from wukong.data.prepare.rows import as_text
-from wukong.data.prepare.vocabulary import Buckets, ValueCounts, Vocabulary, stable_hash
+from wukong.data.prepare.vocabulary import Buckets, ValueCounts, Vocabulary
 from wukong.schema import CategoricalFeature, InputSchema
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Encoder:
                 one_hot.append(ids)
             else:
                 bags.append((ids, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])))
-        groups = [stable_hash(as_text(rows.frame, c.source)) for c in self._of_type("group")]
+        groups = [hashes_of(rows.frame[c.source]) for c in self._of_type("group")]
         return SplitColumns(
             one_hot=_stacked(one_hot, len(rows), np.int32),
             bag_values=tuple(ids for ids, _ in bags),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from wukong.data.hashing import ids_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 HELD_VALUES = 1_000_000
 # Counts that are merged into the others at a time.
 _PENDING_VALUES = 500_000
-_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 class ValueCounts:
@@ -114,41 +115,18 @@ class Vocabulary:
 
 
 class Buckets:
-    """Numbers values by a hash that is the same on every machine: FNV-1a, 64 bits, of UTF-8.
+    """Numbers values by a hash that is the same everywhere (see `wukong.data.hashing`).
 
     Args:
-        cardinality: number of buckets, ≥ 1.
+        cardinality: rows of the table, ≥ 2; id 0 is for missing values.
     """
 
     def __init__(self, cardinality: int) -> None:
         self.cardinality = cardinality
 
     def ids(self, values: pl.Series) -> NDArray[np.int32]:
-        """Number each value from 0, int32 (values,)."""
-        return (stable_hash(values) % np.uint64(self.cardinality)).astype(np.int32)
-
-
-def stable_hash(values: pl.Series) -> NDArray[np.uint64]:
-    """Hash strings by FNV-1a and the finalizer of MurmurHash3, uint64 (values,)."""
-    lengths = values.str.len_bytes().to_numpy().astype(np.int64)
-    joined = values.str.join("")[0] or ""
-    text = np.frombuffer(joined.encode(), dtype=np.uint8)
-    hashes = np.full(len(values), _FNV_OFFSET, dtype=np.uint64)
-    starts = np.cumsum(lengths) - lengths
-    # Longest first, so that those which have a byte at a place are the first ones.
-    order = np.argsort(-lengths, kind="stable")
-    places = np.arange(lengths.max(initial=0))
-    counts = len(lengths) - np.searchsorted(lengths[order][::-1], places, side="right")
-    sorted_hashes, sorted_starts = hashes[order], starts[order]
-    for place, count in zip(places, counts, strict=True):
-        bytes_here = text[sorted_starts[:count] + place]
-        sorted_hashes[:count] = (sorted_hashes[:count] ^ bytes_here) * _FNV_PRIME
-    # FNV's lowest bits depend on the lowest bits of the bytes alone.
-    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53)):
-        sorted_hashes ^= sorted_hashes >> np.uint64(shift)
-        sorted_hashes *= np.uint64(factor)
-    hashes[order] = sorted_hashes ^ (sorted_hashes >> np.uint64(33))
-    return hashes
+        """Number each value, int32 (values,)."""
+        return ids_of(values, self.cardinality)
 
 
 def _no_counts() -> pl.DataFrame:

@@ -54,7 +54,7 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
         f"{file}:3: split.shares is a list; must be a list of 3 numbers",
         f"{file}:5: columns.label.type is 'lable'; must be one of label, dense",
         f"{file}:6: columns.user.minimum_count is '0'; must be a whole number ≥ 1",
-        f"{file}:7: columns.item.hash is '1e3'; must be a whole number ≥ 1",
+        f"{file}:7: columns.item.hash is '1e3'; must be a whole number ≥ 2",
         f"{file}:8: columns.tags shares 'nothing'; must be a categorical",
         f"{file}:9: columns.price.minimum_count is unknown",
         f"{file}:10: columns.user stands here again; must be given once",

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 
 from codesign.errors import DataError
+from tests.support.hash_by_hand import id_by_hand
 from wukong.data import text
 from wukong.data.prepare import tables
 from wukong.data.prepared import UNOBSERVED, PreparedData, open_prepared
@@ -89,16 +90,6 @@ def prepared(folder: Path, rows: list[dict[str, str]], kind: str = "csv") -> Pre
     return prepare_folder(folder / "my.yaml", folder, folder / "out")
 
 
-def fnv_bucket(value: str, buckets: int) -> int:
-    """FNV-1a, then the finalizer of MurmurHash3, in Python's own whole numbers."""
-    found = 0xCBF29CE484222325
-    for byte in value.encode():
-        found = (found ^ byte) * 0x100000001B3 % 2**64
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        found = (found ^ found >> 33) * factor % 2**64
-    return (found ^ found >> 33) % buckets
-
-
 def pieces(value: str, separator: str) -> list[str]:
     return value.split(separator) if value else []
 
@@ -120,7 +111,7 @@ class ByHand:
         return vocabulary.index(value) + 1 if value in vocabulary else 0
 
     def one_hot(self, row: dict[str, str]) -> list[int]:
-        bucket = fnv_bucket(row["user"], 5)
+        bucket = id_by_hand(row["user"], 5)
         return [self.number(self.users, row["user"]), self.number(self.items, row["item"]), bucket]
 
     def bags(self, row: dict[str, str]) -> list[list[int]]:

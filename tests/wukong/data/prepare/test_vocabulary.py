@@ -3,47 +3,15 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wukong.data.prepare import vocabulary
-from wukong.data.prepare.vocabulary import Buckets, ValueCounts, Vocabulary, stable_hash
-
-# Published test vectors of 64-bit FNV-1a (Fowler, Noll, Vo).
-FNV_1A = {"": 0xCBF29CE484222325, "a": 0xAF63DC4C8601EC8C, "foobar": 0x85944171F73967E8}
+from wukong.data.prepare.vocabulary import ValueCounts, Vocabulary
 
 texts = st.lists(st.text(alphabet="abé☃,\n", max_size=5), max_size=40)
-
-
-def unmixed(found: int) -> int:
-    """Undo the finalizer of MurmurHash3."""
-    for factor in (0xC4CEB9FE1A85EC53, 0xFF51AFD7ED558CCD):
-        found ^= found >> 33
-        found = found * pow(factor, -1, 2**64) % 2**64
-    return found ^ found >> 33
-
-
-def test_the_stable_hash_is_fnv_1a_below_its_finalizer() -> None:
-    found = stable_hash(pl.Series(list(FNV_1A))).tolist()
-    assert [unmixed(one) for one in found] == list(FNV_1A.values())
-
-
-@given(texts)
-@settings(max_examples=50, deadline=None)
-def test_a_hash_depends_on_the_value_alone(values: list[str]) -> None:
-    together = stable_hash(pl.Series(values, dtype=pl.String)).tolist()
-    assert together == [int(stable_hash(pl.Series([value]))[0]) for value in values]
-
-
-def test_buckets_are_filled_evenly() -> None:
-    ids = Buckets(10).ids(pl.Series([f"{i:08x}" for i in range(20_000)]))
-    counts = np.bincount(ids, minlength=10)
-    assert len(counts) == 10
-    # Chi-squared of 9 degrees of freedom: 27.9 is exceeded once in a thousand.
-    assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
 
 
 @pytest.mark.parametrize("held", [10, 1_000_000], ids=["spilled", "held"])

@@ -1,0 +1,104 @@
+"""Batches of the user's own code, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from codesign.errors import DataError
+from wukong.data.batch import Batch
+from wukong.data.own import OwnData, load_own
+from wukong.metrics import log_loss
+from wukong.schema import CategoricalFeature, InputSchema
+
+SCHEMA = InputSchema(categorical=(CategoricalFeature(name="user", cardinality=4),), dense=("x",))
+
+
+class Clicks:
+    """40 rows a split, a quarter of them positive; `damage` changes each batch."""
+
+    schema = SCHEMA
+
+    def __init__(self, **damage: Any) -> None:
+        self._damage = damage
+
+    def rows(self, split: str) -> int:
+        return 40
+
+    def batches(
+        self, split: str, batch_size: int, *, shuffle: bool, seed: int, pass_index: int
+    ) -> Iterator[Batch]:
+        for start in range(0, 40, batch_size):
+            rows = torch.arange(start, min(start + batch_size, 40))
+            batch = Batch(
+                one_hot_BF=(rows % 4)[:, None],
+                bag_values=torch.empty(0, dtype=torch.int64),
+                bag_lengths_FB=torch.empty(0, len(rows), dtype=torch.int64),
+                dense_BD=torch.zeros(len(rows), 1),
+                label_BT=(rows % 4 == 0).float()[:, None],
+            )
+            yield dataclasses.replace(batch, **self._damage)
+
+
+def make(path: Path | None) -> Clicks:
+    return Clicks()
+
+
+def broken(path: Path | None) -> object:
+    return object()
+
+
+def test_base_rate_and_baseline_are_those_of_the_labels() -> None:
+    data = OwnData("mine:make", Clicks(), {})
+    assert data.base_rate == 0.25
+    labels = np.tile([1.0, 0, 0, 0], 10)
+    expected = log_loss(labels, np.full(40, np.log(0.25 / 0.75)))
+    assert data.facts["baseline"]["test_log_loss"] == pytest.approx(expected)
+    assert data.facts["baseline"]["validation_auc"] == 0.5
+    assert [len(batch) for batch in data.batches("train", 16, shuffle=False)] == [16, 16, 8]
+
+
+def test_the_function_is_found_by_name_and_its_file_identifies_the_data() -> None:
+    data = load_own(f"{__name__}:make", None)
+    assert data.schema is SCHEMA
+    assert list(data.source_md5) == ["test_own.py"]
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("no_such_package.loader:make", "no module 'no_such_package.loader' can be imported"),
+        (f"{__name__}:nothing", "has no 'nothing'"),
+        (f"{__name__}:broken", "which has no schema, rows, batches"),
+        ("a b:make", "must be package.module:function"),
+        (":make", "must be package.module:function"),
+    ],
+)
+def test_what_is_no_such_function_is_named(source: str, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        load_own(source, None)
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ({"one_hot_BF": torch.zeros(40, 2, dtype=torch.int64)}, r"one_hot_BF of shape \(40, 2\)"),
+        ({"dense_BD": torch.zeros(40, 3)}, r"dense_BD of shape \(40, 3\); must be \(40, 1\)"),
+        ({"one_hot_BF": torch.full((40, 1), 4)}, "ids of user from 4 to 4; must be from 0 to 3"),
+        ({"one_hot_BF": torch.full((40, 1), -1)}, "ids of user from -1 to -1"),
+        ({"label_BT": torch.full((40, 1), 2.0)}, "train has a label 2; must be 0, 1 or NaN"),
+        ({"label_BT": torch.zeros(40, 1)}, "0 of the 40 labels of train are 1"),
+        ({"label_BT": torch.zeros(7, 1)}, "one_hot_BF of shape"),
+    ],
+)
+def test_batches_that_contradict_their_schema_are_refused(
+    damage: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(DataError, match=complaint):
+        OwnData("mine:make", Clicks(**damage), {})

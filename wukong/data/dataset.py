@@ -1,0 +1,46 @@
+"""What a model trains on, wherever it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from wukong.data.batch import Batch
+    from wukong.schema import InputSchema
+
+
+class DataSet(Protocol):
+    """Prepared data, or batches of the user's own."""
+
+    @property
+    def name(self) -> str:
+        """Of the source."""
+
+    @property
+    def schema(self) -> InputSchema:
+        """Its features."""
+
+    @property
+    def base_rate(self) -> float:
+        """Share of positive labels in train, of the first task."""
+
+    @property
+    def split_rule(self) -> str:
+        """How the rows were split, in words."""
+
+    @property
+    def source_md5(self) -> Mapping[str, str]:
+        """What the data are: file → md5."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Figures about the data, plain JSON values."""
+
+    def rows(self, split: str) -> int:
+        """Count the rows of `train`, `validation` or `test`."""
+
+    def batches(
+        self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
+    ) -> Iterator[Batch]:
+        """Yield all rows of a split once; the last batch may be short."""
