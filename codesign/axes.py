@@ -186,14 +186,18 @@ def _range_levels(spec: Range, knob: Knob) -> tuple[list[Value], list[str]]:
     exact = [float(x) for x in spread(spec.low, spec.high, points)]
     if knob.kind == "int":
         return [*dict.fromkeys(round(x) for x in exact)], []
-    rounded = [float(f"{x:.4g}") for x in exact[1:-1]]
-    return [*dict.fromkeys([float(spec.low), *rounded, float(spec.high)])], []
+    for digits in (4, 6, 9, 15):  # as few as keep the levels apart
+        rounded = [float(f"{x:.{digits}g}") for x in exact[1:-1]]
+        levels: list[Value] = [*dict.fromkeys([float(spec.low), *rounded, float(spec.high)])]
+        if len(levels) == points and levels == sorted(levels, key=float):
+            break
+    return levels, []
 
 
 def _stepped(spec: Range, step: float, knob: Knob) -> tuple[list[Value], list[str]]:
     steps = (spec.high - spec.low) / step
     count = round(steps)
-    if abs(steps - count) > 1e-6:
+    if abs(steps - count) > 1e-6 * max(1, count) or (not count and spec.high > spec.low):
         below = spec.low + math.floor(steps) * step
         near = f"must be e.g. {below:g} or {below + step:g}"
         return [], [f"has high {spec.high} off the grid of step {step} from {spec.low}; {near}"]

@@ -26,6 +26,7 @@ from codesign.space import Indices, Space
 
 MAX_CHILDREN = 500_000
 FEWEST_PREFIXES = 64
+LINKED_BOUNDS = 1_000_000
 CHUNK_ROWS = 50_000
 
 
@@ -58,6 +59,8 @@ class FeasibleSet:
         self.budgets = budgets
         self._task = task
         self._max_children = max_children
+        if space.linked:  # many axes, and costs layer by layer: as many bounds in all
+            self._max_children = min(max_children, max(LINKED_BOUNDS // len(space.axes), 4096))
         # What a cost depends on, and what conditions link to it, is set axis by axis.
         self._set_axes = self._setting_order()
         self._free_axes = [k for k in range(len(space.axes)) if k not in self._set_axes]
@@ -86,7 +89,8 @@ class FeasibleSet:
         """How many designs are feasible."""
         free = math.prod(self._level_count(k) for k in self._free_axes)
         rows, weight = self._all_prefixes
-        return Size(count=len(rows) * weight * free, exact=weight == 1.0)
+        count = min(len(rows) * weight * free, float(self.space.size))
+        return Size(count=count, exact=weight == 1.0)
 
     def sample(self, n: int, rng: np.random.Generator) -> Columns:
         """Draw up to `n` distinct designs (fewer only where no more exist)."""
@@ -98,7 +102,7 @@ class FeasibleSet:
         distinct: dict[bytes, None] = {}
         for _ in range(100):
             if weight > 1.0:
-                rows, _ = self._enumerate(rng, max(256 * n, 65_536))
+                rows, _ = self._enumerate(rng, min(max(256 * n, 65_536), self._max_children))
             picked = rows[rng.integers(len(rows), size=n)]
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
             picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T

@@ -136,6 +136,12 @@ class Task(Protocol):
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design (an empty list: nothing)."""
 
+    def settings(self, design: Design) -> Mapping[str, Any]:
+        """Everything that decides what a trial of the design measures, defaults filled in.
+
+        What may differ by layer is a tuple, one value for each layer.
+        """
+
     def costs(self, columns: Columns) -> dict[str, np.ndarray]:
         """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
 

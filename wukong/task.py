@@ -138,6 +138,15 @@ class WukongTask:
             TrainConfig(**{**self._train, **settings}),
         )
 
+    def settings(self, design: Design) -> Mapping[str, Any]:
+        """Everything that decides what a trial of the design measures, defaults filled in."""
+        model, train = self.configs(design)
+        found = {**vars(model), **vars(train)}
+        for name, counter in knobs.COUNTED_BY.items():
+            if not isinstance(found[name], tuple):
+                found[name] = (found[name],) * found[counter]
+        return found
+
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design."""
         try:

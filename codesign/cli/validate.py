@@ -25,10 +25,11 @@ def command(spec: Path, data_path: str | None, overrides: tuple[str, ...], as_js
     from rich.console import Console
     from rich.table import Table
 
-    about = "" if found["feasible_is_exact"] else "about "
+    feasible = found["feasible"]
+    count = f"{feasible:,.0f}" if found["feasible_is_exact"] else f"about {feasible:.3g}"
     console = Console()
     console.print(
-        f"{found['study']} is valid: {found['designs']:,} designs, {about}{found['feasible']:,.0f} "
+        f"{found['study']} is valid: {found['designs']:,} designs, {count} "
         f"within the budgets ({100 * found['feasible_share']:.3g}%)",
         highlight=False,
     )

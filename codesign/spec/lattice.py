@@ -78,7 +78,7 @@ def condition_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
             found += [
                 at(path, f"is {shown(value)}; must be of {other}: {_listed(levels)}")
                 for value in wanted
-                if value not in levels
+                if isinstance(value, bool) != isinstance(levels[0], bool) or value not in levels
             ]
     yield from found
     clean = all(not make_axes(n, e, family.KNOBS[n])[1] for n, e in known.items())
@@ -127,7 +127,9 @@ def baseline_mistakes(
     where = document.where(("baseline",))
     wrong = {}
     for key, value in baseline.items():
-        if key not in levels:
+        if f"{key}[1]" in levels:
+            wrong[key] = f"differs by layer; must be given as {key}[1] and so on"
+        elif key not in levels:
             wrong[key] = f"is unknown; {nearest(key, levels)}"
         elif mistakes := list(value_mistakes(key, value, family.KNOBS)):
             wrong[key] = mistakes[0]

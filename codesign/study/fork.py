@@ -1,20 +1,23 @@
 """Start a study from the trials of another: those that the new spec could have trained itself.
 
-What a trial measured depends on its settings, fixed and searched together, and on the data. A
-trial is taken over where a design of the new space gives the same settings on the same data.
+What a trial measured depends on all its settings, fixed, searched or left at their defaults, and on
+the data. A trial is taken over where a design of the new space gives the same settings.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codesign.contracts import Design
-from codesign.designs import as_columns
+from codesign.designs import as_columns, design_at
 from codesign.errors import StudyError
-from codesign.spec.problem import Problem, complete_baseline
+from codesign.space import Space
+from codesign.spec.problem import Problem, complete_baseline, make_task
 from codesign.study.folder import StudyFolder, read_json
 from codesign.study.state import StudyState, Trial, TrialKind, fold
 from codesign.study.store import EventKind, Store
@@ -34,7 +37,7 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
 
     Raises:
         StudyError: the new study has begun already; or there is no study at `origin`, or it is of
-            another model, or of other data.
+            another model, or of other data, or none of its trials fits; nothing is taken over then.
     """
     if next(store.events(), None) is not None:
         raise StudyError(
@@ -43,55 +46,81 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
             hint="leave --fork out to continue it, or name a new folder with --study",
         )
     old = StudyFolder(origin)
-    if not old.store.exists():
+    if not old.store.exists() or origin.resolve() == folder.path.resolve():
         raise StudyError("holds no study to fork", where=str(origin), hint="name a study's folder")
     known = read_json(old.resolved_spec)
-    mine = {"data files": problem.task.facts().get("source_md5", {})}
-    mine["model"] = problem.spec.model["name"]
-    theirs = {
-        "data files": known["identity"]["data files"],
-        "model": known["spec"]["model"]["name"],
-    }
-    if differing := [name for name in mine if mine[name] != theirs[name]]:
+    mine = (problem.spec.model["name"], problem.task.facts().get("source_md5", {}))
+    theirs = (known["spec"]["model"]["name"], known["identity"]["data files"])
+    names = ("model", "data files")
+    if differing := [n for n, my, their in zip(names, mine, theirs, strict=True) if my != their]:
         raise StudyError(
             f"cannot be forked: its {' and '.join(differing)} are not this study's",
             where=str(origin),
         )
     with Store(old.store, read_only=True) as recorded:
         state = fold(recorded.events())
-    baseline = complete_baseline(problem)
     shared = list(_shared(state, known["spec"], problem))
-    for number, (trial, design) in enumerate(shared):
-        asleep = problem.space.asleep(design)
-        kind: TrialKind = "baseline" if design == baseline else "search"
-        shutil.copytree(
-            old.attempt(trial.number, trial.attempt), folder.attempt(number, 1), dirs_exist_ok=True
+    if not shared:
+        raise StudyError(
+            "has no trial that the new spec could have trained itself",
+            where=str(origin),
+            hint="leave --fork out, or compare the settings of both specs",
         )
-        for event, payload in _events(trial, design, asleep, kind, origin):
-            store.append(event, number, payload, time=now)
+    _copy_files(shared, old, folder)
+    baseline = complete_baseline(problem)
+    with store.together():
+        for number, (trial, design) in enumerate(shared):
+            kind: TrialKind = "baseline" if design == baseline else "search"
+            asleep = problem.space.asleep(design)
+            for event, payload in _events(trial, design, asleep, kind, origin):
+                store.append(event, number, payload, time=now)
     return len(shared)
+
+
+def _copy_files(shared: Sequence[tuple[Trial, Design]], old: StudyFolder, new: StudyFolder) -> None:
+    for number, (trial, _) in enumerate(shared):
+        source = old.attempt(trial.number, trial.attempt)
+        try:
+            shutil.copytree(source, new.attempt(number, 1), dirs_exist_ok=True)
+        except (OSError, shutil.Error) as error:
+            raise StudyError(
+                f"cannot be copied: {error}", where=str(source), hint="nothing was taken over"
+            ) from error
 
 
 def _shared(
     state: StudyState, old_spec: Mapping[str, Any], problem: Problem
 ) -> Iterator[tuple[Trial, Design]]:
-    """Yield ended trials with the design of the new space that is the same model."""
-    fixed = _settings(problem.spec.model, problem.spec.train)
-    space = problem.space
+    """Yield trials that say something of their design, with the new space's design for it."""
+    old_task = make_task(
+        dataclasses.replace(problem.spec, model=old_spec["model"], train=old_spec["train"])
+    )
     for trial in state.of_kind("baseline", "search"):
-        settings = {**_settings(old_spec["model"], old_spec["train"]), **trial.design}
-        design = {name: settings[name] for name in space.levels if name in settings}
-        known = all(design.get(name) in levels for name, levels in space.levels.items())
-        if trial.open or not known or {**fixed, **design} != settings:
+        if trial.status == "completed" or trial.failure in ("diverged", "out_of_memory"):
+            settings = old_task.settings(trial.design)
+            for design in _candidates(settings, problem.space):
+                same = dict(problem.task.settings(design)) == dict(settings)
+                if same and problem.feasible.contains(as_columns([design]))[0]:
+                    yield trial, design
+                    break
+
+
+def _candidates(settings: Mapping[str, Any], space: Space) -> Iterator[Design]:
+    """Yield designs of the space that may have these settings: one, or one for each taper."""
+    values: dict[str, tuple[Any, ...]] = {}
+    for name, levels in space.levels.items():
+        base, _, layer = name.removesuffix("]").partition("[")
+        found = settings.get(base.removesuffix(".taper"))
+        if name.endswith(".taper"):
+            values[name] = levels
             continue
-        columns = as_columns([design])
-        rows = space.indices(columns)
-        if (space.canonical(rows) == rows).all() and problem.feasible.contains(columns)[0]:
-            yield trial, design
-
-
-def _settings(model: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in {**model, **train}.items() if name != "name"}
+        if isinstance(found, tuple):
+            at = int(layer) - 1 if layer else 0
+            found = found[at] if at < len(found) else levels[0]
+        values[name] = (found if found in levels else levels[0],)
+    for chosen in itertools.product(*values.values()):
+        design = dict(zip(values, chosen, strict=True))
+        yield design_at(space.columns(space.canonical(space.index_of(design))), 0)
 
 
 def _events(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,17 @@ class Store:
             ) from error
         assert cursor.lastrowid is not None
         return Event(number=cursor.lastrowid, time=time, kind=kind, trial=trial, payload=payload)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Record what is appended inside in one transaction: all of it, or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
 
     def events(self) -> Iterator[Event]:
         """Yield all events in order."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cost_models.profile.record import Case, Result
 
 ROW_SHARE, ROW_S = 0.15, 120.0  # most of a run, and most seconds, that one row may take
-_COMPILE_S = 45.0  # until one compilation has been measured
+_COMPILE_S = 25.0  # until one compilation has been measured
 _EFFICIENCY = 0.3  # of the ceilings: what an estimate counts with
 
 

@@ -54,10 +54,10 @@ class Device:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that a row may fill."""
+        """Memory that a row may fill: the same at all times, so that the plan is."""
         if self.is_cuda:
             return int(torch.cuda.get_device_properties(self.torch).total_memory)
-        return int(_available_bytes() * _MEMORY_SHARE)
+        return int(_total_bytes() * _MEMORY_SHARE)
 
     @property
     def cache_bytes(self) -> int:
@@ -82,7 +82,6 @@ class Device:
         """Give cached memory back."""
         if self.is_cuda:
             torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
 
     def describe(self) -> dict[str, Any]:
         """Say what measures: device, driver, versions, settings."""
@@ -138,7 +137,7 @@ def memory_limit(device: Device) -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _used_bytes() + device.memory_bytes
+    limit = _used_bytes() + int(_available_bytes() * _MEMORY_SHARE)
     if soft != resource.RLIM_INFINITY:
         limit = min(limit, soft)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
@@ -162,7 +161,7 @@ class _GpuClock:
 
     def __init__(self) -> None:
         self._mhz = 0
-        command = ["nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits", *_gpu()]
         try:
             self._process: subprocess.Popen[str] | None = subprocess.Popen(
                 [*command, "-lms", "250"],
@@ -203,8 +202,14 @@ class _CpuClock:
         """Nothing is open."""
 
 
+def _gpu() -> list[str]:
+    """Name this GPU to nvidia-smi, which numbers them its own way."""
+    uuid = getattr(torch.cuda.get_device_properties(), "uuid", None)
+    return [] if uuid is None else ["-i", f"GPU-{uuid}"]
+
+
 def _nvidia_smi(query: str) -> str:
-    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits"]
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader,nounits", *_gpu()]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -233,6 +238,15 @@ def _cpu_cache_bytes() -> int:
         if text.endswith("K"):
             largest = max(largest, int(text[:-1]) << 10)
     return min(largest, 1 << 26) or 1 << 25
+
+
+def _total_bytes() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        most = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+    except OSError:
+        return total  # no control group that limits memory
+    return min(total, int(most)) if most.isdigit() else total
 
 
 def _available_bytes() -> int:

@@ -154,7 +154,7 @@ def _reduction(case: Case, draw: Draw) -> Call:
 
 
 def _optimizer(case: Case, draw: Draw) -> Call:
-    """Adam in one fused kernel; case.n tensors of almost equal size, case.m parameters in all."""
+    """Fused Adam, its step counters included: case.m parameters in case.n tensors alike."""
     sizes = [case.m // case.n + (i < case.m % case.n) for i in range(case.n)]
     parameters = [torch.nn.Parameter(draw(size)) for size in sizes]
     for parameter in parameters:

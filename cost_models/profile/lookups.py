@@ -31,21 +31,15 @@ class StackedTables:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # One row more: unused places of an update write there.
         # Drawing billions of weights would take longer than measuring: a block of them repeats.
-        total = tables * rows + 1
+        total = tables * rows
         block_RD = torch.randn(min(total, _DRAWN_ROWS), width, device=device, dtype=dtype)
         self.weight_RD = torch.empty(total, width, device=device, dtype=dtype)
         for part_RD in self.weight_RD.split(len(block_RD)):
             part_RD.copy_(block_RD[: len(part_RD)])
-        self.state_R = torch.zeros(tables * rows + 1, device=device)
+        self.state_R = torch.zeros(total, device=device)
         self.tables, self.rows = tables, rows
         self.lr, self.eps = 1e-2, 1e-8
-
-    @property
-    def spare(self) -> int:
-        """The row that takes what belongs to no row."""
-        return self.tables * self.rows
 
     def draw_ids(self, batch: int, ids_per_bag: int) -> Tensor:
         """Draw skewed ids (B·T, K), rows of the stacked matrix."""
@@ -65,7 +59,8 @@ class StackedTables:
         """One step of row-wise Adagrad for the rows looked up.
 
         A row looked up several times learns from the sum of its gradients, as FBGEMM's exact
-        kernels do: the ids are sorted, and equal ones are summed into one place.
+        kernels do: the ids are sorted, and equal ones are summed into one place. What it costs is
+        what it costs in torch, not in FBGEMM.
 
         Args:
             ids_BK: as looked up.
@@ -78,8 +73,10 @@ class StackedTables:
         source_V = torch.div(order_V, ids_BK.shape[1], rounding_mode="floor")
         grad_VD = torch.zeros(len(row_V), grad_BD.shape[1], device=grad_BD.device)
         grad_VD.index_add_(0, place_V, grad_BD.float()[source_V])
-        target_V = torch.full_like(row_V, self.spare).scatter_(0, place_V, row_V)
-        state_V = self.state_R[target_V] + grad_VD.square().mean(dim=1)
-        step_VD = grad_VD * (-self.lr / (state_V.sqrt() + self.eps))[:, None]
-        self.state_R.index_copy_(0, target_V, state_V)
+        # Places that no row fills add 0 somewhere, spread out: they must not meet in one row.
+        target_V = torch.arange(len(row_V), device=row_V.device) % len(self.state_R)
+        target_V.scatter_(0, place_V, row_V)
+        self.state_R.index_add_(0, target_V, grad_VD.square().mean(dim=1))
+        scale_V = -self.lr / (self.state_R[target_V].sqrt() + self.eps)
+        step_VD = grad_VD * scale_V[:, None]
         self.weight_RD.index_add_(0, target_V, step_VD.to(self.weight_RD.dtype))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from codesign.errors import ConfigError
@@ -18,15 +18,18 @@ OPERATIONS = {
     "layer_norm_backward": ("layer_norm", "backward", ""),
     "reduction": ("reduction", "", ""),
 }
+MOST = 1 << 40
 REQUIRED = ("op", "B", "M", "N", "K")
 
 
-def read_operations(path: Path) -> list[Case]:
+def read_operations(path: Path, precisions: Sequence[str] = tuple(PRECISIONS)) -> list[Case]:
     """Read operations to measure.
 
     Args:
         path: CSV with columns op (of `OPERATIONS`), B, M, N, K (sizes ≥ 1) and, if not FP32, dtype
-            (of `cost_models.profile.device.PRECISIONS`); other columns are ignored.
+            (of `precisions`); other columns are ignored. B products; B times M rows of a norm; a
+            reduction, M sums of K, has B and N 1.
+        precisions: that the device has.
 
     Raises:
         ConfigError: the file cannot be read; or every mistake in it, one a line.
@@ -44,21 +47,25 @@ def read_operations(path: Path) -> list[Case]:
             f"has no column {', '.join(missing)}; must have {', '.join(REQUIRED)}",
             where=f"{path}:1",
         )
-    mistakes = [f"{path}:{line}: {what}" for line, row in rows for what in _mistakes(row)]
+    mistakes = [
+        f"{path}:{line}: {what}" for line, row in rows for what in _mistakes(row, precisions)
+    ]
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     return [_case(row) for _, row in rows]
 
 
-def _mistakes(row: dict[str, str]) -> Iterator[str]:
+def _mistakes(row: dict[str, str], precisions: Sequence[str]) -> Iterator[str]:
     if row["op"] not in OPERATIONS:
         yield f"op is {row['op']!r}; must be one of {', '.join(OPERATIONS)}"
-    if (row.get("dtype") or "fp32") not in PRECISIONS:
-        yield f"dtype is {row['dtype']!r}; must be one of {', '.join(PRECISIONS)}"
+    if (row.get("dtype") or "fp32") not in precisions:
+        yield f"dtype is {row['dtype']!r}; must be one of {', '.join(precisions)} here"
     for name in REQUIRED[1:]:
         text = row[name] or ""
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            yield f"{name} is {text!r}; must be an integer ≥ 1"
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < MOST):
+            yield f"{name} is {text[:20]!r}; must be an integer ≥ 1 and < {MOST:.2g}"
+        elif row["op"] == "reduction" and name in "BN" and int(text) != 1:
+            yield f"{name} is {text}; must be 1 for a reduction"
 
 
 def _case(row: dict[str, str]) -> Case:
@@ -70,8 +77,8 @@ def _case(row: dict[str, str]) -> Case:
         phase=phase,
         precision=row.get("dtype") or "fp32",
         layout=layout,
-        batch=1 if kind == "gemm" else batch,
-        m=batch * m if kind == "gemm" else m,
+        batch=batch if kind == "bmm" else 1,
+        m=m if kind == "bmm" else batch * m,
         n=n,
         k=k,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import errno
 import fcntl
 import io
 import json
@@ -74,7 +75,7 @@ class Result:
         flop, bytes: of one execution: counted, not measured.
         peak_bytes: most memory allocated at any moment of a step, weights and state included.
         compile_s: time until the first compiled step had run.
-        mhz: clock of the processor while the row was measured, 0 where unknown.
+        mhz: clock of the processor as read just after, 0 where unknown.
         wall_s: what the row took, set-up and warm-up included.
         time: when it was written, UTC.
         run: number of the run (of its `run` row) within the file.
@@ -226,12 +227,15 @@ class Record:
             fresh.write_text(json.dumps(marker), encoding="utf-8")
             fresh.replace(self._marker)
         except OSError as error:
+            fresh.unlink(missing_ok=True)
             raise self._unwritable(error) from error
 
     def _lock(self) -> None:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise self._unwritable(error) from error
             raise StudyError(
                 "is being written by another profile",
                 where=str(self.path),
@@ -241,6 +245,11 @@ class Record:
     def _repaired_rows(self) -> list[Row]:
         content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
+        header = ",".join(COLUMNS).encode()
+        if not whole and not header.startswith(content):
+            raise StudyError(
+                "is no profile", where=str(self.path), hint="name another file with --out"
+            )
         rows = _rows(self.path, content[:whole])
         if whole < len(content):
             os.ftruncate(self._file, whole)
@@ -251,13 +260,22 @@ class Record:
     def _check_device(self, device: str) -> None:
         for case, result in self.rows:
             if case.section == "run":
-                measured_on = json.loads(result.note)["device"]
+                measured_on = self._device_of(result)
                 if measured_on != device:
                     raise StudyError(
                         f"holds measurements of {measured_on}; this is {device}",
                         where=str(self.path),
                         hint="name another file with --out",
                     )
+
+    def _device_of(self, result: Result) -> str:
+        try:
+            return str(json.loads(result.note)["device"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"has a row `run` whose note is no JSON with a device: {result.note[:80]!r}",
+                where=str(self.path),
+            ) from error
 
     def _write(self, cells: object) -> None:
         line = io.StringIO()

@@ -69,8 +69,8 @@ def run(
     unknown = [name for name in sections if name not in plan.SECTIONS]
     if unknown or not sections:
         raise ConfigError(f"sections are {list(sections)}; must be of {list(plan.SECTIONS)}")
-    first = read_operations(shapes) if shapes else []
     device = Device(device_name)
+    first = read_operations(shapes, device.precisions) if shapes else []
     budget = Budget(60 * minutes - min(_CLOSING_S, 3 * minutes), device.memory_bytes)
     with contextlib.ExitStack() as stack:
         stack.callback(device.clock.close)
@@ -132,15 +132,14 @@ class _Run:
             self._record.append(case, Result(status="crashed", note=note))
             return
         begun = time.perf_counter()
-        try:
-            with self._budget.alarm(case):
-                result = self._guarded(case)
-        except OutOfTime:
-            if not self._budget.is_generous:
-                self._left_out[_stream(case)] += 1
-                self._device.forget()
-                return  # not the row's fault: a longer run measures it
-            result = Result(status="error", note="took far longer than a row may")
+        result = self._in_time(case)
+        if result is not None and result.status == "out_of_memory":
+            self._free(case)  # what an earlier row left behind must not decide
+            result = self._in_time(case)
+        if result is None:
+            self._free(case)
+            self._left_out[_stream(case)] += 1
+            return  # not the row's fault: a longer run measures it
         result = dataclasses.replace(
             result,
             wall_s=time.perf_counter() - begun,
@@ -153,8 +152,18 @@ class _Run:
         self._measured[_stream(case) if result.status == "ok" else result.status] += 1
         self._progress(case, result)
 
+    def _in_time(self, case: Case) -> Result | None:
+        """Measure; None where this run has no time for it."""
+        try:
+            with self._budget.alarm(case):
+                return self._guarded(case)
+        except OutOfTime:
+            if not self._budget.is_generous:
+                return None
+        return Result(status="error", note="took far longer than a row may")
+
     def _guarded(self, case: Case) -> Result:
-        size = case_bytes(case) if case.section == "op" else 0
+        flop, size = (case_flop(case), case_bytes(case)) if case.section == "op" else (0, 0)
         if size > _MOST_BYTES:
             return Result(status="out_of_memory", note=f"needs {size:.3g} bytes")
         try:
@@ -163,20 +172,24 @@ class _Run:
             return Result(status="error", note=_line(error))
         except Exception as error:  # a row that fails is a row: whatever torch raised is its result
             status = "out_of_memory" if is_out_of_memory(error) else "error"
-            return Result(status=status, note=_line(error), flop=case_flop(case), bytes=size)
+            return Result(status=status, note=_line(error), flop=flop, bytes=size)
 
     def _clear(self, case: Case, result: Result) -> None:
         """Free what the row held; stop where the device is broken."""
         if result.status != "ok":
             self._compile_failures += case.mode == "compiled"
-            gc.collect()
-        if result.status != "ok" or case.section != "op":
-            self._device.forget()
         if result.status == "error" and not self._device.is_sound():
             raise LaunchError(
                 f"{self._device.name} no longer computes after {case}: {result.note}",
                 hint="run the same command again: it continues after this row",
             )
+        if result.status != "ok" or case.section != "op":
+            self._free(case)
+
+    def _free(self, case: Case) -> None:
+        if case.section != "op" or self._device.is_cuda:
+            gc.collect()  # compiled models hold themselves alive
+        self._device.forget()
 
     def _progress(self, case: Case, result: Result) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,6 +48,9 @@ def measure(case: Case, device: Device, *, seconds: float) -> Result:
     """
     design = StepDesign.from_json(case.design)
     with precision(case.precision) as dtype:
+        if case.mode == "compiled":
+            torch._dynamo.reset()
+        _warm_up(device.torch)
         held = torch.cuda.memory_allocated() if device.is_cuda else 0
         step = _Step(case, design, device, dtype)
         started = time.perf_counter()
@@ -72,6 +76,13 @@ def measure(case: Case, device: Device, *, seconds: float) -> Result:
     return dataclasses.replace(result, **{f"{name}_ms": ms for name, ms in parts.items()})  # type: ignore[arg-type]
 
 
+@cache
+def _warm_up(device: torch.device) -> None:
+    """Let each thread of autograd allocate what it keeps, before memory is compared."""
+    weight = torch.ones(8, 8, device=device, requires_grad=True)
+    (weight @ weight).sum().backward()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _StepBatch(Batch):
     """A batch whose lookups are done."""
@@ -90,8 +101,6 @@ class _Step:
     """A model with its optimizer, its tables and inputs; `parts` are what a step executes."""
 
     def __init__(self, case: Case, design: StepDesign, device: Device, dtype: torch.dtype) -> None:
-        if case.mode == "compiled":
-            torch._dynamo.reset()
         config = WukongConfig(**design.config)
         with torch.device(device.torch):
             model = Wukong(config, design.schema, _LookedUp()).to(dtype)
@@ -111,8 +120,14 @@ class _Step:
         self._dense_inputs: list[Tensor] = []
         self._labels: list[Tensor] = []
         self.add_input()
-        lookup: dict[str, Callable[[int], object]] = {"lookup": self._look_up} if tables else {}
-        self.parts: dict[str, Callable[[int], object]] = lookup | {
+
+    @property
+    def parts(self) -> dict[str, Callable[[int], object]]:
+        """What a step executes, in order. Made anew: a step must not hold itself alive."""
+        lookup: dict[str, Callable[[int], object]] = {}
+        if self._tables is not None:
+            lookup["lookup"] = self._look_up
+        return lookup | {
             "forward": self._run_forward,
             "backward": self._run_backward,
             "optimizer": self._run_optimizer,
@@ -176,7 +191,7 @@ class _Step:
         if self._tables is not None:
             width = self._tables.weight_RD.shape[1]
             self._tables.update(self._ids[i], grad_BW.view(-1, width))
-            self._rows[i] = grad_BW[:0]
+            self._rows[i] = torch.empty(0)
         else:
             self._rows[i].grad = None
 

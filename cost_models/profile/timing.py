@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import time
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+from cost_models.profile.device import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -106,9 +109,12 @@ def _time_cuda(calls: Sequence[Callable[[], object]], seconds: float) -> Timing:
     note = ""
     try:
         replay = _captured(queue)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
+    except RuntimeError as error:
+        interrupted = error.__context__
+        if interrupted is not None and not isinstance(interrupted, Exception):
+            raise interrupted from None  # the alarm; ending the capture only failed after it
+        if is_out_of_memory(error):
+            raise
         note = "launched one by one: cannot be captured in a graph"
 
         def replay() -> object:
@@ -131,7 +137,7 @@ def _time_cuda(calls: Sequence[Callable[[], object]], seconds: float) -> Timing:
 
 def _captured(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
     """Return what replays the calls as one graph."""
-    side = torch.cuda.Stream()
+    side = _side_stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         calls[0]()  # workspaces of this stream are allocated outside of the capture
@@ -142,6 +148,12 @@ def _captured(calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
         for call in calls:
             call()
     return graph.replay
+
+
+@cache
+def _side_stream() -> torch.cuda.Stream:
+    """One for all captures: each stream keeps a cuBLAS workspace of its own."""
+    return torch.cuda.Stream()
 
 
 def _elapsed_ms(call: Callable[[], object]) -> float:

@@ -34,6 +34,7 @@ KNOBS: Mapping[str, Knob] = {
         ),
     ),
 }
+DEFAULTS = {"width": 1, "depth": 1, "form": "a", "wide": False, "lr": 0.1, "fate": "completes"}
 SETTINGS = {
     "model": {name: KNOBS[name] for name in ("width", "depth")},
     "train": {name: KNOBS[name] for name in ("lr", "fate")},
@@ -59,6 +60,13 @@ class ToyTask:
 
     knobs = KNOBS
     metrics = METRICS
+
+    def __init__(self, fixed: Mapping[str, Any] | None = None) -> None:
+        self._fixed = {**DEFAULTS, **(fixed or {})}
+
+    def settings(self, design: Design) -> Mapping[str, Any]:
+        """See `Task`."""
+        return {**self._fixed, **design}
 
     def check(self, design: Design) -> list[str]:
         """Refuse one combination."""
@@ -133,4 +141,4 @@ def make(
     *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
 ) -> ToyTask:
     """Make the task; nothing to prepare."""
-    return ToyTask()
+    return ToyTask({**model, **train})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,29 @@ def test_a_knob_may_become_a_fixed_setting_and_back(
     assert {t.design["depth"] for t in again} == {2}
 
 
-def test_another_setting_of_the_training_takes_nothing_over(
+def test_a_default_that_becomes_a_knob_or_a_setting_is_the_same_setting(
     tmp_path: Path, origin: tuple[Path, StudyState]
 ) -> None:
-    state = run(tmp_path, "new", fork=origin[0], train={"fate": "completes"})
-    assert not any("forked_from" in t.facts for t in state.trials.values())
-    assert len(state.trials) == 6
+    old, known = origin
+    knob = run(tmp_path, "knob", fork=old, space={**SPACE, "form": ["a", "b"]})
+    taken = [t for t in knob.trials.values() if "forked_from" in t.facts]
+    assert [t.design["form"] for t in taken] == ["a"] * len(known.trials)
+    fixed = run(tmp_path, "fixed", fork=old, train={"fate": "completes"})
+    assert len([t for t in fixed.trials.values() if "forked_from" in t.facts]) == len(known.trials)
+
+
+def test_where_no_trial_fits_or_files_are_missing_nothing_is_taken_over(
+    tmp_path: Path, origin: tuple[Path, StudyState]
+) -> None:
+    space = {name: entry for name, entry in SPACE.items() if name != "lr"}
+    with pytest.raises(StudyError, match="has no trial that the new spec could have trained"):
+        run(tmp_path, "new", fork=origin[0], space=space, train={"lr": 0.5})
+    shutil.copytree(origin[0], tmp_path / "broken")
+    shutil.rmtree(tmp_path / "broken/trials/0003")
+    with pytest.raises(StudyError, match="0003/attempt-1: cannot be copied"):
+        run(tmp_path, "next", fork=tmp_path / "broken")
+    state = run(tmp_path, "next", fork=origin[0])
+    assert any("forked_from" in t.facts for t in state.trials.values())
 
 
 def test_a_study_that_has_begun_and_a_folder_without_study_are_refused(

@@ -80,7 +80,7 @@ def test_tables_that_cannot_be_drawn_in_time_are_not_tried() -> None:
 
 
 def test_compiling_is_counted_and_learned_from_what_it_took() -> None:
-    found = budget(200)
+    found = budget(150)
     assert found.allows(step("eager"))
     assert not found.allows(step("compiled"))
     for _ in range(20):

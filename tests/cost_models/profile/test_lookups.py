@@ -70,4 +70,4 @@ def test_ids_stay_in_the_rows_of_their_table_and_are_skewed() -> None:
     of_the_table_BTK = ids_BTK - torch.arange(TABLES)[:, None] * 1000
     share_of_the_first_eighth = (of_the_table_BTK < 125).float().mean().item()
     assert share_of_the_first_eighth == pytest.approx(0.5, abs=0.02)
-    assert ids_BTK.max() < tables.spare
+    assert ids_BTK.max() < len(tables.weight_RD)

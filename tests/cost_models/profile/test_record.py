@@ -245,3 +245,19 @@ def test_a_torn_note_of_a_start_counts_as_none(marker: str, tmp_path: Path) -> N
     (tmp_path / "p.csv.running").write_text(marker)
     with Record(tmp_path / "p.csv", device=DEVICE) as record:
         assert record.starts(case(1))
+
+
+@pytest.mark.parametrize("content", ["notes of mine, no newline", "hello", "{}"])
+def test_a_file_of_something_else_is_left_as_it_is(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(content)
+    with pytest.raises(StudyError, match=r"mine\.csv: is no profile"):
+        Record(path, device=DEVICE)
+    assert path.read_text() == content
+
+
+def test_a_run_row_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "p.csv"
+    written(path, (Case(section="run", kind="run"), Result(note="not JSON")))
+    with pytest.raises(StudyError, match="note is no JSON with a device: 'not JSON'"):
+        Record(path, device=DEVICE)

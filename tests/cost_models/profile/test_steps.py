@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from typing import Any
 
 import pytest
@@ -182,3 +183,19 @@ def test_the_parts_of_a_measured_step_make_up_the_step(design: StepDesign) -> No
     assert found.samples >= 3
     assert found.inputs == 3
     assert found.low_ms / 2 < sum(parts) < 2 * found.high_ms
+
+
+def test_a_step_leaves_nothing_behind() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        measure(case_of(WITH_TABLES), CPU, seconds=0.0)
+        assert not [one for one in gc.get_objects() if isinstance(one, _Step)]
+    finally:
+        gc.enable()
+
+
+def test_between_steps_no_gradient_of_looked_up_vectors_stays_allocated() -> None:
+    step = step_of(WITH_TABLES)
+    step.run(0)
+    assert [rows.untyped_storage().nbytes() for rows in step._rows] == [0]
