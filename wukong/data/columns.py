@@ -30,6 +30,10 @@ BLOCK_ROWS = 1 << 18
 _PREPARE_AGAIN = "delete this folder and prepare the data again"
 
 
+# A number beyond this may become infinite as float32.
+MOST_FLOAT32 = 3.4e38
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitColumns:
     """The columns of one split: arrays in memory, or whole files that are mapped.
@@ -99,6 +103,14 @@ class LabelTask:
     name: str
     weight: float = 1.0
     base_rate: float
+
+
+def deviation_or_one(
+    mean: NDArray[np.float64], deviation: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return what to divide by: 1 where a deviation is no more than the rounding of its mean."""
+    noise = 1e-9 * np.maximum(np.abs(mean), np.finfo(np.float64).tiny)
+    return np.where(deviation > noise, deviation, 1.0)
 
 
 def map_columns(folder: Path, split: str, *, bags: int, **extra: NDArray[Any]) -> SplitColumns:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from wukong.data.columns import deviation_or_one
 from wukong.data.prepare.vocabulary import Vocabulary
 from wukong.data.prepared import SplitColumns
 from wukong.schema import CategoricalFeature, InputSchema
@@ -47,9 +48,11 @@ def encode(frames: Mapping[str, pl.DataFrame]) -> tuple[InputSchema, dict[str, S
     are shifted and scaled to mean 0 and standard deviation 1 over train, then missing becomes 0.
     """
     train = frames["train"]
+    # Each call of `schema` looks at every column.
+    kinds = train.schema
     vocabularies = {
         name: Vocabulary(_all_values(train[name]).unique().sort())
-        for name, dtype in train.schema.items()
+        for name, dtype in kinds.items()
         if dtype in (pl.String, pl.List(pl.String))
     }
     schema = InputSchema(
@@ -57,11 +60,11 @@ def encode(frames: Mapping[str, pl.DataFrame]) -> tuple[InputSchema, dict[str, S
             CategoricalFeature(
                 name=name,
                 cardinality=vocabulary.cardinality,
-                multi_hot=train.schema[name] == pl.List(pl.String),
+                multi_hot=kinds[name] == pl.List(pl.String),
             )
             for name, vocabulary in vocabularies.items()
         ),
-        dense=tuple(name for name, dtype in train.schema.items() if dtype == pl.Float64),
+        dense=tuple(name for name, dtype in kinds.items() if dtype == pl.Float64),
     )
     scales = {name: _scale(train[name]) for name in schema.dense}
     return schema, {
@@ -109,4 +112,4 @@ def _scale(values: pl.Series) -> tuple[float, float]:
     known = values.drop_nulls().to_numpy()
     if not len(known):
         return 0.0, 1.0
-    return float(known.mean()), float(known.std()) or 1.0
+    return float(known.mean()), float(deviation_or_one(known.mean(), known.std()))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _WORD_BYTES = 8
+# Ids are int32.
+MOST_BUCKETS = 2**31 - 1
 
 
 def splitmix64(state_N: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +23,7 @@ from wukong.data.prefetch import in_order
 from wukong.data.stream import MappedRows, gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator
 
     from numpy.typing import NDArray
 
@@ -97,9 +98,14 @@ class Loader:
         """Go to a position that `state` returned, here or in another process.
 
         Raises:
-            ConfigError: where it belongs to another order or other rows; names what differs.
+            ConfigError: where it is none, or belongs to another order or other rows; names what
+                differs.
         """
         own = self.state()
+        if not all(isinstance(state.get(part), Mapping) for part in ("order", "rows")):
+            raise ConfigError(
+                f"{dict(state)} is no position of a loader", hint="give what `state` returned"
+            )
         differing = [
             f"{name} is {own[part].get(name)}, was {state[part].get(name)}"
             for part in ("order", "rows")
@@ -111,8 +117,13 @@ class Loader:
                 f"the position is one of other batches: {'; '.join(differing)}",
                 hint="resume with the settings, ranks and data that it was taken with",
             )
+        for name, most in (("pass_index", None), ("batch", max(self.steps - 1, 0))):
+            found = state.get(name)
+            if not isinstance(found, int) or found < 0 or (most is not None and found > most):
+                bound = "≥ 0" if most is None else f"from 0 to {most}"
+                raise ConfigError(f"{name} of the position is {found!r}; must be a number {bound}")
         self._close()
-        self._pass_index, self._next_batch = int(state["pass_index"]), int(state["batch"])
+        self._pass_index, self._next_batch = state["pass_index"], state["batch"]
 
     def _rest_of_pass(self) -> Generator[Batch]:
         steps, next_pass = self.steps, self._pass_index + 1

@@ -12,19 +12,21 @@ import inspect
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
+import torch
 
 from codesign.errors import DataError
+from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, file_md5
 from wukong.metrics import auc, auc_standard_deviation, log_loss
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from wukong.data.batch import Batch
-    from wukong.schema import InputSchema
+    from wukong.schema import CategoricalFeature, InputSchema
 
 # Examples of a split that its base rate is taken from.
 LOOKED_AT = 1_000_000
@@ -60,7 +62,7 @@ def load_own(source: str, path: Path | None) -> OwnData:
     if not all(part.isidentifier() for part in (*module_name.split("."), name)):
         raise DataError("is no function; must be package.module:function", where=source)
     try:
-        function = getattr(importlib.import_module(module_name), name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
@@ -69,14 +71,25 @@ def load_own(source: str, path: Path | None) -> OwnData:
             where=source,
             hint="install it, or add its folder to PYTHONPATH",
         ) from error
-    except AttributeError as error:
-        raise DataError(f"module {module_name!r} has no {name!r}", where=source) from error
+    if not hasattr(module, name):
+        raise DataError(f"module {module_name!r} has no {name!r}", where=source)
+    function = getattr(module, name)
+    if not callable(function):
+        raise DataError(f"is {function!r}; must be a function", where=source)
     own = function(path)
     missing = [field for field in _FIELDS if not hasattr(own, field)]
     if missing:
         raise DataError(f"returned {own!r}, which has no {', '.join(missing)}", where=source)
-    file = inspect.getsourcefile(function)
-    return OwnData(source, own, {Path(file).name: file_md5(Path(file))} if file else {})
+    return OwnData(source, own, _code_md5(function))
+
+
+def _code_md5(function: object) -> dict[str, str]:
+    """Return the md5 of the file that holds a function; nothing for a callable object."""
+    try:
+        file = inspect.getsourcefile(function)  # type: ignore[arg-type]
+    except TypeError:
+        return {}
+    return {Path(file).name: file_md5(Path(file))} if file else {}
 
 
 class OwnData:
@@ -117,6 +130,8 @@ class OwnData:
         batches = self.batches(split, _LOOK_BATCH, shuffle=False)
         labels = []
         for i, batch in enumerate(islice(batches, LOOKED_AT // _LOOK_BATCH)):
+            if not isinstance(batch, Batch):
+                raise DataError(f"{split} yields {batch!r}; must be a Batch", where=self.name)
             if i == 0:
                 self._check(split, batch)
             label_B = batch.label_B.numpy().astype(np.float64)
@@ -136,33 +151,66 @@ class OwnData:
         return found
 
     def _check(self, split: str, batch: Batch) -> None:
-        schema, rows = self.schema, len(batch)
+        self._check_shapes(split, batch)
+        if len(batch) != min(_LOOK_BATCH, self.rows(split)):
+            raise DataError(
+                f"the first batch of {split} has {len(batch)} examples; asked for {_LOOK_BATCH}, "
+                f"rows({split!r}) is {self.rows(split)}",
+                where=self.name,
+            )
+        for i, feature in enumerate(self.schema.one_hot):
+            self._check_ids(split, feature, batch.one_hot_BF[:, i])
+        ids_of_each = batch.bag_values.split(batch.bag_lengths_FB.sum(dim=1).tolist())
+        for feature, ids in zip(self.schema.multi_hot, ids_of_each, strict=True):
+            self._check_ids(split, feature, ids)
+        if not bool(batch.dense_BD.isfinite().all()):
+            raise DataError(
+                f"{split} has dense values that are not finite",
+                where=self.name,
+                hint="put a number, such as 0, for what is missing",
+            )
+
+    def _check_shapes(self, split: str, batch: Batch) -> None:
+        schema, labels = self.schema, batch.label_BT
+        if labels.ndim != 2 or not labels.shape[1]:
+            self._refuse(split, "label_BT", labels, "must be (examples, tasks)")
+        rows = len(labels)
         expected = {
             "one_hot_BF": (rows, len(schema.one_hot)),
             "bag_lengths_FB": (len(schema.multi_hot), rows),
             "dense_BD": (rows, len(schema.dense)),
         }
         for field, shape in expected.items():
-            found = tuple(getattr(batch, field).shape)
-            if found != shape:
-                raise DataError(
-                    f"the first batch of {split} has {field} of shape {found}; must be {shape}",
-                    where=self.name,
-                )
-        if rows != min(_LOOK_BATCH, self.rows(split)):
+            if tuple(getattr(batch, field).shape) != shape:
+                self._refuse(split, field, getattr(batch, field), f"must be {shape}")
+        for field in ("one_hot_BF", "bag_values", "bag_lengths_FB"):
+            tensor = getattr(batch, field)
+            if tensor.dtype not in (torch.int32, torch.int64):
+                self._refuse(split, field, tensor, "must be int32 or int64", of_type=True)
+        for field in ("dense_BD", "label_BT"):
+            if not getattr(batch, field).is_floating_point():
+                self._refuse(split, field, getattr(batch, field), "must be floating", of_type=True)
+        lengths = batch.bag_lengths_FB
+        if bool((lengths < 0).any()) or batch.bag_values.shape != (int(lengths.sum()),):
+            needed = f"bag_lengths_FB must be ≥ 0 and add up to it, not to {int(lengths.sum())}"
+            self._refuse(split, "bag_values", batch.bag_values, needed)
+
+    def _refuse(
+        self, split: str, field: str, tensor: Tensor, must: str, *, of_type: bool = False
+    ) -> NoReturn:
+        found = f"type {tensor.dtype}" if of_type else f"shape {tuple(tensor.shape)}"
+        raise DataError(
+            f"the first batch of {split} has {field} of {found}; {must}",
+            where=self.name,
+        )
+
+    def _check_ids(self, split: str, feature: CategoricalFeature, ids: Tensor) -> None:
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < feature.cardinality:
             raise DataError(
-                f"the first batch of {split} has {rows} examples; asked for {_LOOK_BATCH}, "
-                f"rows({split!r}) is {self.rows(split)}",
+                f"{split} has ids of {feature.name} from {int(ids.min())} to "
+                f"{int(ids.max())}; must be from 0 to {feature.cardinality - 1}",
                 where=self.name,
             )
-        for i, feature in enumerate(schema.one_hot):
-            ids = batch.one_hot_BF[:, i]
-            if rows and not 0 <= int(ids.min()) <= int(ids.max()) < feature.cardinality:
-                raise DataError(
-                    f"{split} has ids of {feature.name} from {int(ids.min())} to "
-                    f"{int(ids.max())}; must be from 0 to {feature.cardinality - 1}",
-                    where=self.name,
-                )
 
 
 def _baseline(labels: Mapping[str, NDArray[np.float64]], base_rate: float) -> dict[str, Any]:

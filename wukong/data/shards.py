@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import ConfigError, DataError
-from wukong.data.hashing import ids_of
+from wukong.data.columns import MOST_FLOAT32
+from wukong.data.hashing import MOST_BUCKETS, ids_of
 from wukong.data.prepared import UNOBSERVED, SplitColumns
 from wukong.data.stream import BlockRows
 from wukong.schema import CategoricalFeature, InputSchema
@@ -38,8 +39,8 @@ class ShardColumns:
 
     Attributes:
         labels: of each task, boolean or numbers that are 0 or 1.
-        one_hot: integers, booleans or texts → rows of the feature's table, ≥ 2; ids are those of
-            `wukong.data.hashing.ids_of`, as in prepared data with as many buckets.
+        one_hot: integers, booleans or texts → rows of the feature's table, from 2 to 2^31 - 1; ids
+            are those of `wukong.data.hashing.ids_of`, as in prepared data with as many buckets.
         multi_hot: lists of those → rows of the table.
         max_length: of a list, only so many of the last values count; None: all do.
         dense: numbers.
@@ -47,7 +48,7 @@ class ShardColumns:
         group: integers; None: there are no groups.
 
     Raises:
-        ConfigError: naming every table that is too small, and where there is no label.
+        ConfigError: naming every table that is too small or too large, and where there is no label.
     """
 
     labels: tuple[str, ...]
@@ -60,9 +61,9 @@ class ShardColumns:
 
     def __post_init__(self) -> None:
         mistakes = [
-            f"{name} has {buckets} buckets; must be ≥ 2"
+            f"{name} has {buckets} buckets; must be from 2 to {MOST_BUCKETS}"
             for name, buckets in {**self.one_hot, **self.multi_hot}.items()
-            if buckets < 2
+            if not 2 <= buckets <= MOST_BUCKETS
         ]
         if not self.labels:
             mistakes.append("no label; at least one is needed")
@@ -113,7 +114,7 @@ class ShardRows(BlockRows):
         if mistakes:
             raise DataError("\n".join(mistakes))
         self._paths, self._columns = tuple(paths), columns
-        counts = [_collect(path, pl.scan_parquet(path).select(pl.len())).item() for path in paths]
+        counts = [_collect(path, _scan(path).select(pl.len())).item() for path in paths]
         self._first_row = list(accumulate(counts, initial=0))
         self.rows, self.block_rows = self._first_row[-1], block_rows
 
@@ -135,7 +136,7 @@ class ShardRows(BlockRows):
             first += taken
 
     def _read_part(self, path: Path, first: int, rows: int) -> SplitColumns:
-        chosen = pl.scan_parquet(path).slice(first, rows).select(self._columns.names)
+        chosen = _scan(path).slice(first, rows).select(self._columns.names)
         frame = _collect(path, chosen)
         if len(frame) != rows:
             raise DataError(
@@ -178,7 +179,7 @@ def _encode(part: _Part, columns: ShardColumns) -> SplitColumns:
         one_hot[:, i] = ids_of(frame[name], buckets)
     dense = np.empty((rows, len(columns.dense)), dtype=np.float32)
     for i, name in enumerate(columns.dense):
-        finite = part.floats(name, lambda v: ~v.is_infinite(), "finite")
+        finite = part.floats(name, _is_dense, f"finite, of at most {MOST_FLOAT32:g}")
         dense[:, i] = finite.fill_null(0.0).fill_nan(0.0).to_numpy()
     labels = np.empty((rows, len(columns.labels)), dtype=np.uint8)
     for i, name in enumerate(columns.labels):
@@ -196,6 +197,10 @@ def _encode(part: _Part, columns: ShardColumns) -> SplitColumns:
     )
 
 
+def _is_dense(values: pl.Series) -> pl.Series:
+    return values.is_nan() | (values.abs() <= MOST_FLOAT32)
+
+
 def _bags(
     lists: pl.Series, buckets: int, max_length: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -209,7 +214,8 @@ def _bags(
 
 
 def _weight(part: _Part, name: str) -> NDArray[np.float32]:
-    weight = part.floats(name, lambda v: (v >= 0) & v.is_finite(), "finite and ≥ 0")
+    allowed = f"finite and ≥ 0, of at most {MOST_FLOAT32:g}"
+    weight = part.floats(name, lambda v: (v >= 0) & (v <= MOST_FLOAT32), allowed)
     _refuse_nulls(part, weight, name)
     return weight.to_numpy().astype(np.float32)
 
@@ -246,7 +252,7 @@ def _joined(parts: Sequence[SplitColumns]) -> SplitColumns:
 def _mistakes(path: Path, columns: ShardColumns) -> Iterator[str]:
     """Say what is wrong with a file, from its footer alone."""
     try:
-        found = pl.read_parquet_schema(path)
+        found = _scan(path).collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:
         yield f"{path}: does not load as Parquet: {error}"
         return
@@ -280,6 +286,11 @@ def _is_category(dtype: pl.DataType) -> bool:
 
 def _is_list(dtype: pl.DataType) -> bool:
     return isinstance(dtype, pl.List) and _is_category(pl.Series([], dtype=dtype.inner).dtype)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    # A name that holds [ ] * or ? means one file.
+    return pl.scan_parquet(path, glob=False)
 
 
 def _collect(path: Path, query: pl.LazyFrame) -> pl.DataFrame:

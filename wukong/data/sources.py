@@ -18,6 +18,7 @@ from wukong.data.prepared import (
     open_prepared,
     write_prepared,
 )
+from wukong.data.writer import there_already
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -119,12 +120,12 @@ def prepare_folder(
 
     described, folder = load_description(description), Path(out)
     if folder.exists():
-        raise DataError(
-            "is there already", where=str(folder), hint="delete it, or choose another folder"
-        )
+        raise there_already(folder)
     files = find_files(described, Path(data))
     md5 = _md5(files | {"description": description_path(description)})
-    write_described(described, files, folder, md5, skip_bad=skip_bad, say=progress)
+    write_described(
+        described, files, folder, md5, skip_bad=skip_bad, first_wins=False, say=progress
+    )
     return open_prepared(folder)
 
 

@@ -30,6 +30,8 @@ PART_BYTES = 16 << 20
 ROW_BYTES = 64 << 20
 # Characters of a malformed row that a message repeats.
 SHOWN_CHARACTERS = 200
+# The module's own limit of 128 KiB a field would refuse rows that are legal.
+csv.field_size_limit(ROW_BYTES)
 _OPEN_QUOTE = "look for a quote that is left open"
 
 
@@ -88,13 +90,21 @@ class TextTable:
         """
         columns: list[str] | None = list(self.names) if self.names else None
         any_rows = False
+        unfinished: _UnfinishedRowError | None = None
         for line, data in self._blocks():
             if columns is None:
                 columns, data, line = self._header(data, line)  # noqa: PLW2901
+            if unfinished:
+                line, data = unfinished.line, unfinished.data + data  # noqa: PLW2901
             if data:
-                part = self._parse(data, line, columns, faults)
+                part, unfinished = self._parse(data, line, columns, faults)
                 any_rows |= bool(len(part.frame))
-                yield part
+                if len(part.frame):
+                    yield part
+            if unfinished and len(unfinished.data) > ROW_BYTES:
+                break
+        if unfinished:
+            raise unfinished
         if not any_rows:
             what = "no rows" if columns else "the file is empty"
             raise DataError(what, where=str(self.path))
@@ -147,8 +157,9 @@ class TextTable:
                 # These have swallowed rows after the one that is at fault.
                 swallowed = any(sign in str(error) for sign in ("field limit", "unexpected end"))
                 if swallowed and self.quote and self.quote.encode() in data:
-                    raise DataError(
-                        f"{error}", where=f"{self.path}:{start}", hint=_OPEN_QUOTE
+                    rest = data[_end_of_line(data, start - line) :]
+                    raise _UnfinishedRowError(
+                        f"{error}", where=f"{self.path}:{start}", line=start, data=rest
                     ) from error
                 yield start, [], str(error)
 
@@ -235,12 +246,16 @@ class TextTable:
         end = _end_of_line(data, reader.line_num)
         return names, data[end:], line + reader.line_num
 
-    def _parse(self, data: bytes, line: int, columns: Sequence[str], faults: Faults) -> TextPart:
+    def _parse(
+        self, data: bytes, line: int, columns: Sequence[str], faults: Faults
+    ) -> tuple[TextPart, _UnfinishedRowError | None]:
+        """Read rows; the last of them may go on in the next piece."""
         frame = self._by_polars(data, columns)
-        lines = None
+        lines, unfinished = None, None
         if frame is None:
-            frame, lines = self._by_csv(data, line, columns, faults)
-        return TextPart(frame=frame, table=self, data=data, first_line=line, lines=lines)
+            frame, lines, unfinished = self._by_csv(data, line, columns, faults)
+        part = TextPart(frame=frame, table=self, data=data, first_line=line, lines=lines)
+        return part, unfinished
 
     def _by_polars(self, data: bytes, columns: Sequence[str]) -> pl.DataFrame | None:
         """Read rows fast; None where a row may be malformed."""
@@ -269,18 +284,24 @@ class TextTable:
 
     def _by_csv(
         self, data: bytes, first_line: int, columns: Sequence[str], faults: Faults
-    ) -> tuple[pl.DataFrame, list[int]]:
+    ) -> tuple[pl.DataFrame, list[int], _UnfinishedRowError | None]:
         """Read rows one by one, leaving out the malformed; also return their lines."""
-        rows, lines = [], []
-        for line, row, problem in self.rows(data, first_line):
-            found = (problem, 1, "") if problem else self._problem(row, len(columns))
-            if found:
-                what, column, hint = found
-                faults.add(what, where=f"{self.path}:{line}:{column}", hint=hint)
-            else:
-                rows.append(row)
-                lines.append(line)
-        return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row"), lines
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        unfinished = None
+        try:
+            for line, row, problem in self.rows(data, first_line):
+                found = (problem, 1, "") if problem else self._problem(row, len(columns))
+                if found:
+                    what, column, hint = found
+                    faults.add(what, where=f"{self.path}:{line}:{column}", hint=hint)
+                else:
+                    rows.append(row)
+                    lines.append(line)
+        except _UnfinishedRowError as error:
+            unfinished = error
+        schema = dict.fromkeys(columns, pl.String)
+        return pl.DataFrame(rows, schema=schema, orient="row"), lines, unfinished
 
     def _problem(self, row: Sequence[str], width: int) -> tuple[str, int, str] | None:
         """Say what is wrong with a row, in which column, and what to do; None: nothing."""
@@ -306,6 +327,14 @@ class TextTable:
         """Say to the csv module how rows are written."""
         quoting = csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE
         return {"delimiter": self.separator, "quotechar": self.quote, "quoting": quoting}
+
+
+class _UnfinishedRowError(DataError):
+    """A row whose quotes are open where the piece ends: `data`, from `line` on."""
+
+    def __init__(self, what: str, *, where: str, line: int, data: bytes) -> None:
+        super().__init__(what, where=where, hint=_OPEN_QUOTE)
+        self.line, self.data = line, data
 
 
 def _lines(data: bytes, encoding: str) -> io.StringIO:

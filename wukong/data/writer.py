@@ -42,17 +42,21 @@ class PreparedWriter:
     """Takes columns split by split, piece by piece, in a `with` statement.
 
     Leaving it without `finish` removes what was written. Where another process was first, its
-    folder stays: both were made from the same source.
+    folder stays.
 
     Args:
         folder: to be made; it must not be there yet, or be a prepared data set.
         tasks: name → weight of its loss, in the order of `labels`.
+        first_wins: the folder's name says what is in it, so that one that another process made
+            meanwhile is as good; else it is refused.
     """
 
-    def __init__(self, folder: Path, tasks: Mapping[str, float]) -> None:
+    def __init__(
+        self, folder: Path, tasks: Mapping[str, float], *, first_wins: bool = True
+    ) -> None:
         # Not below /tmp: a rename is atomic only within one file system.
         self._unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        self._folder, self._tasks = folder, tasks
+        self._folder, self._tasks, self._first_wins = folder, tasks, first_wins
         self._files: dict[str, dict[str, _GrowingArray]] = {split: {} for split in SPLITS}
         self._rows = dict.fromkeys(SPLITS, 0)
         self._observed_T = np.zeros(len(tasks), dtype=np.int64)
@@ -133,7 +137,8 @@ class PreparedWriter:
         """Close the files, write the manifest, and rename the folder into place.
 
         Raises:
-            DataError: where the file system refuses, or a split has no rows.
+            DataError: where the file system refuses, a split has no rows, or the folder is there
+                and the first does not win.
         """
         self.columns()
         rate_T = self._positive_T / np.maximum(self._observed_T, 1)
@@ -164,8 +169,10 @@ class PreparedWriter:
     def _rename_unless_there(self) -> None:
         try:
             self._unfinished.rename(self._folder)
-        except OSError:
+        except OSError as error:
             # A folder that is there is never replaced: other processes may have it mapped.
+            if not self._first_wins and self._folder.exists():
+                raise there_already(self._folder) from error
             if not (self._folder / MANIFEST).exists():
                 raise
 
@@ -175,6 +182,13 @@ class PreparedWriter:
             where=str(self._folder),
             hint="free some space, or choose another folder",
         )
+
+
+def there_already(folder: Path) -> DataError:
+    """Make the error for a folder that must not be there yet."""
+    return DataError(
+        "is there already", where=str(folder), hint="delete it, or choose another folder"
+    )
 
 
 class _GrowingArray:

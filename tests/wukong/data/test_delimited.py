@@ -136,7 +136,7 @@ HEADER = b"label,user,item,weather\r\n"
         pytest.param(HEADER + b"1,2,\xff,4\r\n", ":2:3", r"b'\xff' is not utf-8", id="latin-1"),
         pytest.param(HEADER + b'1,2,3,"4\r\n', "", "", id="open quote"),
         pytest.param(
-            HEADER + b'1,2,3,"4\r\n' + b"1,2,3,4\r\n" * 20_000, ":2", "field limit", id="long quote"
+            HEADER + b'1,2,3,"4\r\n' + b"1,2,3,4\r\n" * 20_000, ":2", "end of data", id="long quote"
         ),
         pytest.param(b"\x00\x01\x02\x03", "", "no rows", id="binary"),
     ],

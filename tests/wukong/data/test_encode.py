@@ -73,3 +73,9 @@ def test_a_constant_or_absent_dense_column_stays_finite(
     _, columns = encode(frames_of(parts))
     assert columns["train"].dense[:, 0].tolist() == [0.0, 0.0, 0.0]
     assert columns["test"].dense[:, 0].tolist() == [in_test]
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up() -> None:
+    parts = {"train": [("a", [], 0.1)] * 2000, "test": [("a", [], 0.2)]}
+    _, columns = encode(frames_of(parts))
+    assert columns["test"].dense[0, 0] == pytest.approx(0.1)

@@ -299,3 +299,21 @@ def test_streamed_and_held_batches_look_up_the_same_embeddings(backend: str) -> 
     order = Order(batch_size=12, shuffle=False)
     (held,), (streamed,) = (Loader(rows_of(toy_columns(12), size), order) for size in (0, 5))
     torch.testing.assert_close(tables(streamed), tables(held), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "changed, complaint",
+    [
+        ({"order": None}, "is no position of a loader"),
+        ({"batch": -1}, "batch of the position is -1; must be a number from 0 to 7"),
+        ({"batch": 8}, "batch of the position is 8; must be"),
+        ({"batch": "1"}, "batch of the position is '1'"),
+        ({"pass_index": None}, "pass_index of the position is None; must be a number ≥ 0"),
+    ],
+)
+def test_what_is_no_position_is_refused(changed: dict[str, object], complaint: str) -> None:
+    one = Loader(MappedRows(toy_columns(40), 4), Order(batch_size=5))
+    with pytest.raises(ConfigError, match=complaint):
+        one.resume({**one.state(), **changed})
+    with pytest.raises(ConfigError, match="is no position of a loader"):
+        one.resume({})

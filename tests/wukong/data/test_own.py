@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,69 @@ def test_batches_that_contradict_their_schema_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=complaint):
         OwnData("mine:make", Clicks(**damage), {})
+
+
+class Bags(Clicks):
+    """As `Clicks`, with a bag of one id for each example."""
+
+    schema = InputSchema(
+        categorical=(
+            CategoricalFeature(name="user", cardinality=4),
+            CategoricalFeature(name="tags", cardinality=4, multi_hot=True),
+        ),
+        dense=("x",),
+    )
+
+    def __init__(self, **damage: Any) -> None:
+        bags = {
+            "bag_values": torch.arange(40) % 4,
+            "bag_lengths_FB": torch.ones(1, 40, dtype=torch.int64),
+        }
+        super().__init__(**{**bags, **damage})
+
+
+@pytest.mark.parametrize(
+    ("damage", "complaint"),
+    [
+        ({"bag_values": torch.arange(39) % 4}, "add up to it, not to 40"),
+        ({"bag_values": torch.arange(40) % 5}, "ids of tags from 0 to 4; must be from 0 to 3"),
+        ({"bag_values": torch.zeros(40)}, "float32; must be int32 or int64"),
+        ({"one_hot_BF": torch.zeros(40, 1)}, "one_hot_BF .*; must be int32 or int64"),
+        ({"dense_BD": torch.zeros(40, 1, dtype=torch.int64)}, "dense_BD .*; must be floating"),
+        ({"dense_BD": torch.full((40, 1), torch.nan)}, "dense values that are not finite"),
+        ({"label_BT": torch.zeros(40)}, r"label_BT .*; must be \(examples, tasks\)"),
+    ],
+)
+def test_bags_types_and_missing_values_are_checked(damage: dict[str, Any], complaint: str) -> None:
+    OwnData("mine:make", Bags(), {})
+    with pytest.raises(DataError, match=complaint):
+        OwnData("mine:make", Bags(**damage), {})
+
+
+class NoBatches(Clicks):
+    def batches(self, split: str, batch_size: int, **_: Any) -> Iterator[Any]:
+        yield {"label": 1}
+
+
+def test_what_is_no_batch_is_shown() -> None:
+    with pytest.raises(DataError, match=r"train yields \{'label': 1\}; must be a Batch"):
+        OwnData("mine:make", NoBatches(), {})
+
+
+made_by_partial = functools.partial(make)
+a_number = 3
+
+
+def test_a_callable_that_is_no_function_has_no_file() -> None:
+    assert load_own(f"{__name__}:made_by_partial", None).source_md5 == {}
+    with pytest.raises(DataError, match="is 3; must be a function"):
+        load_own(f"{__name__}:a_number", None)
+
+
+def test_a_bug_in_the_users_module_keeps_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "buggy_loader.py").write_text("import math\nmath.no_such_function\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AttributeError, match="no_such_function"):
+        load_own("buggy_loader:make", None)

@@ -163,8 +163,9 @@ def test_the_schema_has_the_features_in_the_order_of_the_batches() -> None:
     "column, value, message",
     [
         ("click", 2, "click is 2; must be 0 or 1"),
-        ("price", float("-inf"), "price is -inf; must be finite"),
-        ("weight", -0.5, "weight is -0.5; must be finite and ≥ 0"),
+        ("price", float("-inf"), "price is -inf; must be finite, of at most 3.4e+38"),
+        ("weight", -0.5, "weight is -0.5; must be finite and ≥ 0, of at most 3.4e+38"),
+        ("price", 1e39, "price is 1e+39; must be finite, of at most 3.4e+38"),
         ("weight", None, "weight is missing"),
         ("user", None, "user is missing"),
     ],
@@ -243,9 +244,22 @@ def test_columns_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         ShardColumns(labels=(), one_hot={"user": 1}, max_length=0)
     assert caught.value.what.splitlines() == [
-        "user has 1 buckets; must be ≥ 2",
+        "user has 1 buckets; must be from 2 to 2147483647",
         "no label; at least one is needed",
         "max_length is 0; must be ≥ 1",
     ]
     with pytest.raises(DataError, match="no Parquet files"):
         ShardRows([], COLUMNS)
+
+
+def test_shards_whose_names_look_like_patterns_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "a[b]*"
+    folder.mkdir()
+    assert ShardRows(written(folder, plain_rows(6), 1), COLUMNS).read([(0, 6)]).labels.shape[0] == 6
+
+
+def test_more_buckets_than_ids_are_refused() -> None:
+    with pytest.raises(
+        ConfigError, match="user has 2147483648 buckets; must be from 2 to 2147483647"
+    ):
+        ShardColumns(labels=("click",), one_hot={"user": 2**31})

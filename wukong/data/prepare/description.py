@@ -6,13 +6,16 @@ A description is a mapping with `name`, `format`, `files`, `split` and `columns`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import codecs
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import DataError
 from wukong.data.columns import SPLITS
+from wukong.data.hashing import MOST_BUCKETS
 from wukong.data.prepare.marked_yaml import Value, read_marked
+from wukong.data.prepare.split_rule import Split, read_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,32 +69,6 @@ class Column:
     separator: str = "|"
     max_length: int = 0
     pooling: str = "sum"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """How rows are divided.
-
-    Attributes:
-        by: `files` (as given), `random`, `time` (validation later than train, test later than
-            validation) or `column` (its values name the split).
-        column: of the files, for time and column.
-        shares: of train, validation and test, for random and time.
-        starts: the first times of validation and test, in place of shares.
-        values: for column, the values that stand for each split.
-        validation_of: for files without a validation file, the split from which it is drawn.
-        validation_share: how much of that split.
-        seed: of what is drawn.
-    """
-
-    by: str
-    column: str = ""
-    shares: tuple[float, ...] = (0.8, 0.1, 0.1)
-    starts: tuple[float, ...] = ()
-    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    validation_of: str = ""
-    validation_share: float = 0.0
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +137,13 @@ def load_description(name: str | Path) -> Description:
     return description
 
 
+def _not_empty(value: Value) -> str:
+    text = value.text()
+    if not text:
+        value.refuse("is empty; must be at least one character")
+    return text
+
+
 _TOP = (
     *("name", "format", "files", "split", "columns", "separator", "quote", "encoding"),
     *("names", "missing", "baseline", "notes"),
@@ -177,9 +161,9 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Value], Any]]] = {
     "transform": ("transform", lambda value: value.choice(*TRANSFORMS)),
     "file": ("file", Value.text),
     "minimum_count": ("minimum_count", lambda value: value.whole(1)),
-    "hash": ("hash", lambda value: value.whole(2)),
+    "hash": ("hash", lambda value: value.whole(2, MOST_BUCKETS)),
     "shares": ("shares", Value.text),
-    "separator": ("separator", Value.text),
+    "separator": ("separator", _not_empty),
     "max_length": ("max_length", lambda value: value.whole(1)),
     "pooling": ("pooling", lambda value: value.choice("sum", "mean")),
 }
@@ -203,7 +187,7 @@ def _description(root: Value, stem: str) -> Description:
         if key not in top:
             root.refuse(f"{key} is missing")
     kind = top["format"].choice(*FORMATS) if "format" in top else "csv"
-    split = _split(top["split"]) if "split" in top else Split(by="files")
+    split = read_split(top["split"]) if "split" in top else Split(by="files")
     columns = _columns(top["columns"]) if "columns" in top else ()
     optional: dict[str, Any] = {
         key: top[key].texts() for key in ("names", "missing", "notes") if key in top
@@ -211,10 +195,21 @@ def _description(root: Value, stem: str) -> Description:
     optional |= {key: top[key].text() for key in ("encoding", "baseline") if key in top}
     quote = top["quote"].text() if "quote" in top else '"' if kind == "csv" else "none"
     separator = top["separator"].text() if "separator" in top else "\t" if kind == "tsv" else ","
-    if len(separator) != 1:
-        top["separator"].refuse(f"is {separator!r}; must be one character")
-    if quote != "none" and len(quote) != 1:
-        top["quote"].refuse(f"is {quote!r}; must be one character, or none")
+    if not _is_mark(separator):
+        top["separator"].refuse(f"is {separator!r}; must be one character of ASCII")
+    if quote != "none" and (not _is_mark(quote) or quote == separator):
+        top["quote" if "quote" in top else "separator"].refuse(
+            f"is {quote!r}; must be one character of ASCII that separates no fields, or none"
+        )
+    names = optional.get("names", ())
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        top["names"].refuse(f"holds {', '.join(twice)} twice; must hold each name once")
+    if "encoding" in top and not _keeps_ascii(optional["encoding"]):
+        top["encoding"].refuse(
+            f"is {optional['encoding']!r}; must be utf-8, latin-1, or another one that writes "
+            "ASCII as it is"
+        )
     if "baseline" in top and optional["baseline"] not in [
         column.name for column in columns if column.type == "categorical"
     ]:
@@ -233,61 +228,31 @@ def _description(root: Value, stem: str) -> Description:
 
 def _files(value: Value, split: Split) -> dict[str, tuple[str, ...]]:
     if split.by != "files":
-        return {"all": value.texts()}
+        return {"all": _some(value)}
     needed = [s for s in SPLITS if s != "validation" or not split.validation_of]
-    files = {name: names.texts() for name, names in value.mapping(SPLITS).items()}
+    files = {name: _some(names) for name, names in value.mapping(SPLITS).items()}
     for name in needed:
         if name not in files:
             value.refuse(f"has no {name}; must name the files of {', '.join(needed)}")
     return files
 
 
-def _split(value: Value) -> Split:
-    keys = {
-        "files": ("by", "validation"),
-        "random": ("by", "shares", "seed"),
-        "time": ("by", "column", "shares", "starts"),
-        "column": ("by", "column", *SPLITS),
-    }
-    by = value.mapping().get("by")
-    if by is None:
-        value.refuse("has no key `by`")
-        return Split(by="files")
-    rule = by.choice(*keys)
-    found = value.mapping(keys[rule])
-    optional: dict[str, Any] = {}
-    if "shares" in found:
-        shares = found["shares"].numbers(len(SPLITS), 0)
-        optional["shares"] = tuple(share / (sum(shares) or 1.0) for share in shares)
-    if "starts" in found:
-        optional["starts"] = found["starts"].numbers(2)
-    if "seed" in found:
-        optional["seed"] = found["seed"].whole(0)
-    if rule == "files" and "validation" in found:
-        optional |= _drawn(found["validation"])
-    if rule == "column":
-        optional["values"] = {name: found[name].texts() for name in SPLITS if name in found}
-    if "column" in found:
-        optional["column"] = found["column"].text()
-    elif "column" in keys[rule]:
-        value.refuse("has no key `column`")
-    return Split(by=rule, **optional)
+def _some(value: Value) -> tuple[str, ...]:
+    texts = value.texts()
+    if not texts:
+        value.refuse("is an empty list; must name at least one file")
+    return texts
 
 
-def _drawn(value: Value) -> dict[str, Any]:
-    """Read how validation is drawn from another split."""
-    found = value.mapping(("of", "share", "seed"))
-    for key in ("of", "share"):
-        if key not in found:
-            value.refuse(f"has no key `{key}`")
-    optional: dict[str, Any] = {}
-    if "of" in found:
-        optional["validation_of"] = found["of"].choice("train", "test")
-    if "share" in found:
-        optional["validation_share"] = found["share"].number(0)
-    if "seed" in found:
-        optional["seed"] = found["seed"].whole(0)
-    return optional
+def _is_mark(text: str) -> bool:
+    return len(text) == 1 and text.isascii() and text not in "\n\r\0"
+
+
+def _keeps_ascii(encoding: str) -> bool:
+    try:
+        return "a,\n".encode(encoding).removeprefix(codecs.BOM_UTF8) == b"a,\n"
+    except (LookupError, ValueError):
+        return False
 
 
 def _columns(value: Value) -> tuple[Column, ...]:
@@ -304,6 +269,8 @@ def _columns(value: Value) -> tuple[Column, ...]:
             _FIELDS[key][0]: _FIELDS[key][1](inner) for key, inner in given.items() if key != "type"
         }
         fields.setdefault("source", name)
+        if "at_least" in given and ("positive" in given or "negative" in given):
+            given["at_least"].refuse("stands beside positive or negative; must be alone")
         columns.append(Column(name=name, type=kind, **fields))
     _check_together(value, entries, columns)
     return tuple(columns)

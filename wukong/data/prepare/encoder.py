@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import DataError
-from wukong.data.columns import SplitColumns
+from wukong.data.columns import MOST_FLOAT32, SplitColumns, deviation_or_one
 from wukong.data.hashing import hashes_of
 from wukong.data.prepare.rows import as_text
 from wukong.data.prepare.vocabulary import Buckets, ValueCounts, Vocabulary
@@ -54,7 +54,7 @@ class _Moments:
     def deviation(self) -> NDArray[np.float64]:
         """Standard deviations, 1 where a column is constant or has no values."""
         deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
-        return np.where(deviation > 0, deviation, 1.0)
+        return deviation_or_one(self.mean, deviation)
 
 
 class Encoder:
@@ -77,6 +77,7 @@ class Encoder:
         }
         zeros = [np.zeros(len(self._dense)) for _ in range(3)]
         self._moments = _Moments(count=zeros[0], mean=zeros[1], squares=zeros[2])
+        self._files = files
         self._vectors = {c.name: _matrix(files[c.file]) for c in description.of_type("vector")}
         self._numbering: dict[str, Vocabulary | Buckets] = {}
 
@@ -164,9 +165,20 @@ class Encoder:
         values_ND = self._transformed(rows)
         shift_D = np.where(scaled, self._moments.mean, 0.0)
         scale_D = np.where(scaled, self._moments.deviation(), 1.0)
-        parts = [np.nan_to_num((values_ND - shift_D) / scale_D, nan=0.0).astype(np.float32)]
+        scaled_ND = (values_ND - shift_D) / scale_D
+        scaled_ND[np.isnan(scaled_ND)] = 0.0
+        beyond_D = (np.abs(scaled_ND) > MOST_FLOAT32).any(axis=0)
+        if beyond_D.any():
+            name = self._dense[int(beyond_D.argmax())].name
+            raise DataError(
+                f"{name} has a value that is too large for float32 beside those of train",
+                hint="describe it with another `transform`",
+            )
+        parts = [scaled_ND.astype(np.float32)]
         parts += [
-            _rows_of(self._vectors[column.name], rows.frame[column.source])
+            _rows_of(
+                self._vectors[column.name], rows.frame[column.source], self._files[column.file]
+            )
             for column in self._of_type("vector")
         ]
         return np.concatenate(parts, axis=1)
@@ -208,10 +220,22 @@ def _matrix(path: Path) -> NDArray[np.float32]:
     return matrix
 
 
-def _rows_of(matrix: NDArray[np.float32], keys: pl.Series) -> NDArray[np.float32]:
-    """Look up rows, float32 (N, width); zeros where there is none."""
+def _rows_of(matrix: NDArray[np.float32], keys: pl.Series, path: Path) -> NDArray[np.float32]:
+    """Look up rows, float32 (N, width); zeros where there is none.
+
+    Raises:
+        DataError: naming the first number that is not finite as float32.
+    """
     places = keys.cast(pl.Float64).cast(pl.Int64).to_numpy()
     known = places < len(matrix)
     found = np.zeros((len(places), matrix.shape[1]), dtype=np.float32)
-    found[known] = matrix[places[known]]
+    looked_up = matrix[places[known]]
+    bad = ~(np.abs(looked_up) <= MOST_FLOAT32)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise DataError(
+            f"holds {looked_up[row, column]}; must be finite, of at most {MOST_FLOAT32:g}",
+            where=f"{path}:row {places[known][row]}:column {column}",
+        )
+    found[known] = looked_up
     return found

@@ -98,12 +98,14 @@ class Value:
         self.refuse(f"is {self.shown()}; must be a list of {count} numbers")
         return (1.0,) * count
 
-    def whole(self, low: int) -> int:
-        """Return a whole number from `low` on."""
+    def whole(self, low: int, high: int = 10**18) -> int:
+        """Return a whole number from `low` to `high`."""
         text = self.text()
-        if text.isascii() and text.isdigit() and int(text) >= low:
+        # int refuses thousands of digits.
+        if text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high:
             return int(text)
-        self.refuse(f"is {self.shown()}; must be a whole number ≥ {low}")
+        bound = f" and ≤ {high}" if high < 10**18 else ""
+        self.refuse(f"is {self.shown()}; must be a whole number ≥ {low}{bound}")
         return low
 
     def shown(self) -> str:

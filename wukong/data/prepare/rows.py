@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from wukong.data.columns import SPLITS, UNOBSERVED
+from wukong.data.columns import MOST_FLOAT32, SPLITS, UNOBSERVED
 from wukong.data.text import SHOWN_CHARACTERS
 
 if TYPE_CHECKING:
@@ -86,11 +86,14 @@ def checked_rows(description: Description, part: Part, faults: Faults) -> Rows:
         split_key = checks.number(split.column)
     elif split.by == "column":
         split_key = checks.one_of(split.column, split.values)
+    # What overflows here is in a row that is left out.
+    with np.errstate(over="ignore"):
+        weight = weights[0].astype(np.float32) if weights else None
     rows = Rows(
         frame=frame,
         labels=np.stack(labels, axis=1),
         dense_ND=np.stack(dense, axis=1) if dense else np.empty((len(frame), 0)),
-        weight=weights[0].astype(np.float32) if weights else None,
+        weight=weight,
         split_key=split_key,
     )
     return rows.filter(checks.report(faults))
@@ -136,8 +139,9 @@ class _Checks:
         values, known = self._numbers(column, missing)
         self._note(
             column,
-            "a finite number (`missing` of the description lists what stands for none)",
-            known & ~np.isfinite(values),
+            f"a finite number of at most {MOST_FLOAT32:g} "
+            "(`missing` of the description lists what stands for none)",
+            known & ~(np.abs(values) <= MOST_FLOAT32),
         )
         return values
 
@@ -148,7 +152,8 @@ class _Checks:
 
     def not_negative(self, column: str) -> NDArray[np.float64]:
         values, _ = self._numbers(column, ())
-        self._note(column, "a number ≥ 0", ~(np.isfinite(values) & (values >= 0)))
+        in_range = (values >= 0) & (values <= MOST_FLOAT32)
+        self._note(column, f"a number ≥ 0, of at most {MOST_FLOAT32:g}", ~in_range)
         return values
 
     def whole(self, column: str) -> None:

@@ -64,6 +64,7 @@ def write_described(
     source_md5: Mapping[str, str],
     *,
     skip_bad: int = 0,
+    first_wins: bool = True,
     say: Callable[[str], None] | None = None,
 ) -> None:
     """Prepare `files` as described into `folder`, which is complete afterwards or was not made.
@@ -72,6 +73,7 @@ def write_described(
         files: what `find_files` has found.
         source_md5: of the files and the description.
         skip_bad: malformed rows that may be left out.
+        first_wins: a folder that was made meanwhile is as good; else it is refused.
         say: takes lines of progress.
 
     Raises:
@@ -79,7 +81,7 @@ def write_described(
     """
     reading = _Reading(description, files, skip_bad, say)
     tasks = {column.name: column.loss_weight for column in description.of_type("label")}
-    with PreparedWriter(folder, tasks) as writer:
+    with PreparedWriter(folder, tasks, first_wins=first_wins) as writer:
         scratch = writer.path("scratch")
         encoder = Encoder(description, files, scratch)
         cuts = reading.time_cuts()

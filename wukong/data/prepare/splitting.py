@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wukong.data.prepare.description import Split
     from wukong.data.prepare.rows import Rows
+    from wukong.data.prepare.split_rule import Split
 
 TRAIN, VALIDATION, TEST = range(3)
 

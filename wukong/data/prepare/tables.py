@@ -84,7 +84,7 @@ class _ParquetPart:
 
 def _parquet(path: Path, columns: Sequence[str]) -> Iterator[_ParquetPart]:
     try:
-        lazy = pl.scan_parquet(path)
+        lazy = pl.scan_parquet(path, glob=False)
         _require(columns, lazy.collect_schema().names(), str(path))
         rows = lazy.select(pl.len()).collect().item()
         for start in range(0, rows, PARQUET_ROWS):

@@ -35,6 +35,7 @@ class ValueCounts:
         self._scratch = scratch
         self._pending: list[pl.DataFrame] = []
         self._spilled = self._pending_values = 0
+        self._files: list[Path] = []
 
     def add(self, values: pl.Series) -> None:
         """Count some values."""
@@ -54,7 +55,7 @@ class ValueCounts:
             return held.filter(pl.col("count") >= minimum_count).sort("value")
         self._spill()
         parts = -(-self._spilled // HELD_VALUES)
-        spilled = pl.scan_parquet(self._scratch / "*.parquet")
+        spilled = pl.scan_parquet(self._files, glob=False)
         frequent = [
             spilled.filter(pl.col("value").hash(seed=1) % parts == part)
             .group_by("value")
@@ -74,7 +75,8 @@ class ValueCounts:
     def _spill(self) -> None:
         self._scratch.mkdir(parents=True, exist_ok=True)
         for counted in self._pending:
-            counted.write_parquet(self._scratch / f"{self._spilled}.parquet")
+            self._files.append(self._scratch / f"{self._spilled}.parquet")
+            counted.write_parquet(self._files[-1])
             self._spilled += len(counted)
         self._pending, self._pending_values = [], 0
 

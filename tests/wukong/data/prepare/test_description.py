@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from codesign.errors import DataError
-from wukong.data.prepare.description import Column, Split, load_description, shipped
+from wukong.data.prepare.description import Column, load_description, shipped
+from wukong.data.prepare.split_rule import Split
 
 GOOD = """format: csv
 files: a.csv
@@ -80,6 +81,34 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
         ("{type: categorical}", "{type: vector}", "columns.item has no key `file`"),
         ("{type: categorical}", "{hash: 3}", "columns.item has no key `type`"),
         ("{type: categorical}", "{type: categorical, hash: 3, minimum_count: 2}", "has both"),
+        ("{type: categorical}", "{type: categorical, hash: 2147483648}", "and ≤ 2147483647"),
+        ("{type: categorical}", "{type: multi_hot, separator: ''}", "separator is empty"),
+        ("{type: label}", "{type: label, at_least: 3, positive: 1}", "must be alone"),
+        ("format: csv", "format: csv\nencoding: utf-16", "encoding is 'utf-16'; must be utf-8"),
+        ("format: csv", "format: csv\nencoding: nothing", "encoding is 'nothing'; must be"),
+        ("format: csv", "format: csv\nseparator: é", "separator is 'é'; must be one character"),
+        ("format: csv", "format: csv\nquote: é", "quote is 'é'; must be one character"),
+        ("format: csv", "format: csv\nquote: ','", "quote is ','; must be one character"),
+        ("format: csv", "format: csv\nnames: [a, b, a]", "names holds a twice"),
+        ("files: a.csv", "files: []", "files is an empty list"),
+        ("{by: random}", "{by: random, shares: [0, 0, 0]}", "shares are all 0"),
+        ("{by: random}", "{by: time, column: t, starts: [2, 1]}", "starts must ascend"),
+        (
+            "{by: random}",
+            "{by: time, column: t, starts: [1, 2], shares: [1, 1, 1]}",
+            "starts stands beside shares",
+        ),
+        ("{by: random}", "{by: column, column: fold}", "split has no values for train"),
+        (
+            "{by: random}",
+            "{by: column, column: fold, train: [a, b], validation: b, test: c}",
+            "split has b in two splits",
+        ),
+        (
+            "{by: random}",
+            "{by: files, validation: {of: train, share: 1}}",
+            "share is '1'; must be between 0 and 1",
+        ),
         (GOOD, "", "the file is empty"),
         (GOOD, "a: [", ":1: is not YAML"),
         (GOOD, "- 1\n", "is a list; must be a mapping"),

@@ -109,3 +109,9 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"label,item,price\n1,2,3\n")
     with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
         prepare_folder(tmp_path / "a.yaml", tmp_path, tmp_path / "out")
+
+
+def test_names_that_look_like_patterns_are_names(tmp_path: Path) -> None:
+    folder = tmp_path / "a[b]*?"
+    folder.mkdir()
+    assert sum(prepared(folder, table()).row_counts.values()) == 90

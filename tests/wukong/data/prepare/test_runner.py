@@ -303,3 +303,46 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_whole(
     assert not (tmp_path / "out").exists()
     assert len(list(tmp_path.glob(".out-*"))) == left
     prepare_folder(tmp_path / "my.yaml", tmp_path, tmp_path / "out").check()
+
+
+def test_a_folder_that_another_preparation_made_meanwhile_is_refused(tmp_path: Path) -> None:
+    rows = some_rows(np.random.default_rng(8), 200)
+    write_table(rows, tmp_path / "rows.csv")
+    (tmp_path / "my.yaml").write_text(DESCRIPTION.format(format="csv"))
+    others: list[PreparedData] = []
+
+    def another(line: str) -> None:
+        if not others:
+            others.append(prepare_folder(tmp_path / "my.yaml", tmp_path, tmp_path / "out"))
+
+    with pytest.raises(DataError, match="out: is there already"):
+        prepare_folder(tmp_path / "my.yaml", tmp_path, tmp_path / "out", progress=another)
+    others[0].check()
+    assert not list(tmp_path.glob(".out-*"))
+
+
+def test_a_column_that_is_constant_but_for_rounding_is_not_scaled_up(tmp_path: Path) -> None:
+    lines = [f"{i % 2},0.1,a" for i in range(2000)]
+    lines += [f"{i % 2},0.2,{at}" for at in "bc" for i in range(4)]
+    (tmp_path / "a.csv").write_text("\n".join(["label,x,at", *lines]))
+    (tmp_path / "a.yaml").write_text(
+        "format: csv\nfiles: a.csv\n"
+        "split: {by: column, column: at, train: a, validation: b, test: c}\n"
+        "columns: {label: {type: label}, x: {type: dense}}\n"
+    )
+    data = prepare_folder(tmp_path / "a.yaml", tmp_path, tmp_path / "out")
+    np.testing.assert_allclose(data.columns("test").dense[:, 0], [0.1] * 4, rtol=1e-6)
+
+
+def test_a_vector_that_is_not_finite_is_named_by_file_row_and_column(tmp_path: Path) -> None:
+    matrix = np.ones((3, 2), dtype=np.float32)
+    matrix[2, 1] = np.nan
+    np.save(tmp_path / "v.npy", matrix)
+    lines = [f"{i % 2},{i % 3}" for i in range(60)]
+    (tmp_path / "a.csv").write_text("\n".join(["label,item", *lines]))
+    (tmp_path / "a.yaml").write_text(
+        "format: csv\nfiles: a.csv\nsplit: {by: random}\n"
+        "columns: {label: {type: label}, v: {type: vector, from: item, file: v.npy}}\n"
+    )
+    with pytest.raises(DataError, match=r"v\.npy:row 2:column 1: holds nan; must be finite"):
+        prepare_folder(tmp_path / "a.yaml", tmp_path, tmp_path / "out")

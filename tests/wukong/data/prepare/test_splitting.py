@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from codesign.errors import DataError
 from wukong.data import text
-from wukong.data.prepare.description import Split
+from wukong.data.prepare.split_rule import Split
 from wukong.data.prepare.splitting import time_cuts
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder

@@ -67,3 +67,14 @@ def test_values_that_collide_are_told_apart_by_another_hash(
     monkeypatch.setattr(pl.Series, "hash", colliding)
     ids = Vocabulary(pl.Series(["a", "b", "c"])).ids(pl.Series(["c", "x", "a", "b"]))
     assert ids.tolist() == [3, 0, 1, 2]
+
+
+def test_counts_come_back_from_a_folder_whose_name_looks_like_a_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vocabulary, "HELD_VALUES", 2)
+    monkeypatch.setattr(vocabulary, "_PENDING_VALUES", 0)
+    counts = ValueCounts(tmp_path / "a[b]*")
+    for start in range(0, 60, 6):
+        counts.add(pl.Series([str(i % 12) for i in range(start, start + 6)]))
+    assert counts.vocabulary(1).rows() == sorted((str(i), 5) for i in range(12))
