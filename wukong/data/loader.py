@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wukong.data.prepared import PreparedData, SplitColumns
+    from wukong.data.columns import SplitColumns
 
 # A split is held where it takes less than this share of the machine's memory.
 HELD_SHARE = 0.125
@@ -47,6 +47,17 @@ class Rows(Protocol):
         self, order: Order, pass_index: int, first_batch: int
     ) -> Iterator[Callable[[], list[Batch]]]:
         """Yield the work of a pass from batch `first_batch` on, part by part."""
+
+
+class Columns(Protocol):
+    """A data set that has its splits as columns, as prepared data have."""
+
+    @property
+    def held(self) -> dict[str, Any]:
+        """What a long-lived process keeps with the data."""
+
+    def columns(self, split: str) -> SplitColumns:
+        """Map the columns of `split` into memory."""
 
 
 class Loader:
@@ -144,7 +155,7 @@ class Loader:
 
 
 def batches(
-    data: PreparedData,
+    data: Columns,
     split: str,
     batch_size: int,
     *,
@@ -169,7 +180,7 @@ def batches(
     return iter(Loader(rows, order, workers=workers, pass_index=pass_index))
 
 
-def split_rows(data: PreparedData, split: str) -> HeldRows | MappedRows:
+def split_rows(data: Columns, split: str) -> HeldRows | MappedRows:
     """Hold a split where it is small, and stream it where it is not.
 
     Raises:

@@ -18,9 +18,8 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import ConfigError, DataError
-from wukong.data.columns import MOST_FLOAT32
+from wukong.data.columns import MOST_FLOAT32, UNOBSERVED, SplitColumns
 from wukong.data.hashing import MOST_BUCKETS, ids_of
-from wukong.data.prepared import UNOBSERVED, SplitColumns
 from wukong.data.stream import BlockRows
 from wukong.schema import CategoricalFeature, InputSchema
 

@@ -15,8 +15,8 @@ import torch
 
 from codesign.errors import DataError
 from wukong.data.batch import Batch
+from wukong.data.columns import SplitColumns
 from wukong.data.order import BlockOrder, Order, Runs
-from wukong.data.prepared import SplitColumns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
