@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cost_models import wukong_ops
-from cost_models.profile import products
 from cost_models.profile.device import PRECISIONS
+from cost_models.profile.operations import draw_precision, operation_cases
 from cost_models.profile.record import Case
 from cost_models.profile.sampling import interleave
 from cost_models.profile.spaces import SPACES, Space, StepDesign, designs
@@ -41,7 +41,7 @@ def plan(device: Device, sections: Sequence[str] = SECTIONS) -> list[Case]:
     steps = list(_steps(space, shapes, device, rng)) if "step" in sections else []
     compiled = [dataclasses.replace(case, mode="compiled") for case in _alternating(steps)]
     operations = (
-        products.cases(
+        operation_cases(
             space,
             shapes,
             OP_ROWS,
@@ -95,7 +95,7 @@ def _steps(
     """Yield a step for each design: precision and batch size drawn of those that fit."""
     batches = np.array(space.batches)
     for number, shape in enumerate(shapes):
-        precision = products.draw_precision(device.precisions, rng)
+        precision = draw_precision(device.precisions, rng)
         if space.published and number < len(ROWS):
             precision = device.precisions[0]
         rows = int(rng.choice(_TABLE_ROWS[:2])) if number % 3 == 2 else 0

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from cost_models import table5
-from cost_models.profile import plan, products
+from cost_models.profile import plan
 from cost_models.profile.kernels import build, case_bytes, case_flop
+from cost_models.profile.operations import SHARE
 from cost_models.profile.record import Case
 from cost_models.profile.sampling import farthest_first, interleave, spread
 from cost_models.profile.spaces import SPACES, StepDesign
@@ -82,7 +83,7 @@ def test_a_plan_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_first_rows_hold_every_section_kind_and_precision(first: list[Case]) -> None:
     assert {case.section for case in first} == set(plan.SECTIONS)
     operations = [case for case in first if case.section == "op"]
-    assert {case.kind for case in operations} == set(products.SHARE)
+    assert {case.kind for case in operations} == set(SHARE)
     for kind in ("gemm", "bmm"):
         assert {case.precision for case in operations if case.kind == kind} == set(H100.precisions)
     assert {case.precision for case in first if case.section == "step"} == set(H100.precisions)
@@ -95,8 +96,8 @@ def test_the_first_rows_hold_every_section_kind_and_precision(first: list[Case])
 
 def test_operations_of_the_first_rows_keep_the_shares_of_their_kinds(first: list[Case]) -> None:
     kinds = Counter(case.kind for case in first if case.section == "op" and not case.repeat)
-    for kind, share in products.SHARE.items():
-        wanted = kinds.total() * share / sum(products.SHARE.values())
+    for kind, share in SHARE.items():
+        wanted = kinds.total() * share / sum(SHARE.values())
         assert abs(kinds[kind] - wanted) <= 3, kind
 
 

@@ -30,7 +30,7 @@ _LAYOUT_DISTANCE = 2.0
 _OP_S = 0.25  # most seconds an operation may take
 
 
-def cases(
+def operation_cases(
     space: Space,
     designs: Sequence[StepDesign],
     count: int,
