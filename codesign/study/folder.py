@@ -17,6 +17,7 @@ from typing import Any
 from codesign.errors import StudyError
 
 LOCK_NAME = "study.lock"
+ATTEMPT = "attempt-"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class StudyFolder:
 
     def attempt(self, trial: int, attempt: int) -> Path:
         """The folder of one attempt, the only place where its worker writes."""
-        return self.path / "trials" / f"{trial:04d}" / f"attempt-{attempt}"
+        return self.path / "trials" / f"{trial:04d}" / f"{ATTEMPT}{attempt}"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -101,6 +102,18 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
             where=str(path),
             hint="free disk space or mend the permissions, then run the same command again",
         ) from error
+
+
+def earlier_attempts(attempt: Path) -> list[Path]:
+    """Return the folders of the attempts before this one at the same trial, the latest first."""
+    number = _attempt_number(attempt)
+    found = [path for path in attempt.parent.glob(f"{ATTEMPT}*") if _attempt_number(path) < number]
+    return sorted(found, key=_attempt_number, reverse=True)
+
+
+def _attempt_number(attempt: Path) -> int:
+    digits = attempt.name.removeprefix(ATTEMPT)
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:

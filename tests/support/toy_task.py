@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,13 @@ class ToyTask:
         return {"data": "toy", "rows": {"train": 10}, "base_rate": 0.5}
 
     def run(
-        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+        self,
+        design: Design,
+        *,
+        seed: int,
+        folder: Path,
+        earlier: Sequence[Path],
+        report: Callable[[Progress], None],
     ) -> Outcome:
         """End as the design's `fate` says."""
         fate = design.get("fate", "completes")

@@ -162,14 +162,16 @@ def batches(
     shuffle: bool,
     seed: int = 0,
     pass_index: int = 0,
+    first_batch: int = 0,
 ) -> Iterator[Batch]:
-    """Yield all rows of `split` once; the last batch may be short.
+    """Yield all rows of `split` once, from batch `first_batch` on; the last may be short.
 
     Args:
         batch_size: examples a batch, ≥ 1.
         shuffle: draw the order from `seed` and `pass_index`, else keep the rows' own.
         seed: ≥ 0.
         pass_index: which pass over the data this is, ≥ 0.
+        first_batch: of this pass, ≥ 0 and less than it has.
 
     Raises:
         ConfigError: where there is no such split, or a value is out of its range.
@@ -177,7 +179,10 @@ def batches(
     order = Order(batch_size=batch_size, shuffle=shuffle, seed=seed)
     rows = split_rows(data, split)
     workers = 0 if isinstance(rows, HeldRows) else 1
-    return iter(Loader(rows, order, workers=workers, pass_index=pass_index))
+    loader = Loader(rows, order, workers=workers, pass_index=pass_index)
+    if first_batch:
+        loader.resume({**loader.state(), "batch": first_batch})
+    return iter(loader)
 
 
 def split_rows(data: Columns, split: str) -> HeldRows | MappedRows:
