@@ -122,8 +122,8 @@ class PreparedData:
     def batches(
         self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
     ) -> Iterator[Batch]:
-        """Yield all rows of `split` once (see `wukong.data.loader.batches`, which needs torch)."""
-        from wukong.data import loader
+        """Yield all rows of `split` once (see `wukong.data.load.loader.batches`)."""
+        from wukong.data.load import loader
 
         return loader.batches(
             self, split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
