@@ -142,6 +142,7 @@ class WukongTask:
         """Everything that decides what a trial of the design measures, defaults filled in."""
         model, train = self.configs(design)
         found = {**vars(model), **vars(train)}
+        del found["checkpoint_min"]
         for name, counter in knobs.COUNTED_BY.items():
             if not isinstance(found[name], tuple):
                 found[name] = (found[name],) * found[counter]

@@ -61,3 +61,10 @@ def test_usage_is_said(tmp_path: Path) -> None:
         2,
         "usage: python -m codesign.worker FOLDER | --serve\n",
     )
+
+
+def test_an_attempt_is_told_of_those_before_it(tmp_path: Path) -> None:
+    for number in (1, 2, 3, 10):
+        (tmp_path / f"attempt-{number}").mkdir()
+    outcome = Runner().run_trial(payload(tmp_path / "attempt-3", fate="looks_back"))
+    assert outcome.facts == {"earlier": ["attempt-2", "attempt-1"]}

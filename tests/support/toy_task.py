@@ -31,6 +31,7 @@ KNOBS: Mapping[str, Knob] = {
             "dies_once",
             "nan",
             "forgets",
+            "looks_back",
         ),
     ),
 }
@@ -133,6 +134,8 @@ class ToyTask:
             time.sleep(0.05)
         width, depth = float(design.get("width", 1)), float(design.get("depth", 1))
         noise = np.random.default_rng(seed).normal() * 1e-3
+        if fate == "looks_back":
+            return Outcome(metrics={}, facts={"earlier": [path.name for path in earlier]})
         if fate == "forgets":
             return Outcome(metrics={"auc": 0.5})
         if fate == "nan":

@@ -129,8 +129,8 @@ class PreparedData:
         pass_index: int = 0,
         first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Yield the rows of `split` once (see `wukong.data.loader.batches`, which needs torch)."""
-        from wukong.data import loader
+        """Yield the rows of `split` once: see `wukong.data.load.loader`, which needs torch."""
+        from wukong.data.load import loader
 
         return loader.batches(
             self,

@@ -1,7 +1,8 @@
 """Batches of a data set, in an order that only depends on what decides it, from any position.
 
 A split that is small beside the machine's memory is held, and a shuffled pass is a full permutation
-of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see `wukong.data.order`).
+of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see
+`wukong.data.load.order`).
 B examples of a batch, R rows of a split.
 """
 
@@ -18,9 +19,9 @@ import numpy as np
 
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
-from wukong.data.order import Order
-from wukong.data.prefetch import in_order
-from wukong.data.stream import MappedRows, gather
+from wukong.data.load.order import Order
+from wukong.data.load.prefetch import in_order
+from wukong.data.load.stream import MappedRows, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -34,7 +35,7 @@ HELD_SHARE = 0.125
 
 
 class Rows(Protocol):
-    """Where batches come from: `HeldRows`, or a subclass of `wukong.data.stream.BlockRows`."""
+    """Where batches come from: `HeldRows`, or a subclass of `wukong.data.load.stream.BlockRows`."""
 
     @property
     def rows(self) -> int:
