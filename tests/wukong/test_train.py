@@ -243,7 +243,7 @@ def poisoned(monkeypatch, after_step, poison):
 
 
 def test_a_loss_that_is_not_a_number_is_a_divergence_and_not_an_error(data, monkeypatch):
-    poisoned(monkeypatch, 3, lambda model: model.head.linears[-1].bias.fill_(math.nan))
+    poisoned(monkeypatch, 3, lambda model: model.heads[0].linears[-1].bias.fill_(math.nan))
     result, curve = run(data)
     assert result.diverged
     assert "training log loss is nan at step 8" in result.reason
@@ -251,7 +251,7 @@ def test_a_loss_that_is_not_a_number_is_a_divergence_and_not_an_error(data, monk
 
 
 def test_logits_that_are_not_finite_only_on_validation_are_a_divergence(data, monkeypatch):
-    poisoned(monkeypatch, 16, lambda model: model.head.linears[-1].bias.fill_(math.inf))
+    poisoned(monkeypatch, 16, lambda model: model.heads[0].linears[-1].bias.fill_(math.inf))
     result, curve = run(data)
     assert result.diverged
     assert result.reason == "a validation logit is not finite at step 16"
