@@ -5,6 +5,8 @@ B examples of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,24 +14,37 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.errors import ConfigError
-from wukong.embeddings import TableOptimizer, build_tables
+from wukong.embeddings import TableOptimizer, Tables, build_tables
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from wukong.data.batch import Batch
     from wukong.evaluate import Evaluation
     from wukong.schema import InputSchema
     from wukong.train_config import TrainConfig
 
+# Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
+# for T tasks, (B, T).
+Builder = Callable[["InputSchema"], nn.Module]
+
 
 class Learner:
-    """A model with its optimizers: what one training step changes."""
+    """A model with its optimizers: what one training step changes.
+
+    Args:
+        model: the shape of a Wukong, or what builds another model.
+
+    Raises:
+        ConfigError: the model cannot be, or has nothing to train.
+    """
 
     def __init__(
         self,
-        model_config: WukongConfig,
+        model: WukongConfig | Builder,
         schema: InputSchema,
         config: TrainConfig,
         *,
@@ -39,25 +54,17 @@ class Learner:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
         )
-        self.tables = build_tables(
-            config.table_backend,
-            table_specs(model_config, schema),
-            init_std=model_config.table_init_std,
-            optimizer=table_optimizer,
-            seed=seed,
-        )
-        # After the tables, so that every backend starts the dense part and dropout alike.
-        torch.manual_seed(seed)
-        self.model = Wukong(model_config, schema, self.tables)
+        if isinstance(model, WukongConfig):
+            self.model: nn.Module = _wukong(model, schema, config, table_optimizer, seed=seed)
+        else:
+            torch.manual_seed(seed)
+            self.model = model(schema)
         self._forward = torch.compile(self.model) if config.compile else self.model
-        self.dense = _dense_state(self.model)
-        self._trained = [w for w in self.dense.values() if isinstance(w, nn.Parameter)]
+        self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
-        self._optimizers: list[OptimizerLike] = [
-            build_optimizer("adam", self._trained, lr=config.dense_lr, l2=config.dense_l2)
-        ]
-        if self.tables.specs:
-            self._optimizers.append(self.tables.optimizer())
+        self._optimizers = list(_optimizers(self.weights, config, table_optimizer))
+        if not self._optimizers:
+            raise ConfigError("the model has no weights that could be trained")
         self.schedule = LearningRateSchedule(
             self._optimizers,
             steps=steps,
@@ -72,7 +79,7 @@ class Learner:
 
     @property
     def lr(self) -> float:
-        """The dense part's learning rate at the last step."""
+        """The dense part's learning rate at the last step (the tables', where it is empty)."""
         return float(self._optimizers[0].param_groups[0]["lr"])
 
     def step(self, batch: Batch) -> None:
@@ -84,7 +91,7 @@ class Learner:
         loss, weight = weighted_log_loss(logit_B, batch)
         loss.backward()
         if self._clip_norm:
-            nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
+            nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
         self._loss_sum += loss.detach() * weight
@@ -101,6 +108,80 @@ class Learner:
         """Start a new mean."""
         self._loss_sum.zero_()
         self._loss_weight.zero_()
+
+
+def _wukong(
+    config: WukongConfig,
+    schema: InputSchema,
+    train: TrainConfig,
+    table_optimizer: TableOptimizer,
+    *,
+    seed: int,
+) -> Wukong:
+    tables = build_tables(
+        train.table_backend,
+        table_specs(config, schema),
+        init_std=config.table_init_std,
+        optimizer=table_optimizer,
+        seed=seed,
+    )
+    # After the tables, so that every backend starts the dense part and dropout alike.
+    torch.manual_seed(seed)
+    return Wukong(config, schema, tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """What a model holds, by who trains it.
+
+    Attributes:
+        backends: table backends, each with an optimizer of its own.
+        tables: weights of `nn.Embedding` and `nn.EmbeddingBag`, trained as tables are.
+        dense: all other weights.
+        state: name → tensor of everything outside the backends, buffers among it.
+    """
+
+    backends: Sequence[Tables]
+    tables: Sequence[nn.Parameter]
+    dense: Sequence[nn.Parameter]
+    state: Mapping[str, Tensor]
+
+
+def split_weights(model: nn.Module) -> Weights:
+    """Tell tables from all other weights. A weight that both use counts as a table's.
+
+    Raises:
+        ConfigError: an embedding makes sparse gradients, which no optimizer here takes.
+    """
+    backends = {name: m for name, m in model.named_modules() if isinstance(m, Tables)}
+    inside = tuple(f"{name}." if name else "" for name in backends)
+    state = dict(model.named_parameters()) | dict(model.named_buffers())
+    state = {name: w for name, w in state.items() if not name.startswith(inside)}
+    tables: dict[Tensor, None] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and not name.startswith(inside):
+            if module.sparse:
+                raise ConfigError(f"the embedding {name!r} has sparse=True; must be False")
+            tables[module.weight] = None
+    trained = [w for w in state.values() if isinstance(w, nn.Parameter) and w.requires_grad]
+    return Weights(
+        backends=list(backends.values()),
+        tables=[w for w in trained if w in tables],
+        dense=[w for w in trained if w not in tables],
+        state=state,
+    )
+
+
+def _optimizers(
+    weights: Weights, config: TrainConfig, table_optimizer: TableOptimizer
+) -> Iterator[OptimizerLike]:
+    """Yield one optimizer for each kind of weight that the model has; the dense part's first."""
+    if weights.dense:
+        yield build_optimizer("adam", weights.dense, lr=config.dense_lr, l2=config.dense_l2)
+    if weights.tables:
+        name, lr, l2 = table_optimizer.name, table_optimizer.lr, table_optimizer.l2
+        yield build_optimizer(name, weights.tables, lr=lr, l2=l2)
+    yield from (tables.optimizer() for tables in weights.backends if tables.specs)
 
 
 def weighted_log_loss(logit: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -153,21 +234,20 @@ class Best:
             return False
         self.evaluation, self.step = evaluation, self._learner.steps
         self.stale_evaluations = 0
-        self._dense = {name: w.detach().clone() for name, w in self._learner.dense.items()}
-        self._tables = {name: w.clone() for name, w in self._learner.tables.weights().items()}
+        weights = self._learner.weights
+        self._state = {name: w.detach().clone() for name, w in weights.state.items()}
+        self._tables = [
+            {name: w.clone() for name, w in tables.weights().items()} for tables in weights.backends
+        ]
         return True
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        for name, weight in self._learner.dense.items():
-            weight.detach().copy_(self._dense[name])
-        self._learner.tables.load_weights(self._tables)
+        weights = self._learner.weights
+        for name, weight in weights.state.items():
+            weight.detach().copy_(self._state[name])
+        for tables, kept in zip(weights.backends, self._tables, strict=True):
+            tables.load_weights(kept)
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * float(getattr(evaluation, self._monitor))
-
-
-def _dense_state(model: Wukong) -> dict[str, Tensor]:
-    """Parameters and buffers outside the tables, by name."""
-    state = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: w for name, w in state.items() if not name.startswith("tables.")}

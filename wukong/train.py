@@ -1,4 +1,4 @@
-"""Trains one Wukong model on one prepared data set; keeps the best weights on validation.
+"""Trains one model on one prepared data set; keeps the best weights on validation.
 
 On the CPU, the same seed and thread count give bit-identical results. B examples of a batch.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from wukong import metrics
 from wukong.evaluate import Evaluation, evaluate, predict
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
+    from wukong.learner import Builder
     from wukong.schema import InputSchema
     from wukong.shape import WukongConfig
 
@@ -87,11 +89,11 @@ class TrainResult:
     examples_per_s: float
     train_seconds: float
     warnings: list[str]
-    model: Wukong = field(repr=False, compare=False)
+    model: nn.Module = field(repr=False, compare=False)
 
 
 def train(
-    model_config: WukongConfig,
+    model: WukongConfig | Builder,
     schema: InputSchema,
     data: DataSet,
     config: TrainConfig,
@@ -109,6 +111,7 @@ def train(
     validation loss alone, so only a broken descent gets there.
 
     Args:
+        model: the shape of a Wukong, or what builds another model (see `wukong.learner`).
         seed: decides the initial weights, the order of the examples and dropout. torch's global
             generator is left as it was.
         folder: receives `curve.jsonl`, one line per evaluation; None writes nothing.
@@ -120,7 +123,7 @@ def train(
         MissingPackageError: the table backend needs a package that does not load.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model_config, schema, data, config, seed=seed, clock=clock)
+        run = _Run(model, schema, data, config, seed=seed, clock=clock)
         with _curve(folder) as write:
             for progress in run.evaluations():
                 write(progress)
@@ -134,7 +137,7 @@ class _Run:
 
     def __init__(
         self,
-        model_config: WukongConfig,
+        model: WukongConfig | Builder,
         schema: InputSchema,
         data: DataSet,
         config: TrainConfig,
@@ -147,7 +150,7 @@ class _Run:
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
-            model_config, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
+            model, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = _Divergence(data.base_rate)
@@ -274,8 +277,10 @@ class _Divergence:
             )
 
 
-def _initial_warnings(model: Wukong, data: DataSet) -> list[str]:
-    """Look at the untrained model through the first examples."""
+def _initial_warnings(model: nn.Module, data: DataSet) -> list[str]:
+    """Look at an untrained Wukong through the first examples."""
+    if not isinstance(model, Wukong):
+        return []
     batch = next(data.batches("train", 1024, shuffle=False))
     model.eval()
     std, epsilon_root = first_norm_input_std(model, batch), math.sqrt(model.config.ln_eps)
