@@ -5,6 +5,7 @@ B examples of a batch, T tasks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,26 +19,35 @@ from wukong.evaluate import Evaluation
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
+from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
     from wukong.train_config import TrainConfig
+
+# Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
+# for T tasks, (B, T).
+Builder = Callable[["InputSchema"], nn.Module]
 
 
 class Learner:
     """A model with its optimizers: what one training step changes.
 
     Args:
+        model: the shape of a Wukong, or what builds another model.
         task_weights: of each task's loss, in the order of `schema.tasks`; empty: all alike.
         steps: of the whole run.
+
+    Raises:
+        ConfigError: the model cannot be, or has nothing to train.
     """
 
     def __init__(
         self,
-        model_config: WukongConfig,
+        model: WukongConfig | Builder,
         schema: InputSchema,
         config: TrainConfig,
         *,
@@ -48,26 +58,18 @@ class Learner:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
         )
-        self.tables = build_tables(
-            config.table_backend,
-            table_specs(model_config, schema),
-            init_std=model_config.table_init_std,
-            optimizer=table_optimizer,
-            seed=seed,
-        )
-        # After the tables, so that every backend starts the dense part and dropout alike.
-        torch.manual_seed(seed)
-        self.model = Wukong(model_config, schema, self.tables)
+        if isinstance(model, WukongConfig):
+            self.model: nn.Module = _wukong(model, schema, config, table_optimizer, seed=seed)
+        else:
+            torch.manual_seed(seed)
+            self.model = model(schema)
         self._forward = torch.compile(self.model) if config.compile else self.model
-        self.dense = _dense_state(self.model)
-        self._trained = [w for w in self.dense.values() if isinstance(w, nn.Parameter)]
+        self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
         self._task_weights = task_weights
-        self._optimizers: list[OptimizerLike] = [
-            build_optimizer("adam", self._trained, lr=config.dense_lr, l2=config.dense_l2)
-        ]
-        if self.tables.specs:
-            self._optimizers.append(self.tables.optimizer())
+        self._optimizers = list(_optimizers(self.weights, config, table_optimizer))
+        if not self._optimizers:
+            raise ConfigError("the model has no weights that could be trained")
         self.schedule = LearningRateSchedule(
             self._optimizers,
             steps=steps,
@@ -82,7 +84,7 @@ class Learner:
 
     @property
     def lr(self) -> float:
-        """The dense part's learning rate at the last step."""
+        """The dense part's learning rate at the last step (the tables', where it is empty)."""
         return float(self._optimizers[0].param_groups[0]["lr"])
 
     def step(self, batch: Batch) -> None:
@@ -94,7 +96,7 @@ class Learner:
         loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
         loss.backward()
         if self._clip_norm:
-            nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
+            nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
         self._loss_sum += loss.detach() * weight
@@ -105,8 +107,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any]:
         """Return all that training has changed; tensors may share memory with the learner's."""
         return {
-            "dense": {name: weight.detach() for name, weight in self.dense.items()},
-            "tables": self.tables.weights(),
+            "weights": self.weights.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedule": self.schedule.state_dict(),
             "steps": self.steps,
@@ -117,19 +118,13 @@ class Learner:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where a learner with the same arguments stood."""
-        self.load_weights(state_dict["dense"], state_dict["tables"])
+        self.weights.load_state_dict(state_dict["weights"])
         for optimizer, state in zip(self._optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.schedule.load_state_dict(state_dict["schedule"])
         self.steps, self.examples = state_dict["steps"], state_dict["examples"]
         self._loss_sum.copy_(state_dict["loss_sum"])
         self._loss_weight.copy_(state_dict["loss_weight"])
-
-    def load_weights(self, dense: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> None:
-        """Copy weights and buffers of the dense part, and one table (R, D) per feature."""
-        for name, weight in self.dense.items():
-            weight.detach().copy_(dense[name])
-        self.tables.load_weights(tables)
 
     def log_loss(self) -> float:
         """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
@@ -140,6 +135,38 @@ class Learner:
         """Start a new mean."""
         self._loss_sum.zero_()
         self._loss_weight.zero_()
+
+
+def _wukong(
+    config: WukongConfig,
+    schema: InputSchema,
+    train: TrainConfig,
+    table_optimizer: TableOptimizer,
+    *,
+    seed: int,
+) -> Wukong:
+    tables = build_tables(
+        train.table_backend,
+        table_specs(config, schema),
+        init_std=config.table_init_std,
+        optimizer=table_optimizer,
+        seed=seed,
+    )
+    # After the tables, so that every backend starts the dense part and dropout alike.
+    torch.manual_seed(seed)
+    return Wukong(config, schema, tables)
+
+
+def _optimizers(
+    weights: Weights, config: TrainConfig, table_optimizer: TableOptimizer
+) -> Iterator[OptimizerLike]:
+    """Yield one optimizer for each kind of weight that the model has; the dense part's first."""
+    if weights.dense:
+        yield build_optimizer("adam", weights.dense, lr=config.dense_lr, l2=config.dense_l2)
+    if weights.tables:
+        name, lr, l2 = table_optimizer.name, table_optimizer.lr, table_optimizer.l2
+        yield build_optimizer(name, weights.tables, lr=lr, l2=l2)
+    yield from (tables.optimizer() for tables in weights.backends if tables.specs)
 
 
 def weighted_log_loss(
@@ -197,13 +224,12 @@ class Best:
             return False
         self.evaluation, self.step = evaluation, self._learner.steps
         self.stale_evaluations = 0
-        self._dense = {name: w.detach().clone() for name, w in self._learner.dense.items()}
-        self._tables = {name: w.clone() for name, w in self._learner.tables.weights().items()}
+        self._weights = self._learner.weights.copy()
         return True
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        self._learner.load_weights(self._dense, self._tables)
+        self._learner.weights.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best weights with their evaluation, where there was one."""
@@ -213,8 +239,7 @@ class Best:
             "evaluation": asdict(self.evaluation),
             "step": self.step,
             "stale_evaluations": self.stale_evaluations,
-            "dense": self._dense,
-            "tables": self._tables,
+            "weights": self._weights,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -223,13 +248,7 @@ class Best:
             self.evaluation = Evaluation(**state_dict["evaluation"])
             self.step = state_dict["step"]
             self.stale_evaluations = state_dict["stale_evaluations"]
-            self._dense, self._tables = state_dict["dense"], state_dict["tables"]
+            self._weights = state_dict["weights"]
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * float(getattr(evaluation, self._monitor))
-
-
-def _dense_state(model: Wukong) -> dict[str, Tensor]:
-    """Parameters and buffers outside the tables, by name."""
-    state = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: w for name, w in state.items() if not name.startswith("tables.")}

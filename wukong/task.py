@@ -1,6 +1,6 @@
 """Wukong on one data set, as the framework sees it: knobs, metrics, exact costs, one training.
 
-The only module of this package that knows `codesign.contracts`.
+This module and `wukong.own_task` are the only ones of this package that know `codesign.contracts`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,13 @@ from codesign.errors import ConfigError
 from cost_models import exact
 from wukong import knobs
 from wukong.data import sources
-from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
+from wukong.settings import layered, model_settings
+from wukong.shape import WukongConfig, input_rows
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
+    from wukong.learner import Builder
     from wukong.train import TrainProgress, TrainResult
 
 SPLITS = ("train", "validation", "test")
@@ -97,88 +100,37 @@ KNOBS: Mapping[str, Knob] = {
 }
 
 
-class WukongTask:
-    """Satisfies `codesign.contracts.Task`.
+class DataTask(ABC):
+    """What every model on a prepared data set shares: its training, its metrics, its facts.
 
     Args:
-        model: fixed fields of WukongConfig.
         train: fixed fields of TrainConfig.
         data: the prepared data set.
         data_name: what people call it.
     """
 
-    def __init__(
-        self,
-        *,
-        model: Mapping[str, Any],
-        train: Mapping[str, Any],
-        data: DataSet,
-        data_name: str = "",
-    ) -> None:
-        self.knobs = KNOBS
+    def __init__(self, *, train: Mapping[str, Any], data: DataSet, data_name: str = "") -> None:
         self.metrics = METRICS
-        self._model = _model_settings(model)
         self._train = dict(train)
         self._data = data
         self._data_name = data_name or data.name
 
-    def configs(self, design: Design) -> tuple[WukongConfig, TrainConfig]:
-        """Merge the fixed settings with a design.
+    @abstractmethod
+    def model(self, design: Design) -> WukongConfig | Builder:
+        """Return what `wukong.train.train` makes the model of a design from.
 
         Raises:
             ConfigError: the combination cannot be.
         """
-        columns = {name: np.array([value]) for name, value in design.items()}
-        settings = {k: v for k, v in design.items() if k in SETTINGS["train"]}
-        shape: dict[str, Any] = {k: v for k, v in design.items() if k in SETTINGS["model"]}
-        for name, values in layered(columns, self._model).items():
-            shape[name] = tuple(int(value) for value in values[0])
-        return (
-            WukongConfig(**{**self._model, **shape}),
-            TrainConfig(**{**self._train, **settings}),
-        )
 
-    def settings(self, design: Design) -> Mapping[str, Any]:
-        """Everything that decides what a trial of the design measures, defaults filled in."""
-        model, train = self.configs(design)
-        found = {**vars(model), **vars(train)}
-        del found["checkpoint_min"]
-        for name, counter in knobs.COUNTED_BY.items():
-            if not isinstance(found[name], tuple):
-                found[name] = (found[name],) * found[counter]
-        return found
+    def train_config(self, design: Design) -> TrainConfig:
+        """Merge the fixed training settings with a design.
 
-    def check(self, design: Design) -> list[str]:
-        """Say what is wrong with a complete design."""
-        try:
-            model, _ = self.configs(design)
-            input_rows(model, self._data.schema)
-        except ConfigError as error:
-            return error.what.splitlines()
-        return []
-
-    def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
-        """Count each design exactly (see `cost_models.exact.costs`)."""
-        return self._rows(exact.costs(self._merged(columns), self._data.schema), columns)
-
-    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
-        """Bound costs from below over boxes (see `cost_models.exact.cost_floor`)."""
-        floor = exact.cost_floor(self._merged(low), self._merged(high), self._data.schema)
-        return self._rows(floor, low)
-
-    def cost_parts(self, design: Design) -> list[CostPart]:
-        """Count one design part by part (see `cost_models.exact.parts`)."""
-        columns = {name: np.array([value]) for name, value in design.items()}
-        return [
-            CostPart(
-                name=part.name,
-                layer=part.layer,
-                layers_alike=int(part.alike.max()),
-                flop_per_example=float(part.flop.max()),
-                parameters=float(part.parameters.max()),
-            )
-            for part in exact.parts(self._merged(columns), self._data.schema)
-        ]
+        Raises:
+            ConfigError: the combination cannot be.
+        """
+        searched = {k: v for k, v in design.items() if k in SETTINGS["train"]}
+        return TrainConfig(**{**self._train, **searched})
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set."""
@@ -211,11 +163,10 @@ class WukongTask:
         def passed_on(progress: TrainProgress) -> None:
             report(_progress(progress))
 
-        model, settings = self.configs(design)
-        schema = self._data.schema
+        settings = self.train_config(design)
         result = train(
-            model,
-            schema,
+            self.model(design),
+            self._data.schema,
             self._data,
             settings,
             seed=seed,
@@ -225,6 +176,76 @@ class WukongTask:
         )
         return _outcome(result, settings.threads or torch.get_num_threads())
 
+
+class WukongTask(DataTask):
+    """Satisfies `codesign.contracts.Task`.
+
+    Args:
+        model: fixed fields of WukongConfig.
+        train, data, data_name: see `DataTask`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Mapping[str, Any],
+        train: Mapping[str, Any],
+        data: DataSet,
+        data_name: str = "",
+    ) -> None:
+        super().__init__(train=train, data=data, data_name=data_name)
+        self.knobs = KNOBS
+        self._model = model_settings(model)
+
+    def model(self, design: Design) -> WukongConfig:
+        """Merge the fixed settings of the model with a design; see `DataTask.model`."""
+        columns = {name: np.array([value]) for name, value in design.items()}
+        shape: dict[str, Any] = {k: v for k, v in design.items() if k in SETTINGS["model"]}
+        for name, values in layered(columns, self._model).items():
+            shape[name] = tuple(int(value) for value in values[0])
+        return WukongConfig(**{**self._model, **shape})
+
+    def settings(self, design: Design) -> Mapping[str, Any]:
+        """Everything that decides what a trial of the design measures, defaults filled in."""
+        found = {**vars(self.model(design)), **vars(self.train_config(design))}
+        del found["checkpoint_min"]
+        for name, counter in knobs.COUNTED_BY.items():
+            if not isinstance(found[name], tuple):
+                found[name] = (found[name],) * found[counter]
+        return found
+
+    def check(self, design: Design) -> list[str]:
+        """Say what is wrong with a complete design."""
+        try:
+            input_rows(self.model(design), self._data.schema)
+            self.train_config(design)
+        except ConfigError as error:
+            return error.what.splitlines()
+        return []
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Count each design exactly (see `cost_models.exact.costs`)."""
+        return self._rows(exact.costs(self._merged(columns), self._data.schema), columns)
+
+    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Bound costs from below over boxes (see `cost_models.exact.cost_floor`)."""
+        floor = exact.cost_floor(self._merged(low), self._merged(high), self._data.schema)
+        return self._rows(floor, low)
+
+    def cost_parts(self, design: Design) -> list[CostPart]:
+        """Count one design part by part (see `cost_models.exact.parts`)."""
+        columns = {name: np.array([value]) for name, value in design.items()}
+        return [
+            CostPart(
+                name=part.name,
+                layer=part.layer,
+                layers_alike=int(part.alike.max()),
+                flop_per_example=float(part.flop.max()),
+                parameters=float(part.parameters.max()),
+            )
+            for part in exact.parts(self._merged(columns), self._data.schema)
+        ]
+
     def _merged(self, columns: Columns) -> dict[str, Any]:
         shape = {k: v for k, v in columns.items() if k in SETTINGS["model"]}
         return {**self._model, **shape, **layered(columns, self._model)}
@@ -233,32 +254,6 @@ class WukongTask:
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         rows = len(next(iter(columns.values())))
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
-
-
-def layered(columns: Columns, model: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
-    """Join what the space holds layer by layer: `n_F[1]`, `n_F[2]`, …, or `n_F` with `n_F.taper`.
-
-    Args:
-        columns: knob → values (N,).
-        model: fixed settings, for what the columns leave out.
-
-    Returns:
-        Field of WukongConfig → (N, layers), as many layers as the deepest design has.
-    """
-    found = {}
-    for name, counter in knobs.COUNTED_BY.items():
-        counts = np.asarray(columns.get(counter, model.get(counter, 0)))
-        layers = range(int(counts.max()))
-        if not layers:
-            continue
-        if f"{name}[1]" in columns:
-            found[name] = np.stack([columns[f"{name}[{i + 1}]"] for i in layers], axis=1)
-        elif f"{name}.taper" in columns:
-            first = np.asarray(columns.get(name, model.get(name)), dtype=float)
-            taper = np.asarray(columns[f"{name}.taper"])
-            each = [np.round(first * taper**i) for i in layers]
-            found[name] = np.maximum(np.stack(each, axis=1), 1)
-    return found
 
 
 def _progress(progress: TrainProgress) -> Progress:
@@ -304,32 +299,3 @@ def make(
     data = sources.open_data(source, None if path is None else Path(path))
     name = source if path is None else Path(path).name
     return WukongTask(model=model, train=train, data=data, data_name=name)
-
-
-def _model_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn plain YAML values into field values: lists into tuples, mappings into dataclasses.
-
-    Raises:
-        ConfigError: a layout of tables has not the form it must have.
-    """
-    built: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name in knobs.LAYOUTS:
-            entry = TableOverride if name == "tables" else TableGroup
-            built[name] = _layout(name, value, entry)
-        else:
-            built[name] = tuple(value) if isinstance(value, list) else value
-    return built
-
-
-def _layout(name: str, entries: Any, entry: type) -> tuple[Any, ...]:
-    fields = ", ".join(field.name for field in dataclasses.fields(entry))
-    try:
-        return tuple(
-            entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})
-            for one in entries
-        )
-    except (TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"model.{name} is {entries!r}; must be a list of mappings with {fields}"
-        ) from error

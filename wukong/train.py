@@ -1,4 +1,4 @@
-"""Trains one Wukong model on one prepared data set; keeps the best weights on validation.
+"""Trains one model on one prepared data set; keeps the best weights on validation.
 
 On the CPU, the same seed and thread count give bit-identical results. B examples of a batch.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from wukong import checkpoint
 from wukong.curve import TrainProgress, curve_file
@@ -21,6 +22,7 @@ from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, first_norm_input_std
+from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 
     from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
+    from wukong.learner import Builder
     from wukong.schema import InputSchema
-    from wukong.shape import WukongConfig
 
 __all__ = ["TrainConfig", "TrainProgress", "TrainResult", "train"]
 
@@ -66,11 +68,11 @@ class TrainResult:
     train_seconds: float
     resumed_at_step: int
     warnings: list[str]
-    model: Wukong = field(repr=False, compare=False)
+    model: nn.Module = field(repr=False, compare=False)
 
 
 def train(
-    model_config: WukongConfig,
+    model: WukongConfig | Builder,
     schema: InputSchema,
     data: DataSet,
     config: TrainConfig,
@@ -92,6 +94,7 @@ def train(
     never been interrupted, to the bit.
 
     Args:
+        model: the shape of a Wukong, or what builds another model (see `wukong.learner`).
         seed: decides the initial weights, the order of the examples and dropout. torch's global
             generator is left as it was.
         folder: receives `curve.jsonl`, one line per evaluation, and while the run lasts a
@@ -105,7 +108,7 @@ def train(
         MissingPackageError: the table backend needs a package that does not load.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model_config, schema, data, config, seed=seed, clock=clock)
+        run = _Run(model, schema, data, config, seed=seed, clock=clock)
         if folder is not None:
             run.continue_from([folder, *earlier])
         with curve_file(folder, run.curve) as write:
@@ -124,7 +127,7 @@ class _Run:
 
     def __init__(
         self,
-        model_config: WukongConfig,
+        model: WukongConfig | Builder,
         schema: InputSchema,
         data: DataSet,
         config: TrainConfig,
@@ -137,7 +140,7 @@ class _Run:
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
-            model_config, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
+            model, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence(data.base_rate)
@@ -146,7 +149,7 @@ class _Run:
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []
         self._fingerprint = checkpoint.fingerprint(
-            asdict(model_config),
+            asdict(model) if isinstance(model, WukongConfig) else repr(self._learner.model),
             schema.to_json(),
             {**asdict(config), "checkpoint_min": None},
             seed,
@@ -303,8 +306,10 @@ class _Run:
         return bool(patience) and self._best.stale_evaluations >= patience
 
 
-def _initial_warnings(model: Wukong, data: DataSet) -> list[str]:
-    """Look at the untrained model through the first examples."""
+def _initial_warnings(model: nn.Module, data: DataSet) -> list[str]:
+    """Look at an untrained Wukong through the first examples."""
+    if not isinstance(model, Wukong):
+        return []
     batch = next(data.batches("train", 1024, shuffle=False))
     model.eval()
     std, epsilon_root = first_norm_input_std(model, batch), math.sqrt(model.config.ln_eps)

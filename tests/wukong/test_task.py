@@ -139,7 +139,7 @@ def test_knobs_that_differ_by_layer_become_tuples_and_cost_what_they_make(
     task: WukongTask, given: dict[str, Any], expected: dict[str, Any]
 ) -> None:
     design = {**{k: v for k, v in DESIGN.items() if k not in expected}, **given}
-    config, _ = task.configs(design)
+    config = task.model(design)
     assert {name: getattr(config, name) for name in expected} == expected
     counted = exact.costs(vars(config), task._data.schema)
     plain = {name: values.item() for name, values in counted.items()}

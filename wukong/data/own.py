@@ -7,8 +7,6 @@ report) is as with prepared data. B examples of a batch.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -21,6 +19,7 @@ from codesign.errors import DataError
 from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, file_md5
 from wukong.metrics import auc, auc_standard_deviation, log_loss
+from wukong.own_code import load_function, source_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,38 +57,13 @@ def load_own(source: str, path: Path | None) -> OwnData:
     Raises:
         DataError: it cannot be imported, or what it returns is not as it must be.
     """
-    module_name, _, name = source.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
-        raise DataError("is no function; must be package.module:function", where=source)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise DataError(
-            f"no module {module_name!r} can be imported: {error}",
-            where=source,
-            hint="install it, or add its folder to PYTHONPATH",
-        ) from error
-    if not hasattr(module, name):
-        raise DataError(f"module {module_name!r} has no {name!r}", where=source)
-    function = getattr(module, name)
-    if not callable(function):
-        raise DataError(f"is {function!r}; must be a function", where=source)
+    function = load_function(source, error=DataError)
     own = function(path)
     missing = [field for field in _FIELDS if not hasattr(own, field)]
     if missing:
         raise DataError(f"returned {own!r}, which has no {', '.join(missing)}", where=source)
-    return OwnData(source, own, _code_md5(function))
-
-
-def _code_md5(function: object) -> dict[str, str]:
-    """Return the md5 of the file that holds a function; nothing for a callable object."""
-    try:
-        file = inspect.getsourcefile(function)  # type: ignore[arg-type]
-    except TypeError:
-        return {}
-    return {Path(file).name: file_md5(Path(file))} if file else {}
+    file = source_file(function)
+    return OwnData(source, own, {file.name: file_md5(file)} if file else {})
 
 
 class OwnData:
