@@ -153,7 +153,7 @@ def test_a_step_is_that_of_a_loop_written_by_hand(data):
     model = dataclasses.replace(MODEL, dropout=0.0)
     config = dataclasses.replace(CONFIG, clip_norm=0.05, dense_l2=0.01, warmup_share=0.0)
     ours, theirs = (learner.Learner(model, SCHEMA, config, steps=6, seed=2) for _ in range(2))
-    tables = set(theirs.tables.parameters())
+    tables = set(theirs.model.tables.parameters())
     dense = [p for p in theirs.model.parameters() if p not in tables]
     optimizer = torch.optim.Adam(
         [
