@@ -63,7 +63,7 @@ def optimize(
     from codesign.study.outputs import Outputs
     from codesign.study.store import Store
 
-    problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
+    problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     interrupted = False
     with contextlib.ExitStack() as held:
@@ -176,14 +176,18 @@ def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, 
 
 
 def validate(
-    spec_path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
+    spec_path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_path: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Check a spec; return the size of its space, the feasible share and the range of costs."""
     import numpy as np
 
     from codesign.spec.problem import load_problem
 
-    problem = load_problem(spec_path, overrides=overrides, data_path=data_path)
+    problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
     size = problem.feasible.size
     drawn = problem.feasible.sample(2000, np.random.default_rng(0))
     costs = problem.feasible.costs(drawn)
@@ -194,6 +198,7 @@ def validate(
         "feasible": size.count,
         "feasible_is_exact": size.exact,
         "feasible_share": size.count / problem.space.size,
+        "least_is_proven": size.exact or problem.task.cost_floor is not None,
         "costs": {
             name: {
                 "least": problem.feasible.cheapest(name)[1],

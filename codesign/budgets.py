@@ -94,14 +94,14 @@ class FeasibleSet:
 
     def sample(self, n: int, rng: np.random.Generator) -> Columns:
         """Draw up to `n` distinct designs (fewer only where no more exist)."""
-        rows, weight = self._all_prefixes
+        rows, _ = self._all_prefixes
         free = math.prod(self._level_count(k) for k in self._free_axes)
-        if weight == 1.0 and len(rows) * free <= 4 * n + 1000:
+        if self._is_listed and len(rows) * free <= 4 * n + 1000:
             chosen = rng.permutation(len(rows) * free)[:n]
             return self.space.columns(self._complete(rows[chosen // free], chosen % free))
         distinct: dict[bytes, None] = {}
         for _ in range(100):
-            if weight > 1.0:
+            if not self._is_listed:
                 rows, _ = self._enumerate(rng, min(max(256 * n, 65_536), self._max_children))
             picked = rows[rng.integers(len(rows), size=n)]
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
@@ -160,10 +160,18 @@ class FeasibleSet:
             "\n".join(lines), hint="raise the budget or add smaller values to the space"
         )
 
+    @property
+    def _is_listed(self) -> bool:
+        """Whether `_all_prefixes` holds all there is to draw from."""
+        return self._all_prefixes[1] == 1.0
+
     @cached_property
     def _all_prefixes(self) -> tuple[Indices, float]:
         """Every feasible setting of those knobs, or a thinned share with its weight."""
-        return self._enumerate(np.random.default_rng(0), self._max_children)
+        rows, weight = self._enumerate(np.random.default_rng(0), self._max_children)
+        if not self._set_axes:
+            rows = rows[self.contains(self.space.columns(rows))]
+        return rows, weight
 
     def _enumerate(self, rng: np.random.Generator, max_children: int) -> tuple[Indices, float]:
         """Set these knobs one after the other, dropping what cannot become feasible.
@@ -181,8 +189,6 @@ class FeasibleSet:
             at_once = max(1, CHUNK_ROWS // self._level_count(k))
             pieces = (rows[i : i + at_once] for i in range(0, len(rows), at_once))
             rows = np.concatenate([rows[:0], *(self._affordable(p, k, depth) for p in pieces)])
-        if not self._set_axes:
-            rows = rows[self.contains(self.space.columns(rows))]
         return rows, weight
 
     def _affordable(self, rows_NK: Indices, k: int, depth: int) -> Indices:
@@ -223,6 +229,7 @@ class FeasibleSet:
         for k in self._set_axes[depth:]:
             if self.space.axes[k].ordered:
                 high[:, k] = self._level_count(k) - 1
+        assert self._task.cost_floor is not None, "see codesign.counted"
         unset_words = [k for k in self._set_axes[depth:] if not self.space.axes[k].ordered]
         lowest: dict[str, np.ndarray[Any, Any]] = {}
         for words in itertools.product(*(range(self._level_count(k)) for k in unset_words)):

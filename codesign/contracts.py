@@ -145,10 +145,12 @@ class Task(Protocol):
     def costs(self, columns: Columns) -> dict[str, np.ndarray]:
         """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
 
-    def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray]:
+    @property
+    def cost_floor(self) -> Callable[[Columns, Columns], dict[str, np.ndarray]] | None:
         """Bound the costs from below over boxes of designs, `low` ≤ design ≤ `high` by knob.
 
-        Exact where `low` equals `high`. Only ordered knobs may differ.
+        Exact where `low` equals `high`. Only ordered knobs may differ. None: no bound is known,
+        and counting a design takes milliseconds (see `codesign.counted`).
         """
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
@@ -157,9 +159,10 @@ class Task(Protocol):
     def facts(self) -> Mapping[str, Any]:
         """Describe the data, plain JSON values.
 
-        `source_md5` (file → checksum) says what the data are; `data` what people call them; `rows`
-        how many each split has; `baseline` what a trivial predictor reaches: its `name`,
-        `validation_auc`, `test_log_loss`, …; every other entry is shown as it is.
+        `source_md5` (file → checksum) says what the data are, and what the code of a model of one's
+        own is; `data` what people call the data; `rows` how many each split has; `baseline` what a
+        trivial predictor reaches: its `name`, `validation_auc`, `test_log_loss`, …; every other
+        entry is shown as it is.
         """
 
     def run(
@@ -181,7 +184,7 @@ class Task(Protocol):
 
 
 class TaskFamily(Protocol):
-    """The module behind a task's name: what is known of it before any data are there.
+    """What stands behind a task's name: what is known of it before any data are there.
 
     Attributes:
         KNOBS: what a space may search over.

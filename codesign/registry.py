@@ -2,7 +2,8 @@
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
 `make(objectives, options)`; an executor module `make(workers=…)`; profiler and preparer modules
-`run`, as `codesign.api` calls it. A name with a dot is a module of the user's own.
+`run`, as `codesign.api` calls it. A name with a dot is a module of the user's own. A task's name
+with a colon, `package.module:name`, is what builds a model of the user's own.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from types import ModuleType
+from typing import cast
 
+from codesign.contracts import TaskFamily
 from codesign.errors import ConfigError
 
 TASKS: Mapping[str, str] = {
     "wukong": "wukong.task",
 }
+# Its `family(name)` makes the task family of a model of the user's own.
+OWN_MODELS = "wukong.own.task"
 PROPOSERS: Mapping[str, str] = {
     "known_cost": "codesign.search.known_cost",
     "sobol": "codesign.search.sobol",
@@ -49,6 +54,17 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "profiler": ("run",),
     "preparer": ("run",),
 }
+
+
+def task_family(name: str) -> TaskFamily:
+    """Import what stands behind a task's name.
+
+    Raises:
+        ConfigError: there is none, or it is not what it must be.
+    """
+    if ":" in name:
+        return cast("TaskFamily", importlib.import_module(OWN_MODELS).family(name))
+    return cast("TaskFamily", plugin("task", name))
 
 
 def plugin(kind: str, name: str) -> ModuleType:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from codesign.contracts import Outcome, Progress, Task
-from codesign.registry import plugin
+from codesign.registry import task_family
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
 PROGRESS_EVERY_S = 0.5
@@ -80,7 +80,7 @@ class Runner:
         key = json.dumps(section, sort_keys=True)
         if self._task is None or key != self._key:
             arguments = {name: value for name, value in section.items() if name != "name"}
-            task: Task = plugin("task", section["name"]).make(**arguments)
+            task = task_family(section["name"]).make(**arguments)
             self._task, self._key = task, key
         return self._task
 

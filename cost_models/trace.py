@@ -54,7 +54,7 @@ def trace(module: nn.Module, *inputs: Any, backward: bool = True) -> Counter[Op]
     leaves = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
     tensors = [*module.parameters(), *(x for x in leaves if x.is_leaf)]
     mode = _Recorder("forward")
-    with _without_gradients(tensors), _explained(), torch.set_grad_enabled(backward):
+    with _without_gradients(tensors), explained(), torch.set_grad_enabled(backward):
         with mode:
             out = module(*inputs)
         starts = [x for x in tree_leaves(out) if isinstance(x, Tensor) and x.requires_grad]
@@ -120,7 +120,8 @@ def _without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """Turn what torch raises where the meta device is asked for data into a TraceError."""
     # Torch has no error of its own for this: it raises one of three, each with several texts.
     try:
         yield

@@ -148,7 +148,7 @@ def _search(schema: Mapping[str, Any]) -> list[str]:
 _EXTRA = {
     "data": _data,
     "model": lambda schema: [
-        *_table(schema["properties"]["model"]),
+        *_table(schema["properties"]["model"]["oneOf"][1]),
         "",
         *_settings("model", WukongConfig),
     ],

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     ),
     "launch": ("launch", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
-    "wukong.own_task": ("wukong", "cost_models", *FLOOR),
+    "wukong.own": ("wukong", "cost_models", *FLOOR),
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }
 

@@ -1,6 +1,6 @@
 """Wukong on one data set, as the framework sees it: knobs, metrics, exact costs, one training.
 
-This module and `wukong.own_task` are the only ones of this package that know `codesign.contracts`.
+Only this module and `wukong.own` know `codesign.contracts` in this package.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _knobs(config: type) -> dict[str, Knob]:
         if name not in ranges and name not in meanings:
             continue
         low, high, meaning = ranges.get(name, (None, None, meanings.get(name, "")))
-        kind, choices = _kind(hint)
+        kind, choices = kind_of(hint)
         found[name] = Knob(
             kind=kind,
             meaning=meaning,
@@ -77,10 +77,16 @@ def _knobs(config: type) -> dict[str, Knob]:
     return found
 
 
-def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
+def kind_of(hint: Any) -> tuple[Any, tuple[str, ...]]:
+    """Read the kind of a knob, and its choices, off an annotation.
+
+    Raises:
+        TypeError: there is no such kind.
+    """
     if typing.get_origin(hint) is typing.Literal:
         return "choice", tuple(typing.get_args(hint))
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
+    members = typing.get_args(hint) if is_union else (hint,)
     for kind in (bool, float, int):
         if kind in members:
             return ("flag" if kind is bool else kind.__name__), ()

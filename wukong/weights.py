@@ -70,10 +70,10 @@ def split_weights(model: nn.Module) -> Weights:
             if module.sparse:
                 raise ConfigError(f"the embedding {name!r} has sparse=True; must be False")
             tables[module.weight] = None
-    trained = [w for w in state.values() if isinstance(w, nn.Parameter) and w.requires_grad]
+    weights = [w for w in state.values() if isinstance(w, nn.Parameter)]
     return Weights(
         backends=list(backends.values()),
-        tables=[w for w in trained if w in tables],
-        dense=[w for w in trained if w not in tables],
+        tables=[w for w in weights if w in tables],
+        dense=[w for w in weights if w not in tables],
         state=state,
     )

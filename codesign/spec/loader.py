@@ -54,6 +54,8 @@ def load_document(
     data = document.values.setdefault("data", {})
     if isinstance(data, str):
         data = document.values["data"] = {"source": data}
+    if isinstance(document.values.get("model"), str):
+        document.values["model"] = {"name": document.values["model"]}
     if data_path is not None and isinstance(data, dict):
         data["path"] = data_path
     return checked_by_schema(document)

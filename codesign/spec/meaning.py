@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from codesign.axes import knob_of, make_axes
 from codesign.contracts import Knob, TaskFamily
 from codesign.errors import ConfigError
-from codesign.registry import TABLES, is_known, nearest, plugin
+from codesign.registry import TABLES, is_known, nearest, plugin, task_family
 from codesign.spec.loader import parameter
 from codesign.spec.model import Choice, DesignFile, Parameter, study_budget_names
 from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
@@ -18,14 +18,19 @@ At = Callable[[KeyPath, str], str]
 
 
 def family_of(document: Document) -> tuple[TaskFamily | None, list[str]]:
-    """Import the module behind `model.name`, or say what is wrong with it."""
+    """Import what stands behind `model.name`, or say what is wrong with it."""
     name = document.values.get("model", {}).get("name")
     if name is None:
         return None, []  # the schema has said so
-    complaint = plugin_mistake("task", name)
+    where = document.where(("model", "name"))
+    complaint = None if ":" in name else plugin_mistake("task", name)
     if complaint:
-        return None, [f"{document.where(('model', 'name'))}: model.name {complaint}"]
-    return cast(TaskFamily, plugin("task", name)), []
+        return None, [f"{where}: model.name {complaint}"]
+    try:
+        return task_family(name), []
+    except ConfigError as error:
+        located = f"{error.where}: " if error.where else ""
+        return None, [f"{where}: model.name cannot be: {located}{error.what}"]
 
 
 def plugin_mistake(kind: str, name: str) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from codesign.budgets import FeasibleSet
 from codesign.contracts import Task, TaskFamily
-from codesign.errors import InfeasibleError
-from codesign.registry import plugin
+from codesign.counted import CountedSet
+from codesign.errors import ConfigError, InfeasibleError, SpecError
+from codesign.registry import task_family
 from codesign.space import Space
 from codesign.spec.lattice import (
     baseline_mistakes,
@@ -65,9 +66,18 @@ def load_spec(
 
 
 def load_problem(
-    path: str | Path, *, overrides: Sequence[str] = (), data_path: str | None = None
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_path: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Problem:
     """Read a study's YAML file, check all of it, prepare its data and bound its space.
+
+    Args:
+        overrides: values that replace the file's, each `section.key=value`.
+        data_path: replaces `data.path`.
+        say: takes lines of progress, where counting the costs takes its time.
 
     Raises:
         SpecError: lists every mistake that the file alone shows.
@@ -78,13 +88,20 @@ def load_problem(
     spec = loaded.spec
     space = make_space(spec.space, spec.model, loaded.family)
     task = make_task(spec)
-    feasible = FeasibleSet(space, task, spec.budgets)
     refuse(combination_mistakes(loaded.document, task, space))
+    if task.cost_floor is None:
+        feasible: FeasibleSet = CountedSet(space, task, spec.budgets, say=say)
+    else:
+        feasible = FeasibleSet(space, task, spec.budgets)
     try:
         feasible.require_some()
     except InfeasibleError as error:
         where = loaded.document.where(("budgets",))
         raise InfeasibleError(error.what, where=where, hint=error.hint) from error
+    except ConfigError as error:
+        where = loaded.document.where(("space",))
+        what = f"space holds a design that cannot be: {error.where}: {error.what}"
+        raise SpecError(what, where=where, hint=error.hint) from error
     refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
     return Problem(spec=spec, task=task, space=space, feasible=feasible)
 
@@ -103,7 +120,7 @@ def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:
 def make_task(spec: StudySpec | DesignFile) -> Task:
     """Make the task; prepares the data if need be."""
     section = task_section(spec)
-    return cast("Task", plugin("task", section.pop("name")).make(**section))
+    return task_family(section.pop("name")).make(**section)
 
 
 def task_of_design(design: DesignFile) -> Task:
@@ -113,8 +130,7 @@ def task_of_design(design: DesignFile) -> Task:
         SpecError: lists every mistake.
     """
     where = str(design.path)
-    family = cast("TaskFamily", plugin("task", design.model["name"]))
-    refuse(design_mistakes(design, family))
+    refuse(design_mistakes(design, task_family(design.model["name"])))
     task = make_task(design)
     refuse(f"{where}: {complaint}" for complaint in task.check(design.design))
     return task

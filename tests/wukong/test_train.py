@@ -165,7 +165,7 @@ def test_a_step_is_that_of_a_loop_written_by_hand(data):
     losses = []
     for batch in loader.batches(data, "train", 200, shuffle=False):
         optimizer.zero_grad()
-        probability = torch.sigmoid(theirs.model(batch).double())
+        probability = torch.sigmoid(theirs.model(batch).squeeze(1).double())
         loss = functional.binary_cross_entropy(probability, batch.label_B.double())
         loss.backward()
         norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in dense))

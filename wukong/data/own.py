@@ -19,7 +19,7 @@ from codesign.errors import DataError
 from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, file_md5
 from wukong.metrics import auc, auc_standard_deviation, log_loss
-from wukong.own_code import load_function, source_file
+from wukong.own.code import load_function, source_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
