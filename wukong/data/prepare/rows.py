@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from wukong.data.columns import MOST_FLOAT32, SPLITS, UNOBSERVED
-from wukong.data.prepare.text import SHOWN_CHARACTERS
+from wukong.data.prepare.text_rows import SHOWN_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,6 +10,7 @@ import polars as pl
 
 from codesign.errors import DataError
 from wukong.data.prepare.text import TextPart, TextTable
+from wukong.data.prepare.text_blocks import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,13 +50,7 @@ def read_parts(
         return _parquet(path, columns)
     if description.format == "libsvm":
         return _libsvm(path, columns, faults)
-    table = TextTable(
-        path=path,
-        separator=description.separator,
-        quote=description.quote,
-        names=description.names or None,
-        encoding=description.encoding,
-    )
+    table = TextTable(path=path, dialect=description.dialect, names=description.names or None)
     _require(columns, table.header(), f"{path}:1")
     return table.parts(faults)
 
@@ -122,7 +117,9 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
             f"no column {', '.join(wrong)}; a libsvm file has label, qid, indices, and numbers",
             where=str(path),
         )
-    table = TextTable(path=path, separator=_UNIT_SEPARATOR, quote=None, names=("line",))
+    table = TextTable(
+        path=path, dialect=Dialect(separator=_UNIT_SEPARATOR, quote=None), names=("line",)
+    )
     for text in table.parts(faults):
         tokens = (
             text.frame.with_row_index("row")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text, text_blocks
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder
 
@@ -38,7 +38,7 @@ def prepared(
 FAULTS = [
     pytest.param(b"1,a\n", ":42:3", "2 fields; must be 3", id="short row"),
     pytest.param(b"1,a,2,3\n", ":42:4", "4 fields; must be 3", id="long row"),
-    pytest.param(b"\n", ":42:1", "0 fields; must be 3", id="empty line"),
+    pytest.param(b"\n", ":42:1", "a blank line", id="empty line"),
     pytest.param(b"1,a\x00,2\n", ":42:2", "NUL byte", id="NUL"),
     pytest.param(b"1,caf\xe9,2\n", ":42:2", r"byte b'\xe9' is not utf-8", id="latin-1"),
     pytest.param(b'1,"a"b,2\n', ":42:1", "expected after", id="text after a quote"),
@@ -95,8 +95,8 @@ def test_a_quote_left_open_is_named_where_it_opens_and_is_never_left_out(tmp_pat
 def test_an_open_quote_in_a_long_file_is_named_before_the_file_is_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", 1000)
-    monkeypatch.setattr(text, "ROW_BYTES", 5000)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", 1000)
+    monkeypatch.setattr(text_blocks, "ROW_BYTES", 5000)
     content = HEADER + GOOD * 20 + b'1,"a,2\n' + GOOD * 200
     with pytest.raises(DataError, match=r"a\.csv:802: a row of more than 5,000 bytes"):
         prepared(tmp_path, content)
@@ -106,7 +106,7 @@ def test_an_open_quote_in_a_long_file_is_named_before_the_file_is_in_memory(
 def test_pieces_of_any_size_hold_the_same_rows(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     values = ["plain", "com,ma", "bre\nak", 'quo"te', "é", "", "a b"]
     path = tmp_path / "a.csv"
     lines = ["value,row"]
@@ -247,7 +247,7 @@ def test_a_field_of_megabytes_is_read(tmp_path: Path, quote: bytes) -> None:
 def test_stray_quotes_do_not_make_a_piece_end_within_a_row(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     values = ['5" disk', "bre\nak", "plain", 'a "b" c', 'x\n"y"\n', '6"']
     path = tmp_path / "a.csv"
     lines = ["value,row"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text_blocks
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder
 
@@ -41,7 +41,7 @@ def some_lines(rng: np.random.Generator, rows: int) -> list[str]:
 def test_bags_values_and_groups_agree_with_splitting_the_lines_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", 500)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", 500)
     lines = some_lines(np.random.default_rng(0), 300)
     commented = [f"{line}  # {row}" if row % 3 else line for row, line in enumerate(lines)]
     data = prepared(tmp_path, commented)

@@ -20,7 +20,7 @@ import pytest
 
 from codesign.errors import DataError
 from tests.support.hash_by_hand import id_by_hand
-from wukong.data.prepare import tables, text
+from wukong.data.prepare import tables, text, text_blocks
 from wukong.data.prepared import UNOBSERVED, PreparedData, open_prepared
 from wukong.data.sources import prepare, prepare_folder
 
@@ -134,7 +134,7 @@ def test_every_kind_of_column_agrees_with_an_encoding_by_hand(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Small pieces, so that everything that is carried from one to the next is used.
-    monkeypatch.setattr(text, "PART_BYTES", 1000)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", 1000)
     monkeypatch.setattr(tables, "PARQUET_ROWS", 37)
     rows = some_rows(np.random.default_rng(1), 400)
     data = prepared(tmp_path, rows, kind)

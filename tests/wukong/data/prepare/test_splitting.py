@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text_blocks
 from wukong.data.prepare.split_rule import Split
 from wukong.data.prepare.splitting import time_cuts
 from wukong.data.prepared import PreparedData
@@ -34,7 +34,7 @@ def rows_in(data: PreparedData) -> list[list[int]]:
 def test_a_random_split_keeps_order_and_does_not_depend_on_the_pieces(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     rows = [(i % 2, i, 0) for i in range(1000)]
     data = prepared(tmp_path, rows, "{by: random, shares: [6, 2, 2], seed: 3}")
     drawn = np.random.default_rng(3).random(1000)
