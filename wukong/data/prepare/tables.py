@@ -111,7 +111,7 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
     index among `columns`, its value.
     """
     indices = [name for name in columns if name not in ("label", "qid", "indices")]
-    wrong = [name for name in indices if not name.isdigit()]
+    wrong = [name for name in indices if not (name.isascii() and name.isdigit())]
     if wrong:
         raise DataError(
             f"no column {', '.join(wrong)}; a libsvm file has label, qid, indices, and numbers",
@@ -125,10 +125,12 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
             text.frame.with_row_index("row")
             .select(
                 "row",
-                # What follows # is a comment.
+                "line",
+                # What follows # is a comment; a line of nothing else is no row.
                 token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"),
             )
             .with_columns(pl.col("token").list.first().alias("label"))
+            .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
         )
         pairs = (
             tokens.with_columns(pl.col("token").list.slice(1))
@@ -136,7 +138,11 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
             .select(
                 "row",
                 "token",
-                pl.col("token").str.extract(_LIBSVM_PAIR, 1).alias("index"),
+                # 003 is 3.
+                pl.col("token")
+                .str.extract(_LIBSVM_PAIR, 1)
+                .str.replace("^0+([0-9])", "$1")
+                .alias("index"),
                 pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
             )
         )
@@ -171,8 +177,13 @@ def _libsvm_columns(
         frame = frame.join(bags, on="row", how="left", maintain_order="left")
     for name in ("qid", *indices):
         if name in columns:
-            one = pairs.filter(pl.col("index") == name).unique("row", keep="last")
+            one = pairs.filter(pl.col("index") == _plain(name)).unique("row", keep="last")
             values = one.select("row", pl.col("value").alias(name))
             frame = frame.join(values, on="row", how="left", maintain_order="left")
             frame = frame.with_columns(pl.col(name).fill_null("0"))
     return frame
+
+
+def _plain(index: str) -> str:
+    """Write an index without leading zeros."""
+    return str(int(index)) if index.isdigit() else index

@@ -226,12 +226,29 @@ def test_a_value_that_overflows_beside_trains_deviation_is_named(tmp_path: Path)
         for at, prices in (
             (b"a", (b"1e-9", b"2e-9")),
             (b"b", (b"0", b"0")),
-            (b"c", (b"3e38", b"0")),
+            (b"c", (b"3e38", b"0", b"0")),
         )
         for row, price in enumerate(prices * 4)
     )
-    with pytest.raises(DataError, match="price has a value that is too large for float32"):
+    with pytest.raises(DataError, match=r"a\.csv:18:3: price is '3e38'; too large for float32"):
         prepared(tmp_path, content, described)
+    data = prepared(tmp_path, content, described, skip_bad=4)
+    skipped = data.facts["skipped_rows"]
+    assert skipped["count"] == 4
+    for line, listed in zip((18, 21, 24, 27), skipped["first"], strict=True):
+        assert f"a.csv:{line}:3: " in listed
+    assert data.row_counts["test"] == 8
+
+
+def test_a_label_that_its_mask_hides_may_be_anything(tmp_path: Path) -> None:
+    described = DESCRIPTION.replace("{type: label}", "{type: label, mask: seen}")
+    content = b"label,item,price,seen\n" + b"0,a,1,1\n1,b,2,1\n,a,1,0\nNA,b,1,0\n" * 20
+    data = prepared(tmp_path, content, described)
+    labels = np.concatenate([data.columns(split).label for split in data.row_counts])
+    assert sorted(labels.tolist()) == [0] * 20 + [1] * 20 + [255] * 40
+    (tmp_path / "seen").mkdir()
+    with pytest.raises(DataError, match=r"a\.csv:82:1: label is 'NA'; must be 1 or true"):
+        prepared(tmp_path / "seen", content + b"NA,b,1,1\n", described)
 
 
 @pytest.mark.parametrize("quote", [b"", b'"'], ids=["bare", "quoted"])

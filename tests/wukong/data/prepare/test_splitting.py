@@ -83,6 +83,18 @@ def test_times_may_be_given_and_columns_may_name_the_split(tmp_path: Path) -> No
     assert rows_in(by_time) == rows_in(by_column) == expected
 
 
+@pytest.mark.parametrize("rule", ["shares: [2, 1, 1]", "starts: [{}, {}]"])
+def test_times_in_nanoseconds_are_told_apart(tmp_path: Path, rule: str) -> None:
+    # As float64 all of these are one number.
+    first = 1_700_000_000_000_000_001
+    assert float(first) == float(first + 39)
+    rows = [(i % 2, i, first + i) for i in range(40)]
+    rule = rule.format(first + 20, first + 30)
+    data = prepared(tmp_path, rows, f"{{by: time, column: key, {rule}}}")
+    assert rows_in(data) == [list(range(20)), list(range(20, 30)), list(range(30, 40))]
+    assert str(first + 20 - ("shares" in rule)) in data.split_rule
+
+
 @pytest.mark.parametrize("of, seen", [("train", 800), ("test", 200)])
 def test_validation_is_drawn_from_the_split_that_is_named(
     tmp_path: Path, of: str, seen: int
