@@ -136,7 +136,7 @@ def load_column(folder: Path, split: str, name: str) -> NDArray[Any]:
         DataError: where it is missing or broken.
     """
     try:
-        array: NDArray[Any] = np.load(folder / split / f"{name}.npy", mmap_mode="c")
+        array: NDArray[Any] = np.lib.format.open_memmap(folder / split / f"{name}.npy", mode="c")
     except (OSError, ValueError) as error:
         raise broken(folder, f"{split}/{name}.npy does not load: {error}") from error
     return array

@@ -1,14 +1,12 @@
 """Writes prepared data piece by piece; what is left behind is complete or nothing.
 
-T tasks. Everything goes into a hidden sibling of the folder, which is renamed at the end. Imports
-neither torch nor polars.
+T tasks. Everything goes into a hidden sibling of the folder, which is renamed at the end (see
+`wukong.data.unfinished`). Imports neither torch nor polars.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
-import uuid
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,6 +22,7 @@ from wukong.data.columns import (
     file_md5,
     map_columns,
 )
+from wukong.data.unfinished import UnfinishedFolder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,8 +53,6 @@ class PreparedWriter:
     def __init__(
         self, folder: Path, tasks: Mapping[str, float], *, first_wins: bool = True
     ) -> None:
-        # Not below /tmp: a rename is atomic only within one file system.
-        self._unfinished = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         self._folder, self._tasks, self._first_wins = folder, tasks, first_wins
         self._files: dict[str, dict[str, _GrowingArray]] = {split: {} for split in SPLITS}
         self._rows = dict.fromkeys(SPLITS, 0)
@@ -63,14 +60,16 @@ class PreparedWriter:
         self._positive_T = np.zeros(len(tasks), dtype=np.int64)
 
     def __enter__(self) -> Self:
-        """Make the hidden folder.
+        """Make the hidden folder, and remove those of processes that were killed.
 
         Raises:
             DataError: where the file system refuses.
         """
         try:
+            self._owned = UnfinishedFolder(self._folder)
+            self._unfinished = self._owned.path
             for split in SPLITS:
-                (self._unfinished / split).mkdir(parents=True)
+                (self._unfinished / split).mkdir()
         except OSError as error:
             raise self._refused(error) from error
         return self
@@ -84,7 +83,7 @@ class PreparedWriter:
         for files in self._files.values():
             for file in files.values():
                 file.close()
-        shutil.rmtree(self._unfinished, ignore_errors=True)
+        self._owned.remove()
         if isinstance(error, OSError):
             raise self._refused(error) from error
 

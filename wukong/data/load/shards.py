@@ -139,20 +139,24 @@ class ShardRows(BlockRows):
         frame = _collect(path, chosen)
         if len(frame) != rows:
             raise DataError(
-                f"{len(frame)} rows from row {first}; there were {rows}",
+                f"{len(frame)} rows from row {first + 1} on; there were {rows}",
                 where=str(path),
                 hint="the file has changed since it was opened; start again",
             )
-        return _encode(_Part(frame=frame, where=str(path), first_row=first), self._columns)
+        return _encode(_Part(frame=frame, path=path, first_row=first), self._columns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Some rows of one file, and where in it they begin."""
+    """Some rows of one file, and how many rows come before."""
 
     frame: pl.DataFrame
-    where: str
+    path: Path
     first_row: int
+
+    def where(self, row: int, column: str) -> str:
+        """Name row (from 1) and column, as preparation does."""
+        return f"{self.path}:row {self.first_row + row + 1}:{column}"
 
     def floats(self, name: str, good: Callable[[pl.Series], pl.Series], allowed: str) -> pl.Series:
         """Cast a column to Float64; null stays.
@@ -166,7 +170,7 @@ class _Part:
             row = bad.arg_max() or 0
             raise DataError(
                 f"{name} is {self.frame[name][row]!r}; must be {allowed}",
-                where=f"{self.where}: row {self.first_row + row}",
+                where=self.where(row, name),
             )
         return values
 
@@ -226,8 +230,8 @@ def _group(part: _Part, name: str) -> NDArray[np.int64]:
 
 def _refuse_nulls(part: _Part, values: pl.Series, name: str) -> None:
     if values.has_nulls():
-        row = part.first_row + (values.is_null().arg_max() or 0)
-        raise DataError(f"{name} is missing", where=f"{part.where}: row {row}")
+        row = values.is_null().arg_max() or 0
+        raise DataError(f"{name} is missing", where=part.where(row, name))
 
 
 def _joined(parts: Sequence[SplitColumns]) -> SplitColumns:

@@ -6,7 +6,6 @@ A description is a mapping with `name`, `format`, `files`, `split` and `columns`
 
 from __future__ import annotations
 
-import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from wukong.data.columns import SPLITS
 from wukong.data.hashing import MOST_BUCKETS
 from wukong.data.prepare.marked_yaml import Value, read_marked
 from wukong.data.prepare.split_rule import Split, read_split
+from wukong.data.prepare.text_blocks import Dialect, keeps_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,6 +77,7 @@ class Description:
 
     Attributes:
         files: split → names below the data folder; one entry `all` where rows decide.
+        dialect: of text files.
         names: the columns of text files without a header.
         missing: what stands for no number in dense, weight and time columns.
         baseline: the categorical column of the mean baseline; "" the best on validation.
@@ -88,9 +89,7 @@ class Description:
     files: Mapping[str, tuple[str, ...]]
     split: Split
     columns: tuple[Column, ...]
-    separator: str
-    quote: str | None
-    encoding: str = "utf-8"
+    dialect: Dialect
     names: tuple[str, ...] = ()
     missing: tuple[str, ...] = ("",)
     baseline: str = ""
@@ -192,24 +191,11 @@ def _description(root: Value, stem: str) -> Description:
     optional: dict[str, Any] = {
         key: top[key].texts() for key in ("names", "missing", "notes") if key in top
     }
-    optional |= {key: top[key].text() for key in ("encoding", "baseline") if key in top}
-    quote = top["quote"].text() if "quote" in top else '"' if kind == "csv" else "none"
-    separator = top["separator"].text() if "separator" in top else "\t" if kind == "tsv" else ","
-    if not _is_mark(separator):
-        top["separator"].refuse(f"is {separator!r}; must be one character of ASCII")
-    if quote != "none" and (not _is_mark(quote) or quote == separator):
-        top["quote" if "quote" in top else "separator"].refuse(
-            f"is {quote!r}; must be one character of ASCII that separates no fields, or none"
-        )
+    optional |= {"baseline": top["baseline"].text()} if "baseline" in top else {}
     names = optional.get("names", ())
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         top["names"].refuse(f"holds {', '.join(twice)} twice; must hold each name once")
-    if "encoding" in top and not _keeps_ascii(optional["encoding"]):
-        top["encoding"].refuse(
-            f"is {optional['encoding']!r}; must be utf-8, latin-1, or another one that writes "
-            "ASCII as it is"
-        )
     if "baseline" in top and optional["baseline"] not in [
         column.name for column in columns if column.type == "categorical"
     ]:
@@ -220,10 +206,29 @@ def _description(root: Value, stem: str) -> Description:
         files=_files(top["files"], split) if "files" in top else {},
         split=split,
         columns=columns,
-        separator=separator,
-        quote=None if quote == "none" else quote,
+        dialect=_dialect(top, kind),
         **optional,
     )
+
+
+def _dialect(top: Mapping[str, Value], kind: str) -> Dialect:
+    quote = top["quote"].text() if "quote" in top else '"' if kind == "csv" else "none"
+    separator = top["separator"].text() if "separator" in top else "\t" if kind == "tsv" else ","
+    encoding = top["encoding"].text() if "encoding" in top else "utf-8"
+    if not _is_mark(separator):
+        top["separator"].refuse(f"is {separator!r}; must be one character of ASCII")
+    if quote != "none" and (not _is_mark(quote) or quote == separator):
+        top["quote" if "quote" in top else "separator"].refuse(
+            f"is {quote!r}; must be one character of ASCII that separates no fields, or none"
+        )
+    try:
+        keeps_ascii(encoding)
+    except (LookupError, ValueError):
+        top["encoding"].refuse(
+            f"is {encoding!r}; must be an encoding that Python knows, such as utf-8, utf-16, "
+            "latin-1 or cp1252"
+        )
+    return Dialect(separator=separator, quote=None if quote == "none" else quote, encoding=encoding)
 
 
 def _files(value: Value, split: Split) -> dict[str, tuple[str, ...]]:
@@ -246,13 +251,6 @@ def _some(value: Value) -> tuple[str, ...]:
 
 def _is_mark(text: str) -> bool:
     return len(text) == 1 and text.isascii() and text not in "\n\r\0"
-
-
-def _keeps_ascii(encoding: str) -> bool:
-    try:
-        return "a,\n".encode(encoding).removeprefix(codecs.BOM_UTF8) == b"a,\n"
-    except (LookupError, ValueError):
-        return False
 
 
 def _columns(value: Value) -> tuple[Column, ...]:

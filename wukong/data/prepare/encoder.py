@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from codesign.errors import DataError
 from wukong.data.columns import MOST_FLOAT32, SplitColumns, deviation_or_one
 from wukong.data.hashing import hashes_of
-from wukong.data.prepare.rows import as_text
+from wukong.data.prepare.rows import as_text, shown
+from wukong.data.prepare.vectors import look_up
 from wukong.data.prepare.vocabulary import Buckets, ValueCounts, Vocabulary
 from wukong.schema import CategoricalFeature, InputSchema
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from wukong.data.prepare.description import Column, Description
+    from wukong.data.prepare.faults import Faults
     from wukong.data.prepare.rows import Rows
+    from wukong.data.prepare.vectors import Matrix
     from wukong.data.writer import PreparedWriter
 
 _ID_TYPES = ("categorical", "multi_hot", "sequence")
@@ -61,11 +63,13 @@ class Encoder:
     """Learns from train, then encodes every split.
 
     Args:
-        files: name → path, those of vectors among them.
+        vectors: the matrix of each column of type vector.
         scratch: a folder for counts that do not fit in memory.
     """
 
-    def __init__(self, description: Description, files: Mapping[str, Path], scratch: Path) -> None:
+    def __init__(
+        self, description: Description, vectors: Mapping[str, Matrix], scratch: Path
+    ) -> None:
         self._description = description
         self._ids = description.of_type(*_ID_TYPES)
         self._dense = description.of_type("dense")
@@ -77,8 +81,7 @@ class Encoder:
         }
         zeros = [np.zeros(len(self._dense)) for _ in range(3)]
         self._moments = _Moments(count=zeros[0], mean=zeros[1], squares=zeros[2])
-        self._files = files
-        self._vectors = {c.name: _matrix(files[c.file]) for c in description.of_type("vector")}
+        self._vectors = vectors
         self._numbering: dict[str, Vocabulary | Buckets] = {}
 
     @property
@@ -127,8 +130,15 @@ class Encoder:
             dense=(*(column.name for column in self._dense), *vectors),
         )
 
-    def encode(self, rows: Rows) -> SplitColumns:
-        """Encode rows, once `fit` was called."""
+    def encode(self, rows: Rows, faults: Faults) -> SplitColumns:
+        """Encode rows, once `fit` was called; those with a value too large are left out.
+
+        Raises:
+            DataError: where there are more malformed rows than may be left out.
+        """
+        scaled_ND = self._scaled(rows)
+        good_N = self._report_overflow(rows, scaled_ND, faults)
+        rows, scaled_ND = rows.filter(good_N), scaled_ND[good_N]
         one_hot, bags = [], []
         for column in self._ids:
             values, lengths = _values(column, rows.frame)
@@ -142,7 +152,7 @@ class Encoder:
             one_hot=_stacked(one_hot, len(rows), np.int32),
             bag_values=tuple(ids for ids, _ in bags),
             bag_offsets=tuple(offsets for _, offsets in bags),
-            dense=self._encoded_dense(rows),
+            dense=np.concatenate([scaled_ND.astype(np.float32), *self._looked_up(rows)], axis=1),
             labels=rows.labels,
             weight=rows.weight,
             group=groups[0].view(np.int64) if groups else None,
@@ -160,28 +170,33 @@ class Encoder:
                 values_ND[:, i] = np.sign(values) * np.log1p(np.abs(values))
         return values_ND
 
-    def _encoded_dense(self, rows: Rows) -> NDArray[np.float32]:
-        scaled = np.array(["standardize" in column.transform for column in self._dense], dtype=bool)
-        values_ND = self._transformed(rows)
-        shift_D = np.where(scaled, self._moments.mean, 0.0)
-        scale_D = np.where(scaled, self._moments.deviation(), 1.0)
-        scaled_ND = (values_ND - shift_D) / scale_D
-        scaled_ND[np.isnan(scaled_ND)] = 0.0
-        beyond_D = (np.abs(scaled_ND) > MOST_FLOAT32).any(axis=0)
-        if beyond_D.any():
-            name = self._dense[int(beyond_D.argmax())].name
-            raise DataError(
-                f"{name} has a value that is too large for float32 beside those of train",
+    def _scaled(self, rows: Rows) -> NDArray[np.float64]:
+        """Transform dense values with the statistics of train; missing becomes 0."""
+        scaled_D = np.array(["standardize" in column.transform for column in self._dense], bool)
+        shift_D = np.where(scaled_D, self._moments.mean, 0.0)
+        scale_D = np.where(scaled_D, self._moments.deviation(), 1.0)
+        values_ND = (self._transformed(rows) - shift_D) / scale_D
+        values_ND[np.isnan(values_ND)] = 0.0
+        return values_ND
+
+    def _report_overflow(
+        self, rows: Rows, scaled_ND: NDArray[np.float64], faults: Faults
+    ) -> NDArray[np.bool_]:
+        """Report rows that hold a value too large for float32; return which do not, (N,)."""
+        beyond_ND = np.abs(scaled_ND) > MOST_FLOAT32
+        for row in np.flatnonzero(beyond_ND.any(axis=1)):
+            column = self._dense[int(beyond_ND[row].argmax())]
+            faults.add(
+                f"{column.source} is {shown(rows.frame[column.source][int(row)])}; too large for "
+                "float32 once standardized with the mean and deviation of train",
+                where=rows.where(int(row), column.source),
                 hint="describe it with another `transform`",
             )
-        parts = [scaled_ND.astype(np.float32)]
-        parts += [
-            _rows_of(
-                self._vectors[column.name], rows.frame[column.source], self._files[column.file]
-            )
-            for column in self._of_type("vector")
-        ]
-        return np.concatenate(parts, axis=1)
+        return ~np.any(beyond_ND, axis=1)
+
+    def _looked_up(self, rows: Rows) -> list[NDArray[np.float32]]:
+        keys = [rows.frame[c.source].cast(pl.Float64).to_numpy() for c in self._of_type("vector")]
+        return [look_up(m, key_N) for m, key_N in zip(self._vectors.values(), keys, strict=True)]
 
 
 def _values(column: Column, frame: pl.DataFrame) -> tuple[pl.Series, NDArray[np.int64] | None]:
@@ -207,35 +222,3 @@ def _values(column: Column, frame: pl.DataFrame) -> tuple[pl.Series, NDArray[np.
 
 def _stacked(columns: list[NDArray[np.int32]], rows: int, dtype: type) -> NDArray[np.int32]:
     return np.stack(columns, axis=1) if columns else np.empty((rows, 0), dtype=dtype)
-
-
-def _matrix(path: Path) -> NDArray[np.float32]:
-    hint = "save the matrix with numpy.save, one row per key from 0"
-    try:
-        matrix = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
-        raise DataError(f"does not load: {error}", where=str(path), hint=hint) from error
-    if not isinstance(matrix, np.ndarray) or matrix.ndim != 2 or matrix.dtype.kind != "f":
-        raise DataError("is no matrix of floats", where=str(path), hint=hint)
-    return matrix
-
-
-def _rows_of(matrix: NDArray[np.float32], keys: pl.Series, path: Path) -> NDArray[np.float32]:
-    """Look up rows, float32 (N, width); zeros where there is none.
-
-    Raises:
-        DataError: naming the first number that is not finite as float32.
-    """
-    places = keys.cast(pl.Float64).cast(pl.Int64).to_numpy()
-    known = places < len(matrix)
-    found = np.zeros((len(places), matrix.shape[1]), dtype=np.float32)
-    looked_up = matrix[places[known]]
-    bad = ~(np.abs(looked_up) <= MOST_FLOAT32)
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise DataError(
-            f"holds {looked_up[row, column]}; must be finite, of at most {MOST_FLOAT32:g}",
-            where=f"{path}:row {places[known][row]}:column {column}",
-        )
-    found[known] = looked_up
-    return found

@@ -91,10 +91,16 @@ class Value:
         self.refuse(f"is {self.shown()}; must be a number{bound}")
         return 1.0
 
+    def exact(self, low: float = -math.inf) -> float:
+        """Return a finite number from `low` on, as an integer where it is written as one."""
+        found, text = self.number(low), self.text()
+        is_whole = text.removeprefix("-").isdecimal() and text.isascii()
+        return int(text) if is_whole and abs(found) < 2**63 else found
+
     def numbers(self, count: int, low: float = -math.inf) -> tuple[float, ...]:
-        """Return a list of so many numbers."""
+        """Return a list of so many numbers, whole ones with all their digits."""
         if isinstance(self.node, yaml.SequenceNode) and len(self.node.value) == count:
-            return tuple(item.number(low) for item in self._items())
+            return tuple(item.exact(low) for item in self._items())
         self.refuse(f"is {self.shown()}; must be a list of {count} numbers")
         return (1.0,) * count
 

@@ -16,6 +16,7 @@ import polars as pl
 from codesign.errors import DataError
 from wukong.data.prepare.in_memory import RawData
 from wukong.data.prepare.text import TextTable
+from wukong.data.prepare.text_blocks import Dialect
 from wukong.data.prepared import SPLITS, file_md5
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _check_md5(files: Mapping[str, Path]) -> None:
 
 def _read_recbole(files: Mapping[str, Path]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     def table(name: str) -> tuple[TextTable, pl.DataFrame]:
-        text = TextTable(path=files[name], separator="\t", quote=None)
+        text = TextTable(path=files[name], dialect=Dialect(separator="\t", quote=None))
         return text, text.read().rename(lambda header: header.split(":")[0])
 
     items = table("ml-100k.item")[1].select(
@@ -158,21 +159,17 @@ def _read_recbole(files: Mapping[str, Path]) -> tuple[pl.DataFrame, pl.DataFrame
 def _read_grouplens(files: Mapping[str, Path]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     data = TextTable(
         path=files["u.data"],
-        separator="\t",
-        quote=None,
+        dialect=Dialect(separator="\t", quote=None),
         names=("user_id", "item_id", "rating", "timestamp"),
     )
     item = TextTable(
         path=files["u.item"],
-        separator="|",
-        quote=None,
+        dialect=Dialect(separator="|", quote=None, encoding="latin-1"),
         names=("item", "title", "release_date", "video_release_date", "url", *GENRES),
-        encoding="latin-1",
     )
     user = TextTable(
         path=files["u.user"],
-        separator="|",
-        quote=None,
+        dialect=Dialect(separator="|", quote=None),
         names=("user_id", "age", "gender", "occupation", "zip_code"),
     )
     frame = item.read()

@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 
 from wukong.data.columns import MOST_FLOAT32, SPLITS, UNOBSERVED
-from wukong.data.prepare.text import SHOWN_CHARACTERS
+from wukong.data.prepare.text_rows import SHOWN_CHARACTERS
+from wukong.data.prepare.vectors import is_finite, look_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from wukong.data.prepare.description import Column, Description
     from wukong.data.prepare.faults import Faults
     from wukong.data.prepare.tables import Part
+    from wukong.data.prepare.vectors import Matrix
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -31,6 +33,8 @@ class Rows:
     """Well-formed rows.
 
     Attributes:
+        part: what they were read from.
+        row_N: int64 (N,), their places in it.
         frame: all that was read.
         labels: uint8 (N, T), 0, 1 or UNOBSERVED.
         dense_ND: float64 (N, D), NaN where missing.
@@ -38,6 +42,8 @@ class Rows:
         split_key: what the rule of the split looks at, (N,), or None.
     """
 
+    part: Part
+    row_N: NDArray[np.int64]
     frame: pl.DataFrame
     labels: NDArray[np.uint8]
     dense_ND: NDArray[np.float64]
@@ -47,11 +53,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def where(self, row: int, column: str) -> str:
+        """Name the place of a field."""
+        return self.part.where(int(self.row_N[row]), column)
+
     def filter(self, chosen: Mask) -> Rows:
         """Return some of the rows, in order."""
         if chosen.all():
             return self
         return Rows(
+            part=self.part,
+            row_N=self.row_N[chosen],
             frame=self.frame.filter(pl.Series(chosen)),
             labels=self.labels[chosen],
             dense_ND=self.dense_ND[chosen],
@@ -68,8 +80,13 @@ def needed_columns(description: Description) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def checked_rows(description: Description, part: Part, faults: Faults) -> Rows:
+def checked_rows(
+    description: Description, part: Part, vectors: Mapping[str, Matrix], faults: Faults
+) -> Rows:
     """Check and convert the fields of a piece.
+
+    Args:
+        vectors: the matrix of each column of type vector.
 
     Raises:
         DataError: where there are more malformed rows than may be left out.
@@ -79,17 +96,19 @@ def checked_rows(description: Description, part: Part, faults: Faults) -> Rows:
     labels = [checks.label(column) for column in description.of_type("label")]
     dense = [checks.dense(c.source, description.missing) for c in description.of_type("dense")]
     for column in description.of_type("vector"):
-        checks.whole(column.source)
+        checks.vector(column, vectors[column.name])
     weights = [checks.not_negative(column.source) for column in description.of_type("weight")]
     split_key: NDArray[Any] | None = None
     if split.by == "time":
-        split_key = checks.number(split.column)
+        split_key = checks.time(split.column)
     elif split.by == "column":
         split_key = checks.one_of(split.column, split.values)
     # What overflows here is in a row that is left out.
     with np.errstate(over="ignore"):
         weight = weights[0].astype(np.float32) if weights else None
     rows = Rows(
+        part=part,
+        row_N=np.arange(len(frame)),
         frame=frame,
         labels=np.stack(labels, axis=1),
         dense_ND=np.stack(dense, axis=1) if dense else np.empty((len(frame), 0)),
@@ -97,6 +116,12 @@ def checked_rows(description: Description, part: Part, faults: Faults) -> Rows:
         split_key=split_key,
     )
     return rows.filter(checks.report(faults))
+
+
+def shown(value: Any) -> str:
+    """Show a field in a message, cut off where it is long."""
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
 
 
 def as_text(frame: pl.DataFrame, column: str) -> pl.Series:
@@ -119,21 +144,17 @@ class _Checks:
             good &= ~bad
         for row in np.flatnonzero(~good):
             column, expected, _ = next(entry for entry in self._bad if entry[2][row])
-            shown = repr(self._frame[column][int(row)])
-            if len(shown) > SHOWN_CHARACTERS:
-                shown = f"{shown[:SHOWN_CHARACTERS]}…"
+            found = shown(self._frame[column][int(row)])
             where = self._part.where(int(row), column)
-            faults.add(f"{column} is {shown}; must be {expected}", where=where)
+            faults.add(f"{column} is {found}; must be {expected}", where=where)
         return good
 
     def label(self, column: Column) -> NDArray[np.uint8]:
+        observed = self._mapped(column.mask, _truth, "0 or 1") == 1 if column.mask else None
         values = self._mapped(
-            column.source, lambda text: _label(text, column), _label_words(column)
+            column.source, lambda text: _label(text, column), _label_words(column), observed
         )
-        if column.mask:
-            observed = self._mapped(column.mask, _truth, "0 or 1")
-            values = np.where(observed == 1, values, UNOBSERVED).astype(np.uint8)
-        return values
+        return values if observed is None else np.where(observed, values, np.uint8(UNOBSERVED))
 
     def dense(self, column: str, missing: tuple[str, ...]) -> NDArray[np.float64]:
         values, known = self._numbers(column, missing)
@@ -145,7 +166,13 @@ class _Checks:
         )
         return values
 
-    def number(self, column: str) -> NDArray[np.float64]:
+    def time(self, column: str) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Return whole numbers as such: float64 could not tell nanoseconds apart."""
+        raw = self._frame[column]
+        if raw.dtype == pl.String or raw.dtype.is_integer() or raw.dtype.is_temporal():
+            whole = raw.cast(pl.Int64, strict=False)
+            if not whole.has_nulls():
+                return whole.to_numpy()
         values, _ = self._numbers(column, ())
         self._note(column, "a finite number", ~np.isfinite(values))
         return values
@@ -156,9 +183,16 @@ class _Checks:
         self._note(column, f"a number ≥ 0, of at most {MOST_FLOAT32:g}", ~in_range)
         return values
 
-    def whole(self, column: str) -> None:
-        values, _ = self._numbers(column, ())
-        self._note(column, "a whole number ≥ 0", ~((values >= 0) & (np.mod(values, 1) == 0)))
+    def vector(self, column: Column, matrix: Matrix) -> None:
+        keys, _ = self._numbers(column.source, ())
+        bad = ~((keys >= 0) & np.isfinite(keys) & (keys == np.floor(keys)))
+        self._note(column.source, "a whole number ≥ 0", bad)
+        unfit = ~is_finite(look_up(matrix, np.where(bad, np.nan, keys)))
+        self._note(
+            column.source,
+            f"a row of {column.file} that holds finite numbers of at most {MOST_FLOAT32:g} only",
+            unfit,
+        )
 
     def one_of(self, column: str, values: Mapping[str, tuple[str, ...]]) -> NDArray[np.uint8]:
         code = {value: SPLITS.index(name) for name, texts in values.items() for value in texts}
@@ -181,13 +215,20 @@ class _Checks:
                 known &= ~raw.is_nan().fill_null(True)
         return np.where(known.fill_null(False), values, np.nan), known.fill_null(False).to_numpy()
 
-    def _mapped(self, column: str, code: Any, expected: str) -> NDArray[np.uint8]:
-        """Map each text by `code`, which gives None for a malformed one."""
+    def _mapped(
+        self, column: str, code: Any, expected: str, counts: Mask | None = None
+    ) -> NDArray[np.uint8]:
+        """Map each text by `code`, which gives None for a malformed one.
+
+        Args:
+            counts: the rows in which a malformed one is a fault; None: all.
+        """
         text = as_text(self._frame, column)
         unique = text.unique()
         codes = pl.Series([code(value) for value in unique], dtype=pl.UInt8)
         mapped = text.replace_strict(unique, codes, return_dtype=pl.UInt8)
-        self._note(column, expected, mapped.is_null().to_numpy())
+        malformed = mapped.is_null().to_numpy()
+        self._note(column, expected, malformed if counts is None else malformed & counts)
         return mapped.fill_null(0).to_numpy()
 
 

@@ -20,6 +20,7 @@ from wukong.data.prepare.faults import Faults
 from wukong.data.prepare.rows import Rows, checked_rows, needed_columns
 from wukong.data.prepare.splitting import TRAIN, Splitter, rule_in_words, time_cuts
 from wukong.data.prepare.tables import read_parts
+from wukong.data.prepare.vectors import map_matrix
 from wukong.data.writer import PreparedWriter
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def write_described(
     tasks = {column.name: column.loss_weight for column in description.of_type("label")}
     with PreparedWriter(folder, tasks, first_wins=first_wins) as writer:
         scratch = writer.path("scratch")
-        encoder = Encoder(description, files, scratch)
+        encoder = Encoder(description, reading.vectors, scratch)
         cuts = reading.time_cuts()
         if encoder.needs_train:
             for code, rows in reading.by_split("learning from train", cuts):
@@ -92,7 +93,7 @@ def write_described(
         vocabularies = encoder.fit(writer)
         shutil.rmtree(scratch, ignore_errors=True)
         for code, rows in reading.by_split("encoding", cuts):
-            writer.append(SPLITS[code], encoder.encode(rows))
+            writer.append(SPLITS[code], encoder.encode(rows, reading.faults))
         writer.finish(
             name=description.name,
             schema=encoder.schema(),
@@ -131,6 +132,7 @@ class _Reading:
     ) -> None:
         self._description, self._files, self._say = description, files, say
         self._skip_bad = skip_bad
+        self.vectors = {c.name: map_matrix(files[c.file]) for c in description.of_type("vector")}
         # Of the latest reading.
         self.faults = Faults()
 
@@ -159,7 +161,7 @@ class _Reading:
         for part, names in description.files.items():
             for name in names:
                 for piece in read_parts(description, self._files[name], needed, self.faults):
-                    rows = checked_rows(description, piece, self.faults)
+                    rows = checked_rows(description, piece, self.vectors, self.faults)
                     done += len(rows)
                     if self._say and done - said >= SAY_EVERY:
                         self._say(f"{description.name}: {what}, {done:,} rows, in {name}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,15 +57,16 @@ class Splitter:
         return np.searchsorted(self._cuts or (), key_N, side="left").astype(np.int8)
 
 
-def time_cuts(split: Split, times: Iterable[NDArray[np.float64]]) -> tuple[float, float]:
+def time_cuts(split: Split, times: Iterable[NDArray[Any]]) -> tuple[float, float]:
     """Find the last times of train and validation, so that each holds at least its share.
 
     Rows of one time stay together. Keeps one count per distinct time in memory.
 
     Args:
-        times: of all rows, piece by piece.
+        times: of all rows, piece by piece, int64 or float64; whole numbers are compared as such.
     """
-    distinct, counts = np.empty(0), np.empty(0, dtype=np.int64)
+    distinct: NDArray[Any] = np.empty(0, dtype=np.int64)
+    counts = np.empty(0, dtype=np.int64)
     for piece in times:
         times_here, counts_here = np.unique(piece, return_counts=True)
         merged, places = np.unique(np.concatenate([distinct, times_here]), return_inverse=True)
@@ -76,7 +77,7 @@ def time_cuts(split: Split, times: Iterable[NDArray[np.float64]]) -> tuple[float
     # A hair less, so that shares such as 0.7 + 0.2 of 10 rows mean 9 rows.
     wanted = np.ceil(shares * before_R[-1] - 1e-9)
     last = np.searchsorted(before_R, wanted)
-    return float(distinct[last[0]]), float(distinct[last[1]])
+    return distinct[last[0]].item(), distinct[last[1]].item()
 
 
 def rule_in_words(split: Split, cuts: tuple[float, float] | None) -> str:
@@ -88,9 +89,9 @@ def rule_in_words(split: Split, cuts: tuple[float, float] | None) -> str:
         return f"by the column {split.column}"
     if split.by == "time":
         if split.starts:
-            first, second = (f"{start:.15g}" for start in split.starts)
+            first, second = map(_time_in_words, split.starts)
             return f"by {split.column}: validation from {first}, test from {second}"
-        first, second = (f"{cut:.15g}" for cut in cuts or ())
+        first, second = map(_time_in_words, cuts or ())
         return (
             f"by {split.column}, shares {shares}: train up to {first}, validation up to {second}; "
             "rows of one time stay together"
@@ -101,3 +102,7 @@ def rule_in_words(split: Split, cuts: tuple[float, float] | None) -> str:
             f"each row drawn by itself (seed {split.seed})"
         )
     return "as given"
+
+
+def _time_in_words(time: float) -> str:
+    return str(time) if isinstance(time, int) else f"{time:.15g}"

@@ -10,6 +10,7 @@ import polars as pl
 
 from codesign.errors import DataError
 from wukong.data.prepare.text import TextPart, TextTable
+from wukong.data.prepare.text_blocks import Dialect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,13 +50,7 @@ def read_parts(
         return _parquet(path, columns)
     if description.format == "libsvm":
         return _libsvm(path, columns, faults)
-    table = TextTable(
-        path=path,
-        separator=description.separator,
-        quote=description.quote,
-        names=description.names or None,
-        encoding=description.encoding,
-    )
+    table = TextTable(path=path, dialect=description.dialect, names=description.names or None)
     _require(columns, table.header(), f"{path}:1")
     return table.parts(faults)
 
@@ -116,22 +111,26 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
     index among `columns`, its value.
     """
     indices = [name for name in columns if name not in ("label", "qid", "indices")]
-    wrong = [name for name in indices if not name.isdigit()]
+    wrong = [name for name in indices if not (name.isascii() and name.isdigit())]
     if wrong:
         raise DataError(
             f"no column {', '.join(wrong)}; a libsvm file has label, qid, indices, and numbers",
             where=str(path),
         )
-    table = TextTable(path=path, separator=_UNIT_SEPARATOR, quote=None, names=("line",))
+    table = TextTable(
+        path=path, dialect=Dialect(separator=_UNIT_SEPARATOR, quote=None), names=("line",)
+    )
     for text in table.parts(faults):
         tokens = (
             text.frame.with_row_index("row")
             .select(
                 "row",
-                # What follows # is a comment.
+                "line",
+                # What follows # is a comment; a line of nothing else is no row.
                 token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"),
             )
             .with_columns(pl.col("token").list.first().alias("label"))
+            .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
         )
         pairs = (
             tokens.with_columns(pl.col("token").list.slice(1))
@@ -139,7 +138,11 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
             .select(
                 "row",
                 "token",
-                pl.col("token").str.extract(_LIBSVM_PAIR, 1).alias("index"),
+                # 003 is 3.
+                pl.col("token")
+                .str.extract(_LIBSVM_PAIR, 1)
+                .str.replace("^0+([0-9])", "$1")
+                .alias("index"),
                 pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
             )
         )
@@ -174,8 +177,13 @@ def _libsvm_columns(
         frame = frame.join(bags, on="row", how="left", maintain_order="left")
     for name in ("qid", *indices):
         if name in columns:
-            one = pairs.filter(pl.col("index") == name).unique("row", keep="last")
+            one = pairs.filter(pl.col("index") == _plain(name)).unique("row", keep="last")
             values = one.select("row", pl.col("value").alias(name))
             frame = frame.join(values, on="row", how="left", maintain_order="left")
             frame = frame.with_columns(pl.col(name).fill_null("0"))
     return frame
+
+
+def _plain(index: str) -> str:
+    """Write an index without leading zeros."""
+    return str(int(index)) if index.isdigit() else index

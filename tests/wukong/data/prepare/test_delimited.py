@@ -132,7 +132,9 @@ HEADER = b"label,user,item,weather\r\n"
         pytest.param(HEADER + b'1,"\n",3,4\r\nx,2,3,4\r\n', ":4:1", "'x'", id="after a break"),
         pytest.param(HEADER + b"1,2,3,4\r\n1,2,3\r\n", ":3:4", "3 fields", id="short row"),
         pytest.param(HEADER + b"1,2,3,4\r\n1,2,3,4,5\r\n", ":3:5", "5 fields", id="long row"),
-        pytest.param(HEADER + b"1,2,3,4\r\n\r\n1,2,3,4\r\n", ":3:1", "0 fields", id="blank row"),
+        pytest.param(
+            HEADER + b"1,2,3,4\r\n\r\n1,2,3,4\r\n", ":3:1", "a blank line", id="blank row"
+        ),
         pytest.param(HEADER + b"1,2,\xff,4\r\n", ":2:3", r"b'\xff' is not utf-8", id="latin-1"),
         pytest.param(HEADER + b'1,2,3,"4\r\n', "", "", id="open quote"),
         pytest.param(

@@ -7,6 +7,7 @@ import pytest
 from codesign.errors import DataError
 from wukong.data.prepare.description import Column, load_description, shipped
 from wukong.data.prepare.split_rule import Split
+from wukong.data.prepare.text_blocks import Dialect
 
 GOOD = """format: csv
 files: a.csv
@@ -24,7 +25,8 @@ def load(folder: Path, content: str):
 
 def test_a_small_description_has_these_defaults(tmp_path: Path) -> None:
     found = load(tmp_path, GOOD)
-    assert (found.name, found.format, found.separator, found.quote) == ("d", "csv", ",", '"')
+    assert (found.name, found.format) == ("d", "csv")
+    assert found.dialect == Dialect(separator=",", quote='"', encoding="utf-8")
     assert found.files == {"all": ("a.csv",)}
     assert found.split == Split(by="random", shares=(0.8, 0.1, 0.1), seed=0)
     assert found.columns == (
@@ -84,7 +86,7 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
         ("{type: categorical}", "{type: categorical, hash: 2147483648}", "and ≤ 2147483647"),
         ("{type: categorical}", "{type: multi_hot, separator: ''}", "separator is empty"),
         ("{type: label}", "{type: label, at_least: 3, positive: 1}", "must be alone"),
-        ("format: csv", "format: csv\nencoding: utf-16", "encoding is 'utf-16'; must be utf-8"),
+        ("format: csv", "format: csv\nencoding: rot13", "encoding is 'rot13'; must be an encoding"),
         ("format: csv", "format: csv\nencoding: nothing", "encoding is 'nothing'; must be"),
         ("format: csv", "format: csv\nseparator: é", "separator is 'é'; must be one character"),
         ("format: csv", "format: csv\nquote: é", "quote is 'é'; must be one character"),

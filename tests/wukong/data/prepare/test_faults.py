@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text, text_blocks
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder
 
@@ -38,7 +38,7 @@ def prepared(
 FAULTS = [
     pytest.param(b"1,a\n", ":42:3", "2 fields; must be 3", id="short row"),
     pytest.param(b"1,a,2,3\n", ":42:4", "4 fields; must be 3", id="long row"),
-    pytest.param(b"\n", ":42:1", "0 fields; must be 3", id="empty line"),
+    pytest.param(b"\n", ":42:1", "a blank line", id="empty line"),
     pytest.param(b"1,a\x00,2\n", ":42:2", "NUL byte", id="NUL"),
     pytest.param(b"1,caf\xe9,2\n", ":42:2", r"byte b'\xe9' is not utf-8", id="latin-1"),
     pytest.param(b'1,"a"b,2\n', ":42:1", "expected after", id="text after a quote"),
@@ -95,8 +95,8 @@ def test_a_quote_left_open_is_named_where_it_opens_and_is_never_left_out(tmp_pat
 def test_an_open_quote_in_a_long_file_is_named_before_the_file_is_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", 1000)
-    monkeypatch.setattr(text, "ROW_BYTES", 5000)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", 1000)
+    monkeypatch.setattr(text_blocks, "ROW_BYTES", 5000)
     content = HEADER + GOOD * 20 + b'1,"a,2\n' + GOOD * 200
     with pytest.raises(DataError, match=r"a\.csv:802: a row of more than 5,000 bytes"):
         prepared(tmp_path, content)
@@ -106,7 +106,7 @@ def test_an_open_quote_in_a_long_file_is_named_before_the_file_is_in_memory(
 def test_pieces_of_any_size_hold_the_same_rows(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     values = ["plain", "com,ma", "bre\nak", 'quo"te', "é", "", "a b"]
     path = tmp_path / "a.csv"
     lines = ["value,row"]
@@ -226,12 +226,29 @@ def test_a_value_that_overflows_beside_trains_deviation_is_named(tmp_path: Path)
         for at, prices in (
             (b"a", (b"1e-9", b"2e-9")),
             (b"b", (b"0", b"0")),
-            (b"c", (b"3e38", b"0")),
+            (b"c", (b"3e38", b"0", b"0")),
         )
         for row, price in enumerate(prices * 4)
     )
-    with pytest.raises(DataError, match="price has a value that is too large for float32"):
+    with pytest.raises(DataError, match=r"a\.csv:18:3: price is '3e38'; too large for float32"):
         prepared(tmp_path, content, described)
+    data = prepared(tmp_path, content, described, skip_bad=4)
+    skipped = data.facts["skipped_rows"]
+    assert skipped["count"] == 4
+    for line, listed in zip((18, 21, 24, 27), skipped["first"], strict=True):
+        assert f"a.csv:{line}:3: " in listed
+    assert data.row_counts["test"] == 8
+
+
+def test_a_label_that_its_mask_hides_may_be_anything(tmp_path: Path) -> None:
+    described = DESCRIPTION.replace("{type: label}", "{type: label, mask: seen}")
+    content = b"label,item,price,seen\n" + b"0,a,1,1\n1,b,2,1\n,a,1,0\nNA,b,1,0\n" * 20
+    data = prepared(tmp_path, content, described)
+    labels = np.concatenate([data.columns(split).label for split in data.row_counts])
+    assert sorted(labels.tolist()) == [0] * 20 + [1] * 20 + [255] * 40
+    (tmp_path / "seen").mkdir()
+    with pytest.raises(DataError, match=r"a\.csv:82:1: label is 'NA'; must be 1 or true"):
+        prepared(tmp_path / "seen", content + b"NA,b,1,1\n", described)
 
 
 @pytest.mark.parametrize("quote", [b"", b'"'], ids=["bare", "quoted"])
@@ -247,7 +264,7 @@ def test_a_field_of_megabytes_is_read(tmp_path: Path, quote: bytes) -> None:
 def test_stray_quotes_do_not_make_a_piece_end_within_a_row(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     values = ['5" disk', "bre\nak", "plain", 'a "b" c', 'x\n"y"\n', '6"']
     path = tmp_path / "a.csv"
     lines = ["value,row"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text_blocks
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder
 
@@ -41,7 +41,7 @@ def some_lines(rng: np.random.Generator, rows: int) -> list[str]:
 def test_bags_values_and_groups_agree_with_splitting_the_lines_by_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", 500)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", 500)
     lines = some_lines(np.random.default_rng(0), 300)
     commented = [f"{line}  # {row}" if row % 3 else line for row, line in enumerate(lines)]
     data = prepared(tmp_path, commented)
@@ -66,6 +66,16 @@ def test_bags_values_and_groups_agree_with_splitting_the_lines_by_hand(
         assert len(by_group) == len({number for _, number in by_group}) == 7
 
 
+def test_leading_zeros_and_lines_of_comment_change_nothing(tmp_path: Path) -> None:
+    lines = some_lines(np.random.default_rng(0), 90)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    expected = prepared(tmp_path / "one", lines).checksums
+    padded = [line.replace(" 3:", " 003:").replace(" 0:", " 00:") for line in lines]
+    commented = ["# of 2009", *padded[:50], "  # and of 2010", *padded[50:], "#"]
+    assert prepared(tmp_path / "two", commented).checksums == expected
+
+
 @pytest.mark.parametrize(
     "line, where, what",
     [
@@ -73,7 +83,6 @@ def test_bags_values_and_groups_agree_with_splitting_the_lines_by_hand(
         ("1 qid:1 a:1", ":21", "'a:1' is not index:number"),
         ("1 qid:1 3", ":21", "'3' is not index:number"),
         ("", ":21", "a blank line"),
-        ("# nothing", ":21", "a blank line"),
         ("2 qid:1 3:1", ":21", "label is '2'; must be"),
         ("1 qid:1 3:1e999", ":21", "3 is '1e999'; must be a finite number"),
     ],

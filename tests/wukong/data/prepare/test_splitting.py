@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.errors import DataError
-from wukong.data.prepare import text
+from wukong.data.prepare import text_blocks
 from wukong.data.prepare.split_rule import Split
 from wukong.data.prepare.splitting import time_cuts
 from wukong.data.prepared import PreparedData
@@ -34,7 +34,7 @@ def rows_in(data: PreparedData) -> list[list[int]]:
 def test_a_random_split_keeps_order_and_does_not_depend_on_the_pieces(
     tmp_path: Path, part_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "PART_BYTES", part_bytes)
+    monkeypatch.setattr(text_blocks, "PART_BYTES", part_bytes)
     rows = [(i % 2, i, 0) for i in range(1000)]
     data = prepared(tmp_path, rows, "{by: random, shares: [6, 2, 2], seed: 3}")
     drawn = np.random.default_rng(3).random(1000)
@@ -81,6 +81,18 @@ def test_times_may_be_given_and_columns_may_name_the_split(tmp_path: Path) -> No
     )
     expected = [[i for i in range(40) if i % 4 in keys] for keys in ((0, 1), (2,), (3,))]
     assert rows_in(by_time) == rows_in(by_column) == expected
+
+
+@pytest.mark.parametrize("rule", ["shares: [2, 1, 1]", "starts: [{}, {}]"])
+def test_times_in_nanoseconds_are_told_apart(tmp_path: Path, rule: str) -> None:
+    # As float64 all of these are one number.
+    first = 1_700_000_000_000_000_001
+    assert float(first) == float(first + 39)
+    rows = [(i % 2, i, first + i) for i in range(40)]
+    rule = rule.format(first + 20, first + 30)
+    data = prepared(tmp_path, rows, f"{{by: time, column: key, {rule}}}")
+    assert rows_in(data) == [list(range(20)), list(range(20, 30)), list(range(30, 40))]
+    assert str(first + 20 - ("shares" in rule)) in data.split_rule
 
 
 @pytest.mark.parametrize("of, seen", [("train", 800), ("test", 200)])
