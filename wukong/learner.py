@@ -16,6 +16,7 @@ from wukong.embeddings import TableOptimizer, build_tables
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
+from wukong.train_config import MAXIMIZED, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.evaluate import Evaluation
     from wukong.schema import InputSchema
-    from wukong.train_config import TrainConfig
 
 
 class Learner:
@@ -61,7 +61,7 @@ class Learner:
         self.dense = _dense_state(self.model)
         self._trained = [w for w in self.dense.values() if isinstance(w, nn.Parameter)]
         self._clip_norm = config.clip_norm
-        self._task_weights = task_weights
+        self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
         self._optimizers: list[OptimizerLike] = [
             build_optimizer("adam", self._trained, lr=config.dense_lr, l2=config.dense_l2)
         ]
@@ -155,7 +155,7 @@ class Best:
         self.step = 0
         self.stale_evaluations = 0
         self._learner = learner
-        self._sign = 1.0 if monitor == "auc" else -1.0
+        self._sign = 1.0 if monitor.partition(".")[0] in MAXIMIZED else -1.0
         self._monitor = monitor
 
     def offer(self, evaluation: Evaluation) -> bool:
@@ -178,7 +178,7 @@ class Best:
         self._learner.tables.load_weights(self._tables)
 
     def _score(self, evaluation: Evaluation) -> float:
-        return self._sign * float(getattr(evaluation, self._monitor))
+        return self._sign * evaluation[self._monitor]
 
 
 def _dense_state(model: Wukong) -> dict[str, Tensor]:

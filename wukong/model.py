@@ -1,6 +1,7 @@
 """Wukong: rows made from the features, a stack of layers, and for each task a head.
 
-B examples, N rows, D width, W columns of all tables together, T tasks. Source: arXiv 2403.02545, section 3.
+B examples, N rows, D width, W columns of all tables together, T tasks. Source: arXiv
+2403.02545, section 3.
 
 The rows of X_0, in this order: the rows of each ungrouped categorical feature, in schema order;
 the rows of each table group, in the config's order; the rows of the dense features (first, not

@@ -1,4 +1,4 @@
-"""What one example consists of: features, and the tasks with a label each. Standard library only."""
+"""What one example consists of: features, and a label for each task. Standard library only."""
 
 from __future__ import annotations
 
