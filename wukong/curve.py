@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 FILE = "curve.jsonl"
@@ -20,7 +20,9 @@ class TrainProgress:
 
     Attributes:
         examples: trained on so far; `total_examples` if the run is not stopped early.
-        train_log_loss: mean over the examples since the evaluation before.
+        train_log_loss: mean over the labels since the evaluation before, as the loss weighs them.
+        validation_auc, validation_log_loss: of several tasks, the means.
+        by_task: `auc.TASK` and `log_loss.TASK` on validation; empty where there is one task.
         lr: the dense part's learning rate at the last step.
         seconds: since the run began, evaluations included.
     """
@@ -33,6 +35,7 @@ class TrainProgress:
     validation_log_loss: float
     lr: float
     seconds: float
+    by_task: Mapping[str, float] = field(default_factory=dict)
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from wukong import metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wukong.evaluate import Evaluation
 
 # Both losses above this many times what a constant reaches, at this many evaluations in a row.
@@ -18,9 +20,9 @@ DIVERGED_EVALUATIONS = 2
 class Divergence:
     """Watches one run; see `wukong.train.train` for the rule."""
 
-    def __init__(self, base_rate: float) -> None:
+    def __init__(self, base_rates: Iterable[float]) -> None:
         self.reason = ""
-        self._limit = DIVERGED_NORMALIZED_ENTROPY * metrics.entropy(base_rate)
+        self._limit = DIVERGED_NORMALIZED_ENTROPY * max(map(metrics.entropy, base_rates))
         self._bad_evaluations = 0
 
     def at_step(self, train_log_loss: float, step: int) -> bool:
@@ -36,11 +38,11 @@ class Divergence:
         if evaluation is None:
             self.reason = f"a validation logit is not finite at step {step}"
             return
-        bad = min(train_log_loss, evaluation.log_loss) > self._limit
+        bad = min(train_log_loss, evaluation["log_loss"]) > self._limit
         self._bad_evaluations = self._bad_evaluations + 1 if bad else 0
         if self._bad_evaluations == DIVERGED_EVALUATIONS:
             self.reason = (
-                f"log loss {train_log_loss:.3g} in training and {evaluation.log_loss:.3g} on "
+                f"log loss {train_log_loss:.3g} in training and {evaluation['log_loss']:.3g} on "
                 f"validation at step {step}, evaluation {DIVERGED_EVALUATIONS} in a row "
                 f"above {self._limit:.3g}, {DIVERGED_NORMALIZED_ENTROPY} times a constant's"
             )

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.embeddings import TableOptimizer, build_tables
-from wukong.evaluate import Evaluation
+from wukong.evaluate import Evaluation, Quality
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
+from wukong.train_config import MAXIMIZED, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
-    from wukong.train_config import TrainConfig
 
 # Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
 # for T tasks, (B, T).
@@ -66,7 +66,7 @@ class Learner:
         self._forward = torch.compile(self.model) if config.compile else self.model
         self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
-        self._task_weights = task_weights
+        self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
         self._optimizers = list(_optimizers(self.weights, config, table_optimizer))
         if not self._optimizers:
             raise ConfigError("the model has no weights that could be trained")
@@ -92,7 +92,7 @@ class Learner:
         self.schedule.before_step(self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        logit_BT = self._forward(batch)
+        logit_BT = self._forward(batch).view(len(batch), -1)
         loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
         loss.backward()
         if self._clip_norm:
@@ -212,7 +212,7 @@ class Best:
         self.step = 0
         self.stale_evaluations = 0
         self._learner = learner
-        self._sign = 1.0 if monitor == "auc" else -1.0
+        self._sign = 1.0 if monitor.partition(".")[0] in MAXIMIZED else -1.0
         self._monitor = monitor
 
     def offer(self, evaluation: Evaluation) -> bool:
@@ -236,7 +236,7 @@ class Best:
         if self.evaluation is None:
             return {}
         return {
-            "evaluation": asdict(self.evaluation),
+            "evaluation": asdict(self.evaluation)["by_task"],
             "step": self.step,
             "stale_evaluations": self.stale_evaluations,
             "weights": self._weights,
@@ -245,10 +245,13 @@ class Best:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue where another one stood."""
         if state_dict:
-            self.evaluation = Evaluation(**state_dict["evaluation"])
+            by_task = {
+                task: Quality(**quality) for task, quality in state_dict["evaluation"].items()
+            }
+            self.evaluation = Evaluation(by_task=by_task)
             self.step = state_dict["step"]
             self.stale_evaluations = state_dict["stale_evaluations"]
             self._weights = state_dict["weights"]
 
     def _score(self, evaluation: Evaluation) -> float:
-        return self._sign * float(getattr(evaluation, self._monitor))
+        return self._sign * evaluation[self._monitor]

@@ -5,7 +5,7 @@ Only this module and `wukong.own` know `codesign.contracts` in this package.
 
 from __future__ import annotations
 
-import dataclasses
+import difflib
 import types
 import typing
 from abc import ABC, abstractmethod
@@ -22,9 +22,10 @@ from wukong import knobs
 from wukong.data import sources
 from wukong.settings import layered, model_settings
 from wukong.shape import WukongConfig, input_rows
-from wukong.train_config import TrainConfig
+from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
+    from wukong.data.columns import LabelTask
     from wukong.data.dataset import DataSet
     from wukong.learner import Builder
     from wukong.train import TrainProgress, TrainResult
@@ -45,6 +46,10 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("auc", "", "maximize", "learned", "area under the ROC curve on validation"),
         _metric("normalized_entropy", "", "minimize", "learned",
                 "log loss on validation over the entropy of train's base rate"),
+        _metric("calibration_error", "", "minimize", "learned",
+                "|ln(mean predicted probability / observed rate)| on validation"),
+        _metric("grouped_auc", "", "maximize", "learned",
+                "AUC within each group on validation, mean by examples"),
         _metric("gflop_per_example", "GFLOP", "minimize", "exact",
                 "forward + backward of the dense part"),
         _metric("parameters", "", "minimize", "exact", "weights in all"),
@@ -85,6 +90,8 @@ def kind_of(hint: Any) -> tuple[Any, tuple[str, ...]]:
     """
     if typing.get_origin(hint) is typing.Literal:
         return "choice", tuple(typing.get_args(hint))
+    if hint is str:
+        return "metric", MONITORS
     is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     members = typing.get_args(hint) if is_union else (hint,)
     for kind in (bool, float, int):
@@ -138,12 +145,40 @@ class DataTask(ABC):
         searched = {k: v for k, v in design.items() if k in SETTINGS["train"]}
         return TrainConfig(**{**self._train, **searched})
 
+    def train_settings(self, design: Design) -> dict[str, Any]:
+        """Return the training settings that decide what a trial measures."""
+        found = dict(vars(self.train_config(design)))
+        del found["checkpoint_min"]
+        return found
+
+    def monitor_mistakes(self, monitor: str) -> list[str]:
+        """Say why the data cannot have the metric that decides about the best weights."""
+        return [f"monitor is {monitor!r}; {wrong}" for wrong in self.check_metric(monitor)]
+
+    def check_metric(self, name: str) -> list[str]:
+        """Say why the data cannot have a learned metric: no such task, no groups."""
+        metric, _, task = name.partition(".")
+        tasks = self._data.schema.tasks
+        mistakes = []
+        if metric == "grouped_auc" and not self._data.has_groups:
+            mistakes.append(
+                "needs groups, which the data do not have; describe a column of type group "
+                "(batches of one's own: give group_B), or choose another metric"
+            )
+        if task and len(tasks) == 1:
+            mistakes.append(f"names a task, but the data have one only; must be {metric}")
+        elif task and task not in tasks:
+            names = [f"{metric}.{known}" for known in tasks]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            mistakes.append(f"must be one of {', '.join(names)}; did you mean {near[0]!r}?")
+        return mistakes
+
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set."""
         return {
             "data": self._data_name,
             "rows": {split: self._data.rows(split) for split in SPLITS},
-            "base_rate": self._data.base_rate,
+            **_base_rates(self._data.tasks),
             "split": self._data.split_rule,
             "source_md5": dict(self._data.source_md5),
             "one_hot_features": len(self._data.schema.one_hot),
@@ -213,8 +248,7 @@ class WukongTask(DataTask):
 
     def settings(self, design: Design) -> Mapping[str, Any]:
         """Everything that decides what a trial of the design measures, defaults filled in."""
-        found = {**vars(self.model(design)), **vars(self.train_config(design))}
-        del found["checkpoint_min"]
+        found = {**vars(self.model(design)), **self.train_settings(design)}
         for name, counter in knobs.COUNTED_BY.items():
             if not isinstance(found[name], tuple):
                 found[name] = (found[name],) * found[counter]
@@ -224,10 +258,10 @@ class WukongTask(DataTask):
         """Say what is wrong with a complete design."""
         try:
             input_rows(self.model(design), self._data.schema)
-            self.train_config(design)
+            monitor = self.train_config(design).monitor
         except ConfigError as error:
             return error.what.splitlines()
-        return []
+        return self.monitor_mistakes(monitor)
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `cost_models.exact.costs`)."""
@@ -266,8 +300,18 @@ def _progress(progress: TrainProgress) -> Progress:
     return Progress(
         done=progress.examples,
         total=progress.total_examples,
-        metrics={"auc": progress.validation_auc, "log_loss": progress.validation_log_loss},
+        metrics={
+            "auc": progress.validation_auc,
+            "log_loss": progress.validation_log_loss,
+            **progress.by_task,
+        },
     )
+
+
+def _base_rates(tasks: Sequence[LabelTask]) -> dict[str, float]:
+    if len(tasks) == 1:
+        return {"base_rate": tasks[0].base_rate}
+    return {f"base_rate of {task.name}": task.base_rate for task in tasks}
 
 
 def _outcome(result: TrainResult, threads: int) -> Outcome:
@@ -283,10 +327,9 @@ def _outcome(result: TrainResult, threads: int) -> Outcome:
     }
     if result.validation is None or result.test is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)
-    test = {f"test_{name}": value for name, value in dataclasses.asdict(result.test).items()}
     metrics = {
-        **dataclasses.asdict(result.validation),
-        **test,
+        **result.validation.figures,
+        **{f"test_{name}": value for name, value in result.test.figures.items()},
         "examples_per_s": result.examples_per_s,
         "train_seconds": result.train_seconds,
     }

@@ -87,8 +87,9 @@ def train(
 
     A run has diverged when a loss or a logit is not finite, or when at two evaluations in a row
     the training log loss since the last one *and* the validation log loss are above 1.5 times
-    the entropy of the base rate. A constant prediction reaches 1, and overfitting raises the
-    validation loss alone, so only a broken descent gets there.
+    the entropy of the base rate (of several tasks: the mean loss, and the largest entropy). A
+    constant prediction reaches 1, and overfitting raises the validation loss alone, so only a
+    broken descent gets there.
 
     Where a checkpoint of the same run is found, it continues from there: on the CPU as if it had
     never been interrupted, to the bit.
@@ -105,6 +106,7 @@ def train(
 
     Raises:
         ConfigError: settings that cannot be together.
+        DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
@@ -140,10 +142,15 @@ class _Run:
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
-            model, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
+            model,
+            schema,
+            config,
+            steps=config.passes * self._steps_per_pass,
+            seed=seed,
+            task_weights=[task.weight for task in data.tasks],
         )
         self._best = Best(self._learner, config.monitor)
-        self._divergence = Divergence(data.base_rate)
+        self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._warnings = _initial_warnings(self._learner.model, data)
         self._step_seconds = 0.0
         self._resumed_at_step = 0
@@ -241,22 +248,25 @@ class _Run:
             examples=learner.examples,
             total_examples=self._config.passes * self._data.rows("train"),
             train_log_loss=train_log_loss,
-            validation_auc=evaluation.auc,
-            validation_log_loss=evaluation.log_loss,
+            validation_auc=evaluation["auc"],
+            validation_log_loss=evaluation["log_loss"],
             lr=lr,
             seconds=self._clock() - self._started,
+            by_task={
+                name: value
+                for name, value in evaluation.figures.items()
+                if name.startswith(("auc.", "log_loss."))
+            },
         )
         self.curve.append(progress)
         yield progress
 
     def _measure(self, split: str) -> Evaluation | None:
         """Evaluate the present weights; None where a logit is not finite."""
-        label_N, logit_N = predict(
-            self._learner.model, self._data, split, self._config.eval_batch_size
-        )
-        if not np.isfinite(logit_N).all():
+        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
+        if not np.isfinite(predictions.logit_NT).all():
             return None
-        return evaluate(label_N, logit_N, self._data.base_rate)
+        return evaluate(predictions, self._data.tasks)
 
     def continue_from(self, folders: Iterable[Path]) -> None:
         """Go to where the furthest checkpoint of this run in these folders stands, if any."""

@@ -111,7 +111,7 @@ class OwnTask(DataTask):
     def settings(self, design: Design) -> Mapping[str, Any]:
         """Everything that decides what a trial of the design measures, defaults filled in."""
         arguments = {**self._own.defaults, **self._arguments(design)}
-        return {**arguments, **vars(self.train_config(design))}
+        return {**arguments, **self.train_settings(design)}
 
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design; whether it can be built shows when counted."""
@@ -122,7 +122,7 @@ class OwnTask(DataTask):
             if name not in given
         ]
         try:
-            self.train_config(design)
+            mistakes += self.monitor_mistakes(self.train_config(design).monitor)
         except ConfigError as error:
             mistakes += error.what.splitlines()
         return mistakes
