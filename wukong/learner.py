@@ -1,6 +1,6 @@
 """One training step, and the best weights so far: what the training loop is made of.
 
-B examples of a batch.
+B examples of a batch, T tasks.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wukong.embeddings import TableOptimizer, Tables, build_tables
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
+from wukong.train_config import MAXIMIZED, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.evaluate import Evaluation
     from wukong.schema import InputSchema
-    from wukong.train_config import TrainConfig
 
 # Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
 # for T tasks, (B, T).
@@ -37,6 +37,8 @@ class Learner:
 
     Args:
         model: the shape of a Wukong, or what builds another model.
+        task_weights: of each task's loss, in the order of `schema.tasks`; empty: all alike.
+        steps: of the whole run.
 
     Raises:
         ConfigError: the model cannot be, or has nothing to train.
@@ -50,6 +52,7 @@ class Learner:
         *,
         steps: int,
         seed: int,
+        task_weights: Sequence[float] = (),
     ) -> None:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
@@ -62,6 +65,7 @@ class Learner:
         self._forward = torch.compile(self.model) if config.compile else self.model
         self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
+        self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
         self._optimizers = list(_optimizers(self.weights, config, table_optimizer))
         if not self._optimizers:
             raise ConfigError("the model has no weights that could be trained")
@@ -87,8 +91,8 @@ class Learner:
         self.schedule.before_step(self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        logit_B = self._forward(batch)
-        loss, weight = weighted_log_loss(logit_B, batch)
+        logit_BT = self._forward(batch).reshape(len(batch), -1)
+        loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
         loss.backward()
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
@@ -184,29 +188,34 @@ def _optimizers(
     yield from (tables.optimizer() for tables in weights.backends if tables.specs)
 
 
-def weighted_log_loss(logit: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean log loss in nats over the observed labels, each as heavy as its example.
+def weighted_log_loss(
+    logit_BT: Tensor, batch: Batch, task_weights: Sequence[float] = ()
+) -> tuple[Tensor, Tensor]:
+    """Mean log loss in nats over the observed labels, each as heavy as its example and task.
 
     Args:
-        logit: (B,) for data of one task, (B, T) for T.
         batch: its labels are NaN where they were not observed.
+        task_weights: T numbers ≥ 0; empty: all alike.
 
     Returns:
         The mean, 0 where nothing was observed, and the sum of the weights; both scalars.
 
     Raises:
-        ConfigError: where the model's outputs are not as many as the tasks.
+        ConfigError: where the logits are not one for each example and task.
     """
-    logit_BT, label_BT = logit.view(len(batch), -1), batch.label_BT
+    label_BT = batch.label_BT
     if logit_BT.shape != label_BT.shape:
         raise ConfigError(
-            f"the model has {logit_BT.shape[1]} outputs, the data {label_BT.shape[1]} tasks",
+            f"the model's logits are {tuple(logit_BT.shape)}, the labels {tuple(label_BT.shape)}; "
+            "both must be (examples, tasks)",
             hint="train on data with as many labels as the model predicts",
         )
     observed_BT = ~label_BT.isnan()
-    weight_BT = observed_BT.to(logit.dtype)
+    weight_BT = observed_BT.to(logit_BT.dtype)
     if batch.weight_B is not None:
         weight_BT = weight_BT * batch.weight_B[:, None]
+    if task_weights:
+        weight_BT = weight_BT * weight_BT.new_tensor(task_weights)
     weighted_mean = F.binary_cross_entropy_with_logits(
         logit_BT, label_BT.where(observed_BT, 0.0), weight=weight_BT
     )
@@ -222,7 +231,7 @@ class Best:
         self.step = 0
         self.stale_evaluations = 0
         self._learner = learner
-        self._sign = 1.0 if monitor == "auc" else -1.0
+        self._sign = 1.0 if monitor.partition(".")[0] in MAXIMIZED else -1.0
         self._monitor = monitor
 
     def offer(self, evaluation: Evaluation) -> bool:
@@ -250,4 +259,4 @@ class Best:
             tables.load_weights(kept)
 
     def _score(self, evaluation: Evaluation) -> float:
-        return self._sign * float(getattr(evaluation, self._monitor))
+        return self._sign * evaluation[self._monitor]

@@ -1,35 +1,30 @@
 """Wukong on one data set, as the framework sees it: knobs, metrics, exact costs, one training.
 
-Only this module and `wukong.own` know `codesign.contracts` in this package.
+Only this module, `wukong.data_task` and `wukong.own` know `codesign.contracts` in this package.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
-from codesign.errors import ConfigError
+from codesign.contracts import Columns, CostPart, Design, Knob, Metric
 from cost_models import exact
 from wukong import knobs
 from wukong.data import sources
+from wukong.data_task import DataTask
 from wukong.settings import layered, model_settings
 from wukong.shape import WukongConfig, input_rows
-from wukong.train_config import TrainConfig
+from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
-    from wukong.learner import Builder
-    from wukong.train import TrainProgress, TrainResult
 
-SPLITS = ("train", "validation", "test")
 SOURCES = sources.SOURCES
 # What the cost model will predict; refused by name until it exists.
 NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
@@ -45,6 +40,10 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("auc", "", "maximize", "learned", "area under the ROC curve on validation"),
         _metric("normalized_entropy", "", "minimize", "learned",
                 "log loss on validation over the entropy of train's base rate"),
+        _metric("calibration_error", "", "minimize", "learned",
+                "|ln(mean predicted probability / observed rate)| on validation"),
+        _metric("grouped_auc", "", "maximize", "learned",
+                "AUC within each group on validation, mean by examples"),
         _metric("gflop_per_example", "GFLOP", "minimize", "exact",
                 "forward + backward of the dense part"),
         _metric("parameters", "", "minimize", "exact", "weights in all"),
@@ -85,6 +84,8 @@ def kind_of(hint: Any) -> tuple[Any, tuple[str, ...]]:
     """
     if typing.get_origin(hint) is typing.Literal:
         return "choice", tuple(typing.get_args(hint))
+    if hint is str:
+        return "metric", MONITORS
     is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     members = typing.get_args(hint) if is_union else (hint,)
     for kind in (bool, float, int):
@@ -106,76 +107,6 @@ KNOBS: Mapping[str, Knob] = {
 }
 
 
-class DataTask(ABC):
-    """What every model on a prepared data set shares: its training, its metrics, its facts.
-
-    Args:
-        train: fixed fields of TrainConfig.
-        data: the prepared data set.
-        data_name: what people call it.
-    """
-
-    def __init__(self, *, train: Mapping[str, Any], data: DataSet, data_name: str = "") -> None:
-        self.metrics = METRICS
-        self._train = dict(train)
-        self._data = data
-        self._data_name = data_name or data.name
-
-    @abstractmethod
-    def model(self, design: Design) -> WukongConfig | Builder:
-        """Return what `wukong.train.train` makes the model of a design from.
-
-        Raises:
-            ConfigError: the combination cannot be.
-        """
-
-    def train_config(self, design: Design) -> TrainConfig:
-        """Merge the fixed training settings with a design.
-
-        Raises:
-            ConfigError: the combination cannot be.
-        """
-        searched = {k: v for k, v in design.items() if k in SETTINGS["train"]}
-        return TrainConfig(**{**self._train, **searched})
-
-    def facts(self) -> Mapping[str, Any]:
-        """Describe the data set."""
-        return {
-            "data": self._data_name,
-            "rows": {split: self._data.rows(split) for split in SPLITS},
-            "base_rate": self._data.base_rate,
-            "split": self._data.split_rule,
-            "source_md5": dict(self._data.source_md5),
-            "one_hot_features": len(self._data.schema.one_hot),
-            "multi_hot_features": len(self._data.schema.multi_hot),
-            "dense_features": len(self._data.schema.dense),
-            **self._data.facts,
-        }
-
-    def run(
-        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
-    ) -> Outcome:
-        """Train one design and evaluate it on validation and test."""
-        import torch
-
-        from wukong.train import train
-
-        def passed_on(progress: TrainProgress) -> None:
-            report(_progress(progress))
-
-        settings = self.train_config(design)
-        result = train(
-            self.model(design),
-            self._data.schema,
-            self._data,
-            settings,
-            seed=seed,
-            folder=folder,
-            report=passed_on,
-        )
-        return _outcome(result, settings.threads or torch.get_num_threads())
-
-
 class WukongTask(DataTask):
     """Satisfies `codesign.contracts.Task`.
 
@@ -193,7 +124,7 @@ class WukongTask(DataTask):
         data_name: str = "",
     ) -> None:
         super().__init__(train=train, data=data, data_name=data_name)
-        self.knobs = KNOBS
+        self.knobs, self.metrics = KNOBS, METRICS
         self._model = model_settings(model)
 
     def model(self, design: Design) -> WukongConfig:
@@ -212,14 +143,9 @@ class WukongTask(DataTask):
                 found[name] = (found[name],) * found[counter]
         return found
 
-    def check(self, design: Design) -> list[str]:
-        """Say what is wrong with a complete design."""
-        try:
-            input_rows(self.model(design), self._data.schema)
-            self.train_config(design)
-        except ConfigError as error:
-            return error.what.splitlines()
-        return []
+    def check_model(self, design: Design) -> None:
+        """See `DataTask.check_model`."""
+        input_rows(self.model(design), self._data.schema)
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `cost_models.exact.costs`)."""
@@ -252,36 +178,6 @@ class WukongTask(DataTask):
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         rows = len(next(iter(columns.values())))
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
-
-
-def _progress(progress: TrainProgress) -> Progress:
-    return Progress(
-        done=progress.examples,
-        total=progress.total_examples,
-        metrics={"auc": progress.validation_auc, "log_loss": progress.validation_log_loss},
-    )
-
-
-def _outcome(result: TrainResult, threads: int) -> Outcome:
-    """Flatten a result: validation under the metrics' own names, test as `test_…`."""
-    facts = {
-        "best_step": result.best_step,
-        "steps": result.steps,
-        "examples_seen": result.examples_seen,
-        "warnings": result.warnings,
-        # Sums over threads are not the same to the last bit on another number of them.
-        "chosen_train_settings": {"threads": threads},
-    }
-    if result.validation is None or result.test is None:
-        return Outcome(failure="diverged", reason=result.reason, facts=facts)
-    test = {f"test_{name}": value for name, value in dataclasses.asdict(result.test).items()}
-    metrics = {
-        **dataclasses.asdict(result.validation),
-        **test,
-        "examples_per_s": result.examples_per_s,
-        "train_seconds": result.train_seconds,
-    }
-    return Outcome(metrics=metrics, facts=facts)
 
 
 def make(
