@@ -146,3 +146,15 @@ def test_settings_hold_defaults_and_facts_the_code(data: PreparedData) -> None:
 def test_a_model_without_weights_cannot_be_trained(data: PreparedData) -> None:
     with pytest.raises(ConfigError, match="no weights that could be trained"):
         Learner(lambda _: torch.nn.Identity(), data.schema, CONFIG, steps=1, seed=0)
+
+
+def test_a_model_of_several_tasks_is_judged_task_by_task(tmp_path: Path) -> None:
+    two = own_data(tmp_path, ("ctr", "cvr"))
+    settings = {"passes": 2, "batch_size": 64, "threads": 1}
+    task = make(two, model={"tasks": 2}, monitor="auc.cvr", **settings)
+    assert task.check({}) == []
+    assert task.costs({"dense_lr": np.array([0.1])})["gflop_per_example"][0] > 0
+    metrics = task.run({}, seed=1, folder=tmp_path, report=lambda _: None).metrics
+    assert metrics["auc"] == pytest.approx((metrics["auc.ctr"] + metrics["auc.cvr"]) / 2)
+    with pytest.raises(ConfigError, match=r"a tensor \(64,\) for 64 examples of 2 tasks"):
+        make(two).costs({"dense_lr": np.array([0.1])})
