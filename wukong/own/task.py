@@ -54,7 +54,7 @@ class OwnFamily:
     SETTINGS: Mapping[str, Mapping[str, Knob | None]]
     SOURCES: Collection[str] = SOURCES
     METRICS: Mapping[str, Metric]
-    NOT_YET_PREDICTED: Collection[str] = NOT_YET_PREDICTED
+    NOT_YET_PREDICTED: Collection[str]
 
     def make(
         self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
@@ -82,6 +82,7 @@ def family(name: str) -> OwnFamily:
         KNOBS={**model.knobs, **searched},
         SETTINGS={"model": model.knobs, "train": TRAIN},
         METRICS=OWN_METRICS,
+        NOT_YET_PREDICTED={*NOT_YET_PREDICTED, *METRICS} - OWN_METRICS.keys(),
     )
 
 
