@@ -105,6 +105,24 @@ class Linear(nn.Module):
         return None if self.spoilt == "none" else logit_B
 
 
+class Wasteful(Linear):
+    """Computes with a map whose result is thrown away, and one called by keyword."""
+
+    def __init__(self, schema: InputSchema, *, width: int = 4, kept: bool = False) -> None:
+        super().__init__(schema)
+        self.unused = nn.Linear(1, width)
+        self.by_name = nn.Linear(1, width)
+        self.kept = kept
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (B,)."""
+        logit_B1 = self.bias(batch.one_hot_BF[:, 0])
+        if self.kept:
+            return self.by_name(input=logit_B1).sum(dim=1)
+        self.unused(logit_B1)
+        return logit_B1.squeeze(1)
+
+
 def no_module(schema: InputSchema, *, width: int = 3) -> str:
     """Build nothing."""
     return f"{len(schema.dense)} features, width {width}"

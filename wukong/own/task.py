@@ -188,6 +188,9 @@ class OwnTask(DataTask):
         except ValueError as error:
             what = error.what if isinstance(error, ConfigError) else str(error)
             raise ConfigError(f"cannot be: {what}", where=where) from error
+        except RuntimeError as error:  # a bug in the model, such as shapes that do not fit
+            error.add_note(f"while counting {where}")
+            raise
 
     @cached_property
     def _batch(self) -> Batch:

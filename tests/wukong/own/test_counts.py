@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from codesign.errors import ConfigError
 from cost_models.trace import TraceError
 from tests.support.own_data import own_data
-from tests.support.own_models import DeepFM, Linear, WithTables
+from tests.support.own_models import DeepFM, Linear, Wasteful, WithTables
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema
 from wukong.data.batch import Batch
 from wukong.own.counts import count, on_meta_device, parts
@@ -74,6 +74,17 @@ def test_parts_add_up_and_each_is_what_the_submodule_does(shape: dict[str, Any])
     assert found["mlp"].flop_per_example == 6 * weights
     assert found["everything else"].flop_per_example == 6 * 25 * shape["d"]
     assert (found["rows"].flop_per_example, found["everything else"].parameters) == (0, 1)
+
+
+def test_what_cannot_be_told_apart_is_one_part() -> None:
+    wasteful = on_meta_device(lambda: Wasteful(SCHEMA))
+    (everything,) = parts(wasteful, BATCH)
+    # Forward alone: 2 flop for each weight of the map that nothing comes back to.
+    assert (everything.name, everything.flop_per_example) == ("everything", 2 * 4)
+    assert everything.parameters == count(wasteful, BATCH)["parameters"]
+    named = {p.name: p for p in parts(on_meta_device(lambda: Wasteful(SCHEMA, kept=True)), BATCH)}
+    assert named["by_name"].flop_per_example == 0
+    assert named["everything else"].flop_per_example == 6 * 4
 
 
 def test_weights_of_a_table_backend_are_tables() -> None:
