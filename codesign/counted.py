@@ -20,7 +20,7 @@ from codesign.contracts import Task, Value
 from codesign.designs import design_at
 from codesign.space import Indices, Space
 
-MOST_COUNTED = 1000
+MOST_COUNTED = 500
 AT_ONCE = 20
 SAY_EVERY_S = 2.0
 

@@ -8,6 +8,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.support.command import codesign
 from wukong.data.prepare import description
@@ -111,3 +114,50 @@ def test_code_of_ones_own_outside_the_tree_is_searched_like_any_data(tmp_path: P
     again = codesign("train", tmp_path / "study/best.yaml", "--folder", tmp_path / "again",
                      "--json", path=tmp_path / "outside")  # fmt: skip
     assert json.loads(again.stdout)["metrics"]["auc"] > 0.7
+
+
+def test_a_model_of_ones_own_outside_the_tree_is_searched_counted_and_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    page = (ROOT / "docs/model.md").read_text(encoding="utf-8")
+    (outside / "my_model.py").write_text(fenced(page, "my_model.py"))
+    clicks = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    (outside / "my_clicks.py").write_text(fenced(clicks, "my_clicks.py"))
+    spec, study = tmp_path / "study.yaml", tmp_path / "study"
+    spec.write_text(fenced(page, "study.yaml"))
+    valid = codesign("validate", spec, "--json", path=outside)
+    assert valid.returncode == 0, valid.stderr
+    found = json.loads(valid.stdout)
+    assert (found["designs"], found["feasible_is_exact"]) == (48, True)
+    run = ("optimize", spec, "--study", study, "--json")
+    done = codesign(*run, path=outside)
+    assert done.returncode == 0, done.stderr
+    best = max(trial["measured"]["auc"] for trial in json.loads(done.stdout)["front"])
+    # Four of five labels follow from the user's parity: the best AUC there is is .8.
+    assert 0.7 < best < 0.9
+    again = codesign("train", study / "best.yaml", "--folder", tmp_path / "again", "--json",
+                     path=outside)  # fmt: skip
+    design = yaml.safe_load((study / "best.yaml").read_text())
+    measured = design["measured_with_this_seed"]["auc"]
+    assert json.loads(again.stdout)["metrics"]["auc"] == measured
+    cost = json.loads(codesign("cost", study / "best.yaml", "--json", path=outside).stdout)
+    assert cost["costs"] == design["costs"]
+    monkeypatch.syspath_prepend(outside)
+    clicks_data = importlib.import_module("my_clicks").make(None)
+    arguments = {k: v for k, v in design["design"].items() if k != "table_l2"}
+    real = importlib.import_module("my_model").DLRM(clicks_data.schema, **arguments)
+    with FlopCounterMode(display=False) as counter:
+        batches = clicks_data.batches("train", 64, shuffle=False, seed=0, pass_index=0)
+        real(next(batches)).sum().backward()
+    flop = counter.get_total_flops() / 64
+    assert cost["costs"]["gflop_per_example"] == pytest.approx(flop / 1e9)
+    assert cost["costs"]["parameters"] == sum(p.numel() for p in real.parameters())
+    assert sum(part["flop_per_example"] for part in cost["parts"]) == pytest.approx(flop)
+    assert "my_model:DLRM" in (study / "report.html").read_text()
+    with (outside / "my_model.py").open("a") as file:
+        file.write("# changed\n")
+    changed = codesign(*run, path=outside)
+    assert changed.returncode == 5
+    assert "my_model:DLRM" in changed.stderr

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     ),
     "launch": ("launch", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
+    "wukong.data_task": ("wukong", *FLOOR),
     "wukong.own": ("wukong", "cost_models", *FLOOR),
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }

@@ -92,7 +92,7 @@ class Learner:
         self.schedule.before_step(self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        logit_BT = self._forward(batch).view(len(batch), -1)
+        logit_BT = self._forward(batch).reshape(len(batch), -1)
         loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
         loss.backward()
         if self._clip_norm:

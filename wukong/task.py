@@ -1,35 +1,30 @@
 """Wukong on one data set, as the framework sees it: knobs, metrics, exact costs, one training.
 
-Only this module and `wukong.own` know `codesign.contracts` in this package.
+Only this module, `wukong.data_task` and `wukong.own` know `codesign.contracts` in this package.
 """
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
-from codesign.errors import ConfigError
+from codesign.contracts import Columns, CostPart, Design, Knob, Metric
 from cost_models import exact
 from wukong import knobs
 from wukong.data import sources
+from wukong.data_task import DataTask
 from wukong.settings import layered, model_settings
 from wukong.shape import WukongConfig, input_rows
 from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
-    from wukong.learner import Builder
-    from wukong.train import TrainProgress, TrainResult
 
-SPLITS = ("train", "validation", "test")
 SOURCES = sources.SOURCES
 # What the cost model will predict; refused by name until it exists.
 NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
@@ -112,109 +107,6 @@ KNOBS: Mapping[str, Knob] = {
 }
 
 
-class DataTask(ABC):
-    """What every model on a prepared data set shares: its training, its metrics, its facts.
-
-    Args:
-        train: fixed fields of TrainConfig.
-        data: the prepared data set.
-        data_name: what people call it.
-    """
-
-    def __init__(self, *, train: Mapping[str, Any], data: DataSet, data_name: str = "") -> None:
-        self.metrics = METRICS
-        self._train = dict(train)
-        self._data = data
-        self._data_name = data_name or data.name
-
-    @abstractmethod
-    def model(self, design: Design) -> WukongConfig | Builder:
-        """Return what `wukong.train.train` makes the model of a design from.
-
-        Raises:
-            ConfigError: the combination cannot be.
-        """
-
-    def train_config(self, design: Design) -> TrainConfig:
-        """Merge the fixed training settings with a design.
-
-        Raises:
-            ConfigError: the combination cannot be.
-        """
-        searched = {k: v for k, v in design.items() if k in SETTINGS["train"]}
-        return TrainConfig(**{**self._train, **searched})
-
-    def train_settings(self, design: Design) -> dict[str, Any]:
-        """Return the training settings that decide what a trial measures."""
-        found = dict(vars(self.train_config(design)))
-        del found["checkpoint_min"]
-        return found
-
-    def monitor_mistakes(self, monitor: str) -> list[str]:
-        """Say why the data cannot have the metric that decides about the best weights."""
-        return [f"monitor is {monitor!r}; {wrong}" for wrong in self.check_metric(monitor)]
-
-    def check_metric(self, name: str) -> list[str]:
-        """Say why the data cannot have a learned metric: no such task, no groups."""
-        metric, _, task = name.partition(".")
-        names = [f"{metric}.{known}" for known in self._data.schema.tasks]
-        if metric == "grouped_auc" and not self._data.has_groups:
-            needed = "needs groups, which the data do not have; describe a column of type group"
-            return [f"{needed} (batches of one's own: give group_B), or choose another metric"]
-        if task and len(names) == 1:
-            return [f"names a task, but the data have one only; must be {metric}"]
-        if task and name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            return [f"must be one of {', '.join(names)}; did you mean {near[0]!r}?"]
-        return []
-
-    def facts(self) -> Mapping[str, Any]:
-        """Describe the data set."""
-        given = self._data.tasks
-        tasks = {f" of {task.name}" if len(given) > 1 else "": task for task in given}
-        return {
-            "data": self._data_name,
-            "rows": {split: self._data.rows(split) for split in SPLITS},
-            **{f"base_rate{of}": task.base_rate for of, task in tasks.items()},
-            "split": self._data.split_rule,
-            "source_md5": dict(self._data.source_md5),
-            "one_hot_features": len(self._data.schema.one_hot),
-            "multi_hot_features": len(self._data.schema.multi_hot),
-            "dense_features": len(self._data.schema.dense),
-            **self._data.facts,
-        }
-
-    def run(
-        self,
-        design: Design,
-        *,
-        seed: int,
-        folder: Path,
-        earlier: Sequence[Path],
-        report: Callable[[Progress], None],
-    ) -> Outcome:
-        """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
-        import torch
-
-        from wukong.train import train
-
-        def passed_on(progress: TrainProgress) -> None:
-            report(_progress(progress))
-
-        settings = self.train_config(design)
-        result = train(
-            self.model(design),
-            self._data.schema,
-            self._data,
-            settings,
-            seed=seed,
-            folder=folder,
-            earlier=earlier,
-            report=passed_on,
-        )
-        return _outcome(result, settings.threads or torch.get_num_threads())
-
-
 class WukongTask(DataTask):
     """Satisfies `codesign.contracts.Task`.
 
@@ -232,7 +124,7 @@ class WukongTask(DataTask):
         data_name: str = "",
     ) -> None:
         super().__init__(train=train, data=data, data_name=data_name)
-        self.knobs = KNOBS
+        self.knobs, self.metrics = KNOBS, METRICS
         self._model = model_settings(model)
 
     def model(self, design: Design) -> WukongConfig:
@@ -251,14 +143,9 @@ class WukongTask(DataTask):
                 found[name] = (found[name],) * found[counter]
         return found
 
-    def check(self, design: Design) -> list[str]:
-        """Say what is wrong with a complete design."""
-        try:
-            input_rows(self.model(design), self._data.schema)
-            monitor = self.train_config(design).monitor
-        except ConfigError as error:
-            return error.what.splitlines()
-        return self.monitor_mistakes(monitor)
+    def check_model(self, design: Design) -> None:
+        """See `DataTask.check_model`."""
+        input_rows(self.model(design), self._data.schema)
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `cost_models.exact.costs`)."""
@@ -291,40 +178,6 @@ class WukongTask(DataTask):
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         rows = len(next(iter(columns.values())))
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
-
-
-def _progress(progress: TrainProgress) -> Progress:
-    return Progress(
-        done=progress.examples,
-        total=progress.total_examples,
-        metrics={
-            "auc": progress.validation_auc,
-            "log_loss": progress.validation_log_loss,
-            **progress.by_task,
-        },
-    )
-
-
-def _outcome(result: TrainResult, threads: int) -> Outcome:
-    """Flatten a result: validation under the metrics' own names, test as `test_…`."""
-    facts = {
-        "best_step": result.best_step,
-        "steps": result.steps,
-        "examples_seen": result.examples_seen,
-        "resumed_at_step": result.resumed_at_step,
-        "warnings": result.warnings,
-        # Sums over threads are not the same to the last bit on another number of them.
-        "chosen_train_settings": {"threads": threads},
-    }
-    if result.validation is None or result.test is None:
-        return Outcome(failure="diverged", reason=result.reason, facts=facts)
-    metrics = {
-        **result.validation.figures,
-        **{f"test_{name}": value for name, value in result.test.figures.items()},
-        "examples_per_s": result.examples_per_s,
-        "train_seconds": result.train_seconds,
-    }
-    return Outcome(metrics=metrics, facts=facts)
 
 
 def make(

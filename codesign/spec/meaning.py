@@ -30,8 +30,9 @@ def family_of(document: Document) -> tuple[TaskFamily | None, list[str]]:
     try:
         return task_family(name), []
     except ConfigError as error:
-        located = f"{error.where}: " if error.where else ""
-        return None, [f"{where}: model.name cannot be: {located}{error.what}"]
+        what = ": ".join(filter(None, (error.where, error.what)))
+        hint = f"; {error.hint}" if error.hint else ""
+        return None, [f"{where}: model.name cannot be: {what}{hint}"]
 
 
 def plugin_mistake(kind: str, name: str) -> str | None:

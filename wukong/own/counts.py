@@ -70,9 +70,9 @@ def parts(model: nn.Module, batch: Batch) -> list[CostPart]:
     """Count one model by its top-level submodules; what is left of it is a part of its own.
 
     A submodule is traced on what the model calls it with. One that is called with keywords counts
-    with the rest.
+    with the rest; so does the whole model, where the parts alone do more than they do together.
     """
-    total = _traced_flop(model, batch)
+    total = whole = _traced_flop(model, batch)
     calls = _calls(model, batch)
     counted: set[Tensor] = set()
     found = []
@@ -83,6 +83,8 @@ def parts(model: nn.Module, batch: Batch) -> list[CostPart]:
         counted |= own
         found.append(_part(name, flop / len(batch), _numel(own)))
         total -= flop
+    if total < 0:
+        return [_part("everything", whole / len(batch), _numel(model.parameters()))]
     rest = _numel(set(model.parameters()) - counted)
     return [*found, _part("everything else", total / len(batch), rest)]
 

@@ -107,7 +107,7 @@ def _knob(parameter: inspect.Parameter, build: Callable[..., Any], model: str) -
         kind, choices = kind_of(_hint(parameter, build))
     except (TypeError, NameError):
         kind, choices = "", ()
-    if not kind or not all(isinstance(choice, str) for choice in choices):
+    if kind in ("", "metric") or not all(isinstance(choice, str) for choice in choices):
         shown = inspect.formatannotation(parameter.annotation)
         raise ConfigError(f"is annotated {shown}; must be {_KINDS}")
     knob = Knob(kind=kind, meaning=f"argument of {model}", choices=choices, affects_cost=True)

@@ -19,9 +19,10 @@ from codesign.errors import ConfigError
 from wukong import knobs
 from wukong.data import sources
 from wukong.data.columns import file_md5
+from wukong.data_task import DataTask
 from wukong.own.code import source_file
 from wukong.own.signature import OwnModel, own_model
-from wukong.task import METRICS, NOT_YET_PREDICTED, SETTINGS, SOURCES, DataTask
+from wukong.task import METRICS, NOT_YET_PREDICTED, SETTINGS, SOURCES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +36,13 @@ T = TypeVar("T")
 TRAIN: Mapping[str, Knob | None] = {
     name: knob for name, knob in SETTINGS["train"].items() if name != "table_backend"
 }
-COSTS = tuple(name for name, metric in METRICS.items() if metric.source == "exact")
+# What tracing counts.
+COSTS = (
+    "gflop_per_example", "parameters", "dense_parameters", "table_parameters", "table_bytes"
+)  # fmt: skip
+OWN_METRICS: Mapping[str, Metric] = {
+    name: metric for name, metric in METRICS.items() if metric.source == "learned" or name in COSTS
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +54,7 @@ class OwnFamily:
     SETTINGS: Mapping[str, Mapping[str, Knob | None]]
     SOURCES: Collection[str] = SOURCES
     METRICS: Mapping[str, Metric]
-    NOT_YET_PREDICTED: Collection[str] = NOT_YET_PREDICTED
+    NOT_YET_PREDICTED: Collection[str]
 
     def make(
         self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
@@ -74,7 +81,8 @@ def family(name: str) -> OwnFamily:
         model=model,
         KNOBS={**model.knobs, **searched},
         SETTINGS={"model": model.knobs, "train": TRAIN},
-        METRICS=METRICS,
+        METRICS=OWN_METRICS,
+        NOT_YET_PREDICTED={*NOT_YET_PREDICTED, *METRICS} - OWN_METRICS.keys(),
     )
 
 
@@ -99,7 +107,7 @@ class OwnTask(DataTask):
         data_name: str = "",
     ) -> None:
         super().__init__(train=train, data=data, data_name=data_name)
-        self.knobs = {**own.knobs, **TRAIN}
+        self.knobs, self.metrics = {**own.knobs, **TRAIN}, OWN_METRICS
         self._own = own
         self._model = dict(model)
         self._counted: dict[tuple[tuple[str, Any], ...], tuple[float, ...]] = {}
@@ -113,19 +121,16 @@ class OwnTask(DataTask):
         arguments = {**self._own.defaults, **self._arguments(design)}
         return {**arguments, **self.train_settings(design)}
 
-    def check(self, design: Design) -> list[str]:
-        """Say what is wrong with a complete design; whether it can be built shows when counted."""
+    def check_model(self, design: Design) -> None:
+        """See `DataTask.check_model`; whether the model can be built shows when it is counted."""
         given = {*self._own.defaults, *self._arguments(design)}
-        mistakes = [
-            f"{name} has no default; must stand in model or in space"
-            for name in self._own.knobs
-            if name not in given
-        ]
-        try:
-            mistakes += self.monitor_mistakes(self.train_config(design).monitor)
-        except ConfigError as error:
-            mistakes += error.what.splitlines()
-        return mistakes
+        missing = [name for name in self._own.knobs if name not in given]
+        if missing:
+            raise ConfigError(
+                "\n".join(
+                    f"{name} has no default; must stand in model or in space" for name in missing
+                )
+            )
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `wukong.own.counts.count`), each once.
@@ -183,6 +188,9 @@ class OwnTask(DataTask):
         except ValueError as error:
             what = error.what if isinstance(error, ConfigError) else str(error)
             raise ConfigError(f"cannot be: {what}", where=where) from error
+        except RuntimeError as error:  # a bug in the model, such as shapes that do not fit
+            error.add_note(f"while counting {where}")
+            raise
 
     @cached_property
     def _batch(self) -> Batch:
