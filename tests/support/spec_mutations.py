@@ -153,7 +153,10 @@ def _change_value(text: str, rng: np.random.Generator) -> str:
         inner[str(other_key) + "x" * int(rng.integers(2))] = inner.pop(key)
     else:
         inner[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        return text
 
 
 def _places(values: Any) -> Iterator[tuple[Any, Any]]:

@@ -45,6 +45,9 @@ class Value:
             return {}
         found: dict[str, Value] = {}
         for key_node, node in self.node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._inner(self.key, key_node).refuse("has a key that is no text")
+                continue
             name = str(key_node.value)
             inner = self._inner(f"{self.key}.{name}" if self.key else name, node)
             at_key = self._inner(inner.key, key_node)

@@ -87,6 +87,8 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
         ("{type: categorical}", "{type: multi_hot, separator: ''}", "separator is empty"),
         ("{type: label}", "{type: label, at_least: 3, positive: 1}", "must be alone"),
         ("format: csv", "format: csv\nencoding: rot13", "encoding is 'rot13'; must be an encoding"),
+        ("format: csv", "format: csv\nencoding: idna", "encoding is 'idna'; must be an encoding"),
+        ("format: csv", "format: csv\n? [a, b]\n: c", "the file has a key that is no text"),
         ("format: csv", "format: csv\nencoding: nothing", "encoding is 'nothing'; must be"),
         ("format: csv", "format: csv\nseparator: é", "separator is 'é'; must be one character"),
         ("format: csv", "format: csv\nquote: é", "quote is 'é'; must be one character"),
