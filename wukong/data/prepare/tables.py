@@ -154,34 +154,35 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
         path=path, dialect=Dialect(separator=_UNIT_SEPARATOR, quote=None), names=("line",)
     )
     for text in table.parts(faults):
-        tokens = (
-            text.frame.with_row_index("row")
-            .select(
-                "row",
-                "line",
-                # What follows # is a comment; a line of nothing else is no row.
-                token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"),
-            )
-            .with_columns(pl.col("token").list.first().alias("label"))
-            .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
-        )
-        pairs = (
-            tokens.with_columns(pl.col("token").list.slice(1))
-            .explode("token", empty_as_null=False)
-            .select(
-                "row",
-                "token",
-                # 003 is 3.
-                pl.col("token")
-                .str.extract(_LIBSVM_PAIR, 1)
-                .str.replace("^0+([0-9])", "$1")
-                .alias("index"),
-                pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
-            )
-        )
+        tokens, pairs = _tokens_and_pairs(text.frame)
         good = _well_formed(tokens, pairs, text, faults)
         frame = _libsvm_columns(tokens.filter(good), pairs, columns, indices)
         yield _LibsvmPart(frame=frame.drop("row"), text=text, rows=frame["row"])
+
+
+def _tokens_and_pairs(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Take lines apart: `row`, `token` (a list), `label`; and `row`, `token`, `index`, `value`.
+
+    What follows # is a comment, and a line of nothing else is no row. The index 003 is 3.
+    """
+    tokens = (
+        lines.with_row_index("row")
+        .select("row", "line", token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"))
+        .with_columns(pl.col("token").list.first().alias("label"))
+        .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
+    )
+    index = pl.col("token").str.extract(_LIBSVM_PAIR, 1).str.replace("^0+([0-9])", "$1")
+    pairs = (
+        tokens.with_columns(pl.col("token").list.slice(1))
+        .explode("token", empty_as_null=False)
+        .select(
+            "row",
+            "token",
+            index.alias("index"),
+            pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
+        )
+    )
+    return tokens, pairs
 
 
 def _well_formed(
