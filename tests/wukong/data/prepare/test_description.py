@@ -89,6 +89,7 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
         ("format: csv", "format: csv\nencoding: rot13", "encoding is 'rot13'; must be an encoding"),
         ("format: csv", "format: csv\nencoding: idna", "encoding is 'idna'; must be an encoding"),
         ("format: csv", "format: csv\n? [a, b]\n: c", "the file has a key that is no text"),
+        ("format: csv", "notes: " + "[" * 3000, "is nested too deeply"),
         ("format: csv", "format: csv\nencoding: nothing", "encoding is 'nothing'; must be"),
         ("format: csv", "format: csv\nseparator: é", "separator is 'é'; must be one character"),
         ("format: csv", "format: csv\nquote: é", "quote is 'é'; must be one character"),
