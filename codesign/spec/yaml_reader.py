@@ -123,7 +123,9 @@ def parse_yaml(text: str, *, name: str) -> Document:
         tab = "'\\t'" in str(error.problem)
         hint = "indent with spaces, not with tabs" if tab else ""
         raise SpecError(f"is not YAML: {error.problem}", where=where, hint=hint) from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except RecursionError as error:
+        raise SpecError("is nested too deeply", where=name) from error
+    except yaml.YAMLError as error:
         raise SpecError(f"is not YAML: {' '.join(str(error).split())}", where=name) from error
     document = Document(name=name, values=None, positions={})
     values = None if root is None else _build(loader, root, (), document, ())

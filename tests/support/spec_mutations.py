@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import string
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,6 +30,17 @@ VALUES: tuple[Any, ...] = (
     {"choices": [1], "when": {"d": 4}, "otherwise": 7}, {"metric": "auc"},
     [{"metric": "parameters"}],
     {"name": "wukong"}, {"name": "os.path"}, list(range(3000)), {str(i): i for i in range(300)},
+)  # fmt: skip
+
+# What people write where a number or a name is wanted.
+SPELLINGS = (
+    "1,000", "10k", "eight", "8.0", "'8'", "0x10", "0o10", "012", "1:30", "1_0", "+8", "8 # x",
+    "2026-01-01", "2026-01-01T12:30:00Z", "yes", "No", "~", "NULL", "-.INF", "“8”", "8%", "1/2",
+    "!!int '8'", "!!str 8", "!!binary aGk=", "!!set {a}",
+    "!!python/object/apply:os.system ['true']",
+    "&a 8", "*a", "{<<: {a: 1}}", "{<<: 1}", "{? [1] : 2}", "{1: 2}", "{😀: 1}", "[1, 2,, 3]",
+    "8 8", "- 8", "@8", "`8`", "%8", "1e400", "1" * 5000, "", "[" * 900 + "]" * 900,
+    "{a: " * 300 + "1" + "}" * 300,
 )  # fmt: skip
 
 
@@ -64,6 +76,65 @@ def _move_line(text: str, rng: np.random.Generator) -> str:
     return "".join(lines)
 
 
+def _reindent(text: str, rng: np.random.Generator) -> str:
+    """Shift one line or all that follow, or indent with tabs."""
+    lines = text.splitlines(keepends=True) or [""]
+    first = int(rng.integers(len(lines)))
+    last = len(lines) if rng.random() < 0.3 else first + 1
+    shift = ("\t", " ", "  ", "    ", "\u00a0", "- ", "")[int(rng.integers(7))]
+    for i in range(first, last):
+        lines[i] = shift + (lines[i] if rng.random() < 0.5 else lines[i].lstrip(" "))
+    return "".join(lines)
+
+
+def _change_line_ends(text: str, rng: np.random.Generator) -> str:
+    end = ("\r\n", "\r", "\n\n", "\u2028")[int(rng.integers(4))]
+    mark = "\ufeff" if rng.random() < 0.3 else ""
+    return mark + text.replace("\n", end, -1 if rng.random() < 0.7 else 1)
+
+
+def _respell_word(text: str, rng: np.random.Generator) -> str:
+    """Write a word in another case, with other marks, or twice."""
+    words = list(re.finditer(r"[A-Za-z][A-Za-z_]+", text))
+    if not words:
+        return text
+    word = words[int(rng.integers(len(words)))]
+    old = word.group()
+    new = (
+        *(old.upper(), old.title(), old.replace("_", "-"), old.replace("_", " "), f"“{old}”"),
+        *(f"{old}: {old}", f"'{old}", f"{old}s", f"{old} ", old[::-1]),
+    )
+    return text[: word.start()] + new[int(rng.integers(len(new)))] + text[word.end() :]
+
+
+def _respell_value(text: str, rng: np.random.Generator) -> str:
+    values = list(re.finditer(r"(?<=: )[^\s{}\[\],#]+", text))
+    if not values:
+        return text
+    value = values[int(rng.integers(len(values)))]
+    new = SPELLINGS[int(rng.integers(len(SPELLINGS)))]
+    return text[: value.start()] + new + text[value.end() :]
+
+
+def _empty_section(text: str, rng: np.random.Generator) -> str:
+    """Take away everything below a key, or everything but its key."""
+    lines = text.splitlines(keepends=True) or [""]
+    at = int(rng.integers(len(lines)))
+    head, colon, _ = lines[at].partition(":")
+    if rng.random() < 0.5:
+        return "".join(lines[:at]) + head + colon + "\n" + "".join(lines[at + 1 :])
+    depth = len(head) - len(head.lstrip())
+    after = at + 1
+    while after < len(lines) and lines[after].startswith(" " * (depth + 1)):
+        after += 1
+    return "".join(lines[: at + 1] + lines[after:])
+
+
+def _join_documents(text: str, rng: np.random.Generator) -> str:
+    mark = ("---\n", "...\n", "--- # copy\n", "", "<<<<<<< HEAD\n", "=======\n")
+    return text + mark[int(rng.integers(len(mark)))] + text
+
+
 def _change_value(text: str, rng: np.random.Generator) -> str:
     """Put a strange value somewhere, or give a value to a key of another place."""
     try:
@@ -82,7 +153,10 @@ def _change_value(text: str, rng: np.random.Generator) -> str:
         inner[str(other_key) + "x" * int(rng.integers(2))] = inner.pop(key)
     else:
         inner[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        return text
 
 
 def _places(values: Any) -> Iterator[tuple[Any, Any]]:
@@ -98,5 +172,7 @@ def _places(values: Any) -> Iterator[tuple[Any, Any]]:
 
 
 _KINDS: tuple[Callable[[str, np.random.Generator], str], ...] = (
-    _insert, _delete, _replace_character, _move_line, _change_value, _change_value, _change_value
+    _insert, _delete, _replace_character, _move_line, _reindent, _change_line_ends, _respell_word,
+    _respell_value, _respell_value, _empty_section, _join_documents,
+    _change_value, _change_value, _change_value,
 )  # fmt: skip

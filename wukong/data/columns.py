@@ -146,10 +146,33 @@ def load_column(folder: Path, split: str, name: str) -> NDArray[Any]:
     return array
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file; no also where the system refuses the name or the look."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no also where the system refuses the name or the look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def file_md5(path: Path) -> str:
-    """Return the md5 of a file's content, as 32 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    """Return the md5 of a file's content, as 32 hexadecimal digits.
+
+    Raises:
+        DataError: where it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
 
 
 def broken(folder: Path, what: str) -> DataError:

@@ -119,7 +119,7 @@ def prepare_folder(
     from wukong.data.prepare.runner import find_files, write_described
 
     described, folder = load_description(description), Path(out)
-    if folder.exists():
+    if os.path.lexists(folder):
         raise there_already(folder)
     files = find_files(described, Path(data))
     md5 = _md5(files | {"description": description_path(description)})

@@ -21,7 +21,6 @@ from wukong.data.prepared import (
     open_prepared,
     write_prepared,
 )
-from wukong.data.unfinished import UnfinishedFolder
 from wukong.data.writer import PreparedWriter
 from wukong.schema import CategoricalFeature, InputSchema
 
@@ -243,30 +242,6 @@ def test_a_killed_preparation_is_not_taken_for_whole(tmp_path: Path) -> None:
     prepare("csv", source, cache, progress=steps.append)
     assert len(steps) == 1
     assert not list(cache.glob(".csv-*"))
-
-
-def test_what_a_living_process_is_writing_is_left_alone(tmp_path: Path) -> None:
-    alive = UnfinishedFolder(tmp_path / "toy")
-    (alive.path / "begun").touch()
-    script = (
-        "import sys\nfrom pathlib import Path\n"
-        "from wukong.data.unfinished import UnfinishedFolder\n"
-        "UnfinishedFolder(Path(sys.argv[1]))"
-    )
-    for _ in range(2):
-        subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path / "toy")],
-            cwd=Path(prepared.__file__).parents[2],
-            check=True,
-            timeout=60,
-        )
-    # The first process left a folder, and the second removed it and left its own.
-    assert len(list(tmp_path.iterdir())) == 2
-    assert (alive.path / "begun").exists()
-    (tmp_path / ".toy-of-a-person").mkdir()
-    alive.remove()
-    UnfinishedFolder(tmp_path / "toy").remove()
-    assert names_in(tmp_path) == [".toy-of-a-person"]
 
 
 def test_the_first_of_two_writers_wins_and_the_second_cleans_up(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import ConfigError, DataError
-from wukong.data.columns import MOST_FLOAT32, UNOBSERVED, SplitColumns
+from wukong.data.columns import MOST_FLOAT32, UNOBSERVED, SplitColumns, is_file
 from wukong.data.hashing import MOST_BUCKETS, ids_of
 from wukong.data.load.stream import BlockRows
 from wukong.schema import CategoricalFeature, InputSchema, task_mistakes
@@ -223,8 +223,13 @@ def _weight(part: _Part, name: str) -> NDArray[np.float32]:
 
 
 def _group(part: _Part, name: str) -> NDArray[np.int64]:
-    _refuse_nulls(part, part.frame[name], name)
-    return part.frame[name].cast(pl.Int64).to_numpy()
+    found = part.frame[name]
+    _refuse_nulls(part, found, name)
+    group = found.cast(pl.Int64, strict=False)
+    if group.has_nulls():
+        row = group.is_null().arg_max() or 0
+        raise DataError(f"{name} is {found[row]}; must be below 2^63", where=part.where(row, name))
+    return group.to_numpy()
 
 
 def _refuse_nulls(part: _Part, values: pl.Series, name: str) -> None:
@@ -253,6 +258,9 @@ def _joined(parts: Sequence[SplitColumns]) -> SplitColumns:
 
 def _mistakes(path: Path, columns: ShardColumns) -> Iterator[str]:
     """Say what is wrong with a file, from its footer alone."""
+    if not is_file(path):
+        yield f"{path}: no such file"
+        return
     try:
         found = _scan(path).collect_schema()
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import DataError
+from wukong.data.columns import is_file, is_folder
 from wukong.data.prepare.in_memory import RawData
 from wukong.data.prepare.text import TextTable
 from wukong.data.prepared import SPLITS
@@ -38,11 +39,11 @@ def find(path: Path | None) -> dict[str, Path]:
     """
     if path is None:
         raise DataError("the source csv needs a path", hint=_HINT)
-    if not path.is_dir():
-        if not path.is_file():
+    if not is_folder(path):
+        if not is_file(path):
             raise DataError("no such file or folder", where=str(path), hint=_HINT)
         return {path.name: path}
-    missing = [name for name in SPLIT_FILES.values() if not (path / name).is_file()]
+    missing = [name for name in SPLIT_FILES.values() if not is_file(path / name)]
     if missing:
         raise DataError(f"no {', '.join(missing)}", where=str(path), hint=_HINT)
     return {name: path / name for name in SPLIT_FILES.values()}

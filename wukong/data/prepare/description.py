@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.errors import DataError
-from wukong.data.columns import SPLITS
+from wukong.data.columns import SPLITS, is_file
 from wukong.data.hashing import MOST_BUCKETS
 from wukong.data.prepare.marked_yaml import Value, read_marked
 from wukong.data.prepare.split_rule import Split, read_split
@@ -113,7 +113,7 @@ def description_path(name: str | Path) -> Path:
         DataError: where there is none.
     """
     path = SHIPPED_FOLDER / f"{name}.yaml" if str(name) in shipped() else Path(name)
-    if not path.is_file():
+    if not is_file(path):
         raise DataError(
             f"no such description; must be a YAML file or one of {', '.join(shipped())}",
             where=str(name),

@@ -45,6 +45,9 @@ class Value:
             return {}
         found: dict[str, Value] = {}
         for key_node, node in self.node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._inner(self.key, key_node).refuse("has a key that is no text")
+                continue
             name = str(key_node.value)
             inner = self._inner(f"{self.key}.{name}" if self.key else name, node)
             at_key = self._inner(inner.key, key_node)
@@ -141,7 +144,9 @@ def read_marked(path: Path) -> Value:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise DataError(f"is not YAML: {error.problem}", where=where) from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        raise DataError("is nested too deeply", where=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"is not YAML: {reason}", where=str(path)) from error
     if root is None:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import DataError
+from wukong.data.columns import is_file
 from wukong.data.prepare.in_memory import RawData
 from wukong.data.prepare.text import TextTable
 from wukong.data.prepare.text_blocks import Dialect
@@ -55,8 +56,8 @@ def find(path: Path | None) -> dict[str, Path]:
         folder, names = _recbole_folder(), tuple(RECBOLE_MD5)
     else:
         folder = path
-        names = GROUPLENS_FILES if (path / "u.data").exists() else tuple(RECBOLE_MD5)
-    missing = [name for name in names if not (folder / name).is_file()]
+        names = GROUPLENS_FILES if is_file(path / "u.data") else tuple(RECBOLE_MD5)
+    missing = [name for name in names if not is_file(folder / name)]
     if missing:
         raise DataError(
             f"no {', '.join(missing)}; a MovieLens-100k folder holds {', '.join(GROUPLENS_FILES)} "

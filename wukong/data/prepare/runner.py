@@ -14,7 +14,7 @@ import numpy as np
 
 from codesign.errors import DataError
 from wukong.data.baselines import mean_baseline, refuse_one_sided
-from wukong.data.columns import SPLITS
+from wukong.data.columns import SPLITS, is_file
 from wukong.data.prepare.encoder import Encoder
 from wukong.data.prepare.faults import Faults
 from wukong.data.prepare.rows import Rows, checked_rows, needed_columns
@@ -45,10 +45,10 @@ def find_files(description: Description, path: Path) -> dict[str, Path]:
         DataError: where one is missing.
     """
     names = [name for part in description.files.values() for name in part]
-    if path.is_file() and len(names) == 1:
+    if is_file(path) and len(names) == 1:
         return {names[0]: path}
     names += [column.file for column in description.of_type("vector")]
-    missing = [name for name in names if not (path / name).is_file()]
+    missing = [name for name in names if not is_file(path / name)]
     if missing:
         raise DataError(
             f"no {', '.join(missing)}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from codesign.errors import DataError
 from wukong.data.columns import SPLITS
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def time_cuts(split: Split, times: Iterable[NDArray[Any]]) -> tuple[float, float
 
     Args:
         times: of all rows, piece by piece, int64 or float64; whole numbers are compared as such.
+
+    Raises:
+        DataError: where there are no rows.
     """
     distinct: NDArray[Any] = np.empty(0, dtype=np.int64)
     counts = np.empty(0, dtype=np.int64)
@@ -72,6 +76,8 @@ def time_cuts(split: Split, times: Iterable[NDArray[Any]]) -> tuple[float, float
         merged, places = np.unique(np.concatenate([distinct, times_here]), return_inverse=True)
         weights = np.concatenate([counts, counts_here])
         distinct, counts = merged, np.bincount(places, weights=weights).astype(np.int64)
+    if not len(counts):
+        raise DataError("no well-formed row is left", hint="check the column of the time")
     before_R = np.cumsum(counts)
     shares = np.cumsum(split.shares)[:-1]
     # A hair less, so that shares such as 0.7 + 0.2 of 10 rows mean 9 rows.

@@ -13,7 +13,7 @@ from wukong.data.prepare.text import TextPart, TextTable
 from wukong.data.prepare.text_blocks import Dialect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wukong.data.prepare.description import Description
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Rows of a Parquet file read at a time.
 PARQUET_ROWS = 1 << 17
+# Characters of a file's columns that a message lists.
+LISTED_CHARACTERS = 1000
 # Separates the columns of libsvm lines while these are one column: no such file holds it.
 _UNIT_SEPARATOR = "\x1f"
 _LIBSVM_PAIR = r"^([0-9]+|qid):([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)$"
@@ -47,7 +49,7 @@ def read_parts(
             than may be left out.
     """
     if description.format == "parquet":
-        return _parquet(path, columns)
+        return _parquet(path, columns, _single_valued(description))
     if description.format == "libsvm":
         return _libsvm(path, columns, faults)
     table = TextTable(path=path, dialect=description.dialect, names=description.names or None)
@@ -60,10 +62,15 @@ def _require(columns: Sequence[str], found: Sequence[str], where: str) -> None:
     if missing:
         near = difflib.get_close_matches(missing[0], found, n=1)
         raise DataError(
-            f"no column {', '.join(missing)}; the file has {', '.join(found)}",
+            f"no column {', '.join(missing)}; the file has {_listed(found)}",
             where=where,
             hint=f"did you mean {near[0]!r}?" if near else "mend the description",
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= LISTED_CHARACTERS else f"{text[:LISTED_CHARACTERS]}…"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +84,22 @@ class _ParquetPart:
         return f"{self.path}:row {self.first_row + row + 1}:{column}"
 
 
-def _parquet(path: Path, columns: Sequence[str]) -> Iterator[_ParquetPart]:
+def _single_valued(description: Description) -> set[str]:
+    """Name the columns of the files that must hold one value a row."""
+    bags = description.of_type("multi_hot", "sequence")
+    names = {column.source for column in description.columns if column not in bags}
+    return names | {c.mask for c in description.columns} | {description.split.column}
+
+
+def _parquet(path: Path, columns: Sequence[str], single: set[str]) -> Iterator[_ParquetPart]:
+    """Read some columns; bytes are taken for UTF-8, as older writers mark no text."""
     try:
         lazy = pl.scan_parquet(path, glob=False)
-        _require(columns, lazy.collect_schema().names(), str(path))
+        schema = lazy.collect_schema()
+        _require(columns, schema.names(), str(path))
+        _require_types({name: schema[name] for name in columns}, single, path)
+        binary = [name for name in columns if schema[name] == pl.Binary]
+        lazy = lazy.with_columns(pl.col(binary).cast(pl.String))
         rows = lazy.select(pl.len()).collect().item()
         for start in range(0, rows, PARQUET_ROWS):
             frame = lazy.select(columns).slice(start, PARQUET_ROWS).collect()
@@ -90,6 +109,20 @@ def _parquet(path: Path, columns: Sequence[str]) -> Iterator[_ParquetPart]:
         raise DataError(f"cannot be read: {reason}", where=str(path)) from error
     if not rows:
         raise DataError("no rows", where=str(path))
+
+
+def _require_types(schema: Mapping[str, pl.DataType], single: set[str], path: Path) -> None:
+    mistakes = []
+    for name, dtype in schema.items():
+        if isinstance(dtype, (pl.List, pl.Array)):
+            bad = name in single or pl.Series(dtype=dtype.inner).dtype.is_nested()
+        else:
+            bad = dtype.is_nested()
+        if bad:
+            allowed = "numbers or texts" if name in single else "numbers, texts or lists of those"
+            mistakes.append(f"{path}: {name} is {dtype}; must be {allowed}")
+    if mistakes:
+        raise DataError("\n".join(mistakes), hint="write the file with plain columns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,34 +154,35 @@ def _libsvm(path: Path, columns: Sequence[str], faults: Faults) -> Iterator[_Lib
         path=path, dialect=Dialect(separator=_UNIT_SEPARATOR, quote=None), names=("line",)
     )
     for text in table.parts(faults):
-        tokens = (
-            text.frame.with_row_index("row")
-            .select(
-                "row",
-                "line",
-                # What follows # is a comment; a line of nothing else is no row.
-                token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"),
-            )
-            .with_columns(pl.col("token").list.first().alias("label"))
-            .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
-        )
-        pairs = (
-            tokens.with_columns(pl.col("token").list.slice(1))
-            .explode("token", empty_as_null=False)
-            .select(
-                "row",
-                "token",
-                # 003 is 3.
-                pl.col("token")
-                .str.extract(_LIBSVM_PAIR, 1)
-                .str.replace("^0+([0-9])", "$1")
-                .alias("index"),
-                pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
-            )
-        )
+        tokens, pairs = _tokens_and_pairs(text.frame)
         good = _well_formed(tokens, pairs, text, faults)
         frame = _libsvm_columns(tokens.filter(good), pairs, columns, indices)
         yield _LibsvmPart(frame=frame.drop("row"), text=text, rows=frame["row"])
+
+
+def _tokens_and_pairs(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Take lines apart: `row`, `token` (a list), `label`; and `row`, `token`, `index`, `value`.
+
+    What follows # is a comment, and a line of nothing else is no row. The index 003 is 3.
+    """
+    tokens = (
+        lines.with_row_index("row")
+        .select("row", "line", token=pl.col("line").str.replace("#.*", "").str.extract_all(r"\S+"))
+        .with_columns(pl.col("token").list.first().alias("label"))
+        .filter(pl.col("label").is_not_null() | ~pl.col("line").str.contains("#"))
+    )
+    index = pl.col("token").str.extract(_LIBSVM_PAIR, 1).str.replace("^0+([0-9])", "$1")
+    pairs = (
+        tokens.with_columns(pl.col("token").list.slice(1))
+        .explode("token", empty_as_null=False)
+        .select(
+            "row",
+            "token",
+            index.alias("index"),
+            pl.col("token").str.extract(_LIBSVM_PAIR, 2).alias("value"),
+        )
+    )
+    return tokens, pairs
 
 
 def _well_formed(

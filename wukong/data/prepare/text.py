@@ -18,10 +18,10 @@ from wukong.data.prepare.text_blocks import Dialect, end_of_line, lines_of, row_
 from wukong.data.prepare.text_rows import (
     UnfinishedRowError,
     in_words,
+    no_text,
     problem_of,
     read_fast,
     read_strictly,
-    undecoded,
 )
 
 if TYPE_CHECKING:
@@ -158,12 +158,8 @@ class TextTable:
         if not names:
             raise DataError("a blank line in place of the header", where=f"{self.path}:{line}")
         for column, name in enumerate(names, start=1):
-            if problem := undecoded(name, self.dialect):
-                raise DataError(
-                    problem,
-                    where=f"{self.path}:{line}:{column}",
-                    hint="save the file as UTF-8, or give its `encoding` in a description",
-                )
+            if problem := no_text(name, self.dialect):
+                raise DataError(problem[0], where=f"{self.path}:{line}:{column}", hint=problem[1])
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DataError(f"columns named twice: {', '.join(twice)}", where=f"{self.path}:{line}")

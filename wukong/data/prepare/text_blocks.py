@@ -61,7 +61,11 @@ def keeps_ascii(encoding: str) -> bool:
         LookupError: Python has no encoding of text by this name.
         ValueError: it is a name that cannot be, or an encoding that cannot write a table.
     """
-    return "a,\n".encode(encoding).removeprefix(codecs.BOM_UTF8) == b"a,\n"
+    if "a,\n".encode(encoding).removeprefix(codecs.BOM_UTF8) != b"a,\n":
+        return False
+    # Some encodings cannot say which byte is not theirs.
+    b"\xff".decode(encoding, "surrogateescape")
+    return True
 
 
 def row_blocks(path: Path, dialect: Dialect) -> Iterator[tuple[int, bytes]]:

@@ -91,10 +91,9 @@ def problem_of(row: Sequence[str], width: int, dialect: Dialect) -> tuple[str, i
     if not row:
         return "a blank line", 1, ""
     for column, value in enumerate(row, start=1):
-        if problem := undecoded(value, dialect):
-            return problem, column, "save the file as UTF-8"
-        if "\0" in value:
-            return "a NUL byte", column, "the file is cut off, or no text"
+        if problem := no_text(value, dialect):
+            what, hint = problem
+            return what, column, hint
     if len(row) != width:
         shown = dialect.separator.join(row)
         if len(shown) > SHOWN_CHARACTERS:
@@ -103,12 +102,15 @@ def problem_of(row: Sequence[str], width: int, dialect: Dialect) -> tuple[str, i
     return None
 
 
-def undecoded(value: str, dialect: Dialect) -> str:
-    """Name the first byte that is not of the encoding; "" where there is none."""
-    if value.isascii():
-        return ""
-    stray = [c for c in value if "\udc80" <= c <= "\udcff"]
-    return f"byte {os.fsencode(stray[0])!r} is not {dialect.block_encoding}" if stray else ""
+def no_text(value: str, dialect: Dialect) -> tuple[str, str] | None:
+    """Name the first byte that is not of the encoding, or none of text, and say what to do."""
+    stray = [] if value.isascii() else [c for c in value if "\udc80" <= c <= "\udcff"]
+    if stray:
+        what = f"byte {os.fsencode(stray[0])!r} is not {dialect.block_encoding}"
+        return what, "save the file as UTF-8, or give its `encoding` in a description"
+    if "\0" in value:
+        return "a NUL byte", "the file is cut off, or no text"
+    return None
 
 
 def _is_plain(data: bytes, byte_B: NDArray[np.uint8]) -> bool:

@@ -202,6 +202,22 @@ def test_all_mistakes_of_all_files_are_named_at_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_group_beyond_int64_is_named(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, plain_rows(8), 1)
+    frame = pl.read_parquet(path)
+    large = pl.Series([2**63 + 5 if i == 4 else i for i in range(8)], dtype=pl.UInt64)
+    frame.with_columns(user=large).write_parquet(path)
+    with pytest.raises(DataError) as caught:
+        list(Loader(ShardRows([path], COLUMNS), Order(batch_size=8)))
+    assert str(caught.value) == f"{path}:row 5:user: user is {2**63 + 5}; must be below 2^63"
+
+
+def test_a_folder_is_not_taken_for_the_files_in_it(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, plain_rows(8), 1)
+    with pytest.raises(DataError, match="no such file"):
+        ShardRows([path.parent], COLUMNS)
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path: Path) -> None:
     (path,) = written(tmp_path, plain_rows(8), 1)
     source = ShardRows([path], COLUMNS, block_rows=2)

@@ -140,7 +140,7 @@ HEADER = b"label,user,item,weather\r\n"
         pytest.param(
             HEADER + b'1,2,3,"4\r\n' + b"1,2,3,4\r\n" * 20_000, ":2", "end of data", id="long quote"
         ),
-        pytest.param(b"\x00\x01\x02\x03", "", "no rows", id="binary"),
+        pytest.param(b"\x00\x01\x02\x03", "", "a NUL byte", id="binary"),
     ],
 )
 def test_rubbish_is_named_by_file_line_and_column(

@@ -10,7 +10,7 @@ import pytest
 from codesign.errors import DataError
 from wukong.data.prepare import text, text_blocks
 from wukong.data.prepared import PreparedData
-from wukong.data.sources import prepare_folder
+from wukong.data.sources import prepare, prepare_folder
 
 DESCRIPTION = """
 format: csv
@@ -160,6 +160,7 @@ def test_what_files_differ_in_without_meaning_changes_nothing(
         (b"label,item,item\n" + GOOD, "a.csv:1: columns named twice: item"),
         (b"label,it\xe9m,price\n" + GOOD, r"a.csv:1:2: byte b'\xe9' is not utf-8"),
         ((HEADER + GOOD).decode().encode("utf-16"), r"a.csv:1:1: byte b'\xff' is not utf-8"),
+        (b"label,it\x00em,price\n" + GOOD, "a.csv:1:2: a NUL byte"),
     ],
 )
 def test_a_file_that_is_no_such_table_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
@@ -276,3 +277,36 @@ def test_stray_quotes_do_not_make_a_piece_end_within_a_row(
     frame = text.TextTable(path=path).read()
     assert frame["value"].to_list() == [values[row * row % 11 % 6] for row in range(200)]
     assert frame["row"].to_list() == [str(row) for row in range(200)]
+
+
+def test_a_header_of_megabytes_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column label, item, price; the file has xxx") as caught:
+        prepared(tmp_path, b"x" * 3_000_000 + b"\n" + GOOD)
+    assert len(str(caught.value)) < 2000
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "folder", "loop"])
+def test_what_is_no_file_is_not_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "a.yaml").write_text(DESCRIPTION.replace("a.csv", name))
+    with pytest.raises(DataError, match=f"no {name}"):
+        prepare_folder(tmp_path / "a.yaml", tmp_path, tmp_path / "out")
+    with pytest.raises(DataError, match=r"no such file or folder|no train\.csv"):
+        prepare("csv", tmp_path / name, tmp_path / "cache")
+
+
+def test_a_file_that_the_system_does_not_read_is_named(tmp_path: Path) -> None:
+    # The beginning of a process's memory: a file that opens and does not read.
+    (tmp_path / "a.csv").symlink_to("/proc/self/mem")
+    (tmp_path / "a.yaml").write_text(DESCRIPTION)
+    with pytest.raises(DataError, match=r"a\.csv: cannot be read: Input/output error"):
+        prepare_folder(tmp_path / "a.yaml", tmp_path, tmp_path / "out")
+
+
+def test_where_no_time_is_well_formed_there_is_nothing_to_cut(tmp_path: Path) -> None:
+    described = DESCRIPTION.replace("{by: random, shares: [1, 1, 1]}", "{by: time, column: price}")
+    content = HEADER + b"0,a,2026-01-01\n" * 20
+    with pytest.raises(DataError, match="no well-formed row is left"):
+        prepared(tmp_path, content, described, skip_bad=20)
+    assert not (tmp_path / "out").exists()

@@ -115,3 +115,29 @@ def test_names_that_look_like_patterns_are_names(tmp_path: Path) -> None:
     folder = tmp_path / "a[b]*?"
     folder.mkdir()
     assert sum(prepared(folder, table()).row_counts.values()) == 90
+
+
+@pytest.mark.parametrize(
+    "column, values, what",
+    [
+        ("label", pl.concat_list("label"), "label is List(Boolean); must be numbers or texts"),
+        ("price", pl.concat_list("price"), "price is List(Float64); must be numbers or texts"),
+        ("item", pl.struct("item"), "item is Struct({'item': Int64}); must be numbers or texts"),
+    ],
+)
+def test_a_column_of_lists_or_records_is_no_column_of_values(
+    tmp_path: Path, column: str, values: pl.Expr, what: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        prepared(tmp_path, table().with_columns(values.alias(column)))
+    assert f"a.parquet: {what}" in str(caught.value)
+
+
+def test_bytes_are_texts_where_they_are_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "bytes").mkdir()
+    as_text = prepared(tmp_path / "text", table())
+    as_bytes = table().with_columns(pl.col("item").cast(pl.String).cast(pl.Binary))
+    assert prepared(tmp_path / "bytes", as_bytes).checksums == as_text.checksums
+    with pytest.raises(DataError, match=r"a\.parquet: cannot be read: invalid utf8"):
+        prepared(tmp_path, table().with_columns(item=pl.lit(b"\xff")))

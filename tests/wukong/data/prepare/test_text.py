@@ -42,6 +42,7 @@ def strictly(data: bytes, width: int, dialect: Dialect) -> list[tuple[str, ...]]
 @example("a,b\rc,d\r", 2, '"')
 @example('"a"b,c\n', 2, '"')
 @example('a,"b"\n\n"c",d\n', 2, '"')
+@example("a,b\n\n,,", 2, '"')
 @settings(max_examples=1000, deadline=None)
 def test_the_fast_reader_reads_what_the_strict_one_reads_or_leaves_it_to_it(
     text: str, width: int, quote: str | None
