@@ -17,7 +17,7 @@ import numpy as np
 from cost_models.exact import Array, Columns, Fields, LayerRows, input_row_columns, layer_rows
 from wukong.schema import InputSchema
 
-ITEM_BYTES = 4
+ITEM_BYTES, ID_BYTES = 4, 8
 _ZERO = np.zeros(1)
 
 
