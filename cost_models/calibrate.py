@@ -24,7 +24,7 @@ from codesign.errors import ConfigError
 from cost_models import memory, wukong_ops
 from cost_models.exact import Array
 from cost_models.hardware import ARTIFACTS, Precision, load_hardware
-from cost_models.profile.record import COLUMNS, Case, Result, Row, read
+from cost_models.profile.record import COLUMNS, Row, read
 from cost_models.profile.spaces import StepDesign
 from cost_models.roofline import KindFit, Roofline, Spread
 
@@ -75,7 +75,7 @@ def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32")
         ConfigError: an unknown device, or a file that is no table of measurements.
     """
     empty = Roofline(hardware=load_hardware(device), precision=precision)
-    kinds: dict[str, list[tuple[Array, Array, float]]] = {}
+    kinds: dict[str, list[tuple[float, float, float]]] = {}
     steps: list[Row] = []
     for path in files:
         found, more_steps = _read(path, precision)
@@ -158,9 +158,10 @@ def _step_ratios(fitted: Roofline, steps: Sequence[Row]) -> dict[str, Array]:
         dense = wukong_ops.operations(design.config, design.schema, batch=case.batch)
         optimizer = wukong_ops.optimizer_operations(design.config, design.schema)
         forward = [op for op in dense if op.phase == "forward"]
-        step_s = fitted.seconds([*dense, *optimizer], "step")[0]
-        ratios["step"].append(result.median_ms / 1e3 / step_s)
-        ratios["forward"].append(result.forward_ms / 1e3 / fitted.seconds(forward, "forward")[0])
+        [step_s] = fitted.seconds([*dense, *optimizer], "step")
+        [forward_s] = fitted.seconds(forward, "forward")
+        ratios["step"].append(result.median_ms / 1e3 / step_s[0])
+        ratios["forward"].append(result.forward_ms / 1e3 / forward_s[0])
     return {name: np.array(values) for name, values in ratios.items()}
 
 

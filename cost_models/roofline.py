@@ -9,15 +9,17 @@ not. What is said of the spread is log-normal. N designs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.ops import OpColumns
+
+Total = Literal["step", "forward"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class Roofline:
 
     Attributes:
         kinds: fits by kind of operation; assumptions take the place of a kind that is not there.
-        totals: `step`, `forward`: how whole steps and forward passes fare, where measured.
+        totals: how whole training steps and forward passes fare, where measured.
         memory: how peaks of memory fare.
     """
 
@@ -114,26 +116,32 @@ class Roofline:
             return "closed form; allocator slack assumed"
         return f"closed form, compared with {self.memory.rows} measured steps"
 
-    def seconds(self, operations: Iterable[OpColumns], total: str, z: float = 0.0) -> Array:
+    def seconds(
+        self, operations: Iterable[OpColumns], total: Total, zs: Sequence[float] = (0.0,)
+    ) -> list[Array]:
         """Predict how long operations take one after the other.
 
         Args:
             operations: of N designs.
-            total: what they are together: `step` or `forward`.
-            z: standard deviations above the median. Where such totals were not measured, the
-                operations' quantiles are added up, as if all were as slow together.
+            total: what they are together.
+            zs: quantiles, as standard deviations above the median. Where such totals were not
+                measured, the operations' quantiles are added up, as if all were as slow together.
 
         Returns:
-            Seconds, (N,), or (1,) where no column is longer.
+            For each quantile seconds, (N,), or (1,) where no column is longer.
         """
         measured = self.totals.get(total)
-        seconds = np.zeros(1)
+        found = [np.zeros(1) for _ in zs]
         for op in operations:
             fit = self.kinds.get(op.kind) or self._assumed
-            each = self.floor_s(op.flop, op.bytes) / fit.utilisation + fit.overhead_s
-            spread = 1.0 if measured else np.exp(z * fit.sigma)
-            seconds = seconds + op.count * each * spread
-        return measured.quantile(seconds, z) if measured else seconds
+            each_s = self.floor_s(op.flop, op.bytes) / fit.utilisation + fit.overhead_s
+            seconds, sigma = op.count * each_s, 0.0 if measured else fit.sigma
+            found = [
+                sum_s + seconds * np.exp(z * sigma) for sum_s, z in zip(found, zs, strict=True)
+            ]
+        if measured:
+            return [measured.quantile(sum_s, z) for sum_s, z in zip(found, zs, strict=True)]
+        return found
 
     def floor_s(self, flop: Array, bytes_moved: Array) -> Array:
         """Return the least seconds that an operation takes at the device's peak rates."""

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import Task, TaskFamily
+from codesign.contracts import HardwareSpec, Task, TaskFamily
 from codesign.errors import InfeasibleError
+from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.registry import plugin
 from codesign.space import Space
 from codesign.spec.lattice import (
@@ -27,12 +28,17 @@ from codesign.spec.yaml_reader import Document
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A spec with everything it names: its task on its data, its lattice, its feasible set."""
+    """A spec with everything it names: its task on its data, its lattice, its feasible set.
+
+    Attributes:
+        predicted: costs on the spec's hardware; None where it names none.
+    """
 
     spec: StudySpec
     task: Task
     space: Space
     feasible: FeasibleSet
+    predicted: PredictedCosts | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +84,8 @@ def load_problem(
     spec = loaded.spec
     space = make_space(spec.space, spec.model, loaded.family)
     task = make_task(spec)
-    feasible = FeasibleSet(space, task, spec.budgets)
+    predicted = predicted_costs(loaded.family, task, spec.hardware, spec.confidence)
+    feasible = FeasibleSet(space, task if predicted is None else predicted, spec.budgets)
     refuse(combination_mistakes(loaded.document, task, space))
     try:
         feasible.require_some()
@@ -86,7 +93,21 @@ def load_problem(
         where = loaded.document.where(("budgets",))
         raise InfeasibleError(error.what, where=where, hint=error.hint) from error
     refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
-    return Problem(spec=spec, task=task, space=space, feasible=feasible)
+    return Problem(spec=spec, task=task, space=space, feasible=feasible, predicted=predicted)
+
+
+def predicted_costs(
+    family: TaskFamily, task: Task, hardware: HardwareSpec | None, confidence: float = CONFIDENCE
+) -> PredictedCosts | None:
+    """Bind a task to a device; None where there is none.
+
+    Raises:
+        ConfigError: the device is unknown, or its files are missing or malformed.
+    """
+    if hardware is None:
+        return None
+    predictor = family.predictor(hardware)
+    return PredictedCosts(task=task, predictor=predictor, confidence=confidence)
 
 
 def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:
