@@ -100,14 +100,23 @@ class HardwareSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """One predicted metric of N designs.
+    """One predicted metric of one design; the true value is above `low` and below `high`, each
+    with the confidence asked for.
 
     Attributes:
-        value: medians, (N,) or (1,).
-        low, high: ends of intervals, (N,) or (1,): the true value is above `low`, and below
-            `high`, with the confidence asked for, each.
-        label: where the figures come from: the kind of cost model, and what it was fitted to.
+        value: the median.
+        label: where the figures come from: cost model, device, and what it was fitted to.
     """
+
+    value: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionColumns:
+    """One predicted metric of N designs: as `Prediction`, each array (N,) or (1,)."""
 
     value: np.ndarray[Any, Any]
     low: np.ndarray[Any, Any]
@@ -118,11 +127,10 @@ class Prediction:
         """The end of the interval that a budget holds: the worse one."""
         return self.high if goal == "minimize" else self.low
 
-    def at(self, row: int) -> dict[str, float | str]:
-        """One design's prediction as plain values."""
+    def __getitem__(self, row: int) -> Prediction:
         ends = {"value": self.value, "low": self.low, "high": self.high}
-        numbers = {end: float(v[row if len(v) > 1 else 0]) for end, v in ends.items()}
-        return {**numbers, "label": self.label}
+        figures = {end: float(v[row if len(v) > 1 else 0]) for end, v in ends.items()}
+        return Prediction(**figures, label=self.label)
 
 
 FailureKind = Literal[
@@ -206,7 +214,7 @@ class Task(Costs, Protocol):
 
     def predict(
         self, predictor: Any, low: Columns, high: Columns, *, confidence: float
-    ) -> Mapping[str, Prediction]:
+    ) -> Mapping[str, PredictionColumns]:
         """Predict the family's metrics of source `predicted`, for one device.
 
         Over boxes of designs, as in `cost_floor`, each figure is the best that any design of a box

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Metric, Prediction, Task
+from codesign.contracts import Columns, Design, Metric, PredictionColumns, Task
+from codesign.designs import as_columns
 
 CONFIDENCE = 0.9
 
@@ -46,6 +47,11 @@ class PredictedCosts:
         }
         return {**self.task.cost_floor(low, high), **bounds}
 
-    def predict(self, columns: Columns) -> Mapping[str, Prediction]:
-        """Predict each design."""
+    def predict(self, columns: Columns) -> Mapping[str, PredictionColumns]:
+        """Predict each design, with intervals."""
         return self.task.predict(self.predictor, columns, columns, confidence=self.confidence)
+
+    def of_design(self, design: Design) -> dict[str, dict[str, Any]]:
+        """Predict one design; fields of `Prediction` by metric, as plain values."""
+        found = self.predict(as_columns([dict(design)]))
+        return {name: asdict(columns[0]) for name, columns in found.items()}

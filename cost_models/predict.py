@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from codesign.contracts import HardwareSpec, Prediction
+from codesign.contracts import HardwareSpec, PredictionColumns
 from cost_models import memory, wukong_ops
 from cost_models.artifacts import CostModel, cost_model
 from cost_models.exact import Array, Columns, cost_floor
@@ -47,7 +47,7 @@ class Predictor:
 
     def predict(
         self, low: Columns, high: Columns, schema: InputSchema, *, confidence: float
-    ) -> dict[str, Prediction]:
+    ) -> dict[str, PredictionColumns]:
         """Predict `memory_per_device_gib`, `examples_per_s` and `latency_ms`.
 
         Args:
@@ -63,14 +63,14 @@ class Predictor:
             "latency_ms": self._latency(box, z),
         }
 
-    def _memory(self, box: _Box, z: float) -> Prediction:
+    def _memory(self, box: _Box, z: float) -> PredictionColumns:
         peak = memory.training_bytes(
             box.low, box.schema, batch=box.low_batch, tables=box.tables, high=box.high
         )
         value, low, high = (self.model.memory.quantile(peak / 2**30, at) for at in (0.0, -z, z))
-        return Prediction(value=value, low=low, high=high, label=self.model.memory_label)
+        return PredictionColumns(value=value, low=low, high=high, label=self.model.memory_label)
 
-    def _throughput(self, box: _Box, z: float) -> Prediction:
+    def _throughput(self, box: _Box, z: float) -> PredictionColumns:
         """Seconds per example fall with the batch: a box's least are at its largest batch."""
         batch = box.high_batch
         operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
@@ -78,15 +78,15 @@ class Predictor:
         operations += _table_operations(box)
         value_s, short_s, long_s = self.model.seconds(operations, "step", (0.0, -z, z))
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
-        return Prediction(**rates, label=self.model.label)
+        return PredictionColumns(**rates, label=self.model.label)
 
-    def _latency(self, box: _Box, z: float) -> Prediction:
+    def _latency(self, box: _Box, z: float) -> PredictionColumns:
         batch = self.latency_batch
         operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
         operations += wukong_ops.lookup_operations(box.low, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
         value, low, high = (1e3 * s for s in self.model.seconds(forward, "forward", (0.0, -z, z)))
-        return Prediction(value=value, low=low, high=high, label=self.model.label)
+        return PredictionColumns(value=value, low=low, high=high, label=self.model.label)
 
 
 @dataclass(frozen=True, kw_only=True)

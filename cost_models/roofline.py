@@ -103,9 +103,9 @@ class Roofline:
         """Where its figures come from, for people."""
         rows = sum(fit.rows for fit in self.kinds.values())
         if not rows:
-            return "roofline: uncalibrated"
+            return f"roofline of {self._device}: uncalibrated"
         steps = max((spread.rows for spread in self.totals.values()), default=0)
-        return f"roofline: calibrated on {rows:,} measured operations" + (
+        return f"roofline of {self._device}: calibrated on {rows:,} measured operations" + (
             f" and {steps} steps" if steps else "; no step was measured"
         )
 
@@ -113,8 +113,8 @@ class Roofline:
     def memory_label(self) -> str:
         """Where the bounds of memory come from, for people."""
         if not self.memory.rows:
-            return "closed form; allocator slack assumed"
-        return f"closed form, compared with {self.memory.rows} measured steps"
+            return f"closed form; slack of {self._device} assumed"
+        return f"closed form; {self._device} compared with {self.memory.rows} measured steps"
 
     def seconds(
         self, operations: Iterable[OpColumns], total: Total, zs: Sequence[float] = (0.0,)
@@ -147,6 +147,10 @@ class Roofline:
         """Return the least seconds that an operation takes at the device's peak rates."""
         compute_s = flop / self.hardware.peak_flop_per_s(self.precision)
         return np.maximum(compute_s, bytes_moved / self.hardware.bytes_per_s.value)
+
+    @property
+    def _device(self) -> str:
+        return f"{self.hardware.name}, {self.precision}"
 
     @property
     def _assumed(self) -> KindFit:

@@ -21,7 +21,7 @@ from codesign.contracts import (
     Knob,
     Metric,
     Outcome,
-    Prediction,
+    PredictionColumns,
     Progress,
 )
 from codesign.errors import ConfigError
@@ -186,7 +186,7 @@ class WukongTask:
 
     def predict(
         self, predictor: Predictor, low: Columns, high: Columns, *, confidence: float
-    ) -> dict[str, Prediction]:
+    ) -> dict[str, PredictionColumns]:
         """Predict memory, throughput and latency (see `cost_models.predict`)."""
         bottom, top = (
             {**_TRAIN_DEFAULTS, **self._train, **end, **self._merged(end)} for end in (low, high)

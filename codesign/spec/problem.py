@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import HardwareSpec, Task, TaskFamily
+from codesign.contracts import Design, HardwareSpec, Task, TaskFamily
 from codesign.errors import InfeasibleError
 from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.registry import plugin
@@ -39,6 +39,10 @@ class Problem:
     space: Space
     feasible: FeasibleSet
     predicted: PredictedCosts | None = None
+
+    def predictions(self, design: Design) -> dict[str, dict[str, Any]]:
+        """What is predicted of a design, as a trial records it: fields of `Prediction`."""
+        return {} if self.predicted is None else self.predicted.of_design(design)
 
 
 @dataclass(frozen=True, kw_only=True)
