@@ -24,15 +24,17 @@ from codesign.errors import ConfigError
 from cost_models import memory, wukong_ops
 from cost_models.exact import Array
 from cost_models.hardware import ARTIFACTS, Precision, load_hardware
+from cost_models.ops import OpColumns
 from cost_models.profile.record import COLUMNS, Row, read
 from cost_models.profile.spaces import StepDesign
-from cost_models.roofline import KindFit, Roofline, Spread
+from cost_models.roofline import KindFit, Roofline, Spread, Total, TotalFit
 
 PRODUCT_COLUMNS = ["op", "B", "M", "N", "K", "latency_ms"]
 FEWEST_ROWS = 8
 _FOLDS = 5
 _OVERHEADS_S = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 61)])
 _CONFIDENCE = 0.9
+_Z = NormalDist().inv_cdf(_CONFIDENCE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,32 @@ class Measured:
         return Measured(floor_s=self.floor_s[rows], seconds=self.seconds[rows])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """Whole steps, or forward passes, each field (R,).
+
+    Attributes:
+        operations_s: sum of what their operations take one by one.
+        count: how many operations these are.
+        seconds: measured.
+    """
+
+    operations_s: Array
+    count: Array
+    seconds: Array
+
+    def __getitem__(self, rows: Array) -> Steps:
+        return Steps(
+            operations_s=self.operations_s[rows],
+            count=self.count[rows],
+            seconds=self.seconds[rows],
+        )
+
+    def ratio(self, overhead_s: float) -> Array:
+        """Measured / predicted, (R,)."""
+        return self.seconds / (self.operations_s + overhead_s * self.count)
+
+
 def fit_kind(measured: Measured) -> KindFit:
     """Fit one kind: of a grid of overheads, the one that leaves the least spread."""
     best = None
@@ -53,7 +81,7 @@ def fit_kind(measured: Measured) -> KindFit:
         shares = measured.floor_s / (measured.seconds - overhead_s)
         utilisation = float(np.median(shares))
         predicted = measured.floor_s / utilisation + overhead_s
-        sigma = float(np.sqrt(np.mean(np.log(measured.seconds / predicted) ** 2)))
+        sigma = _sigma(measured.seconds / predicted)
         if best is None or sigma < best.sigma:
             best = KindFit(utilisation=utilisation, overhead_s=float(overhead_s), sigma=sigma,
                            rows=len(measured.seconds))  # fmt: skip
@@ -64,8 +92,16 @@ def fit_kind(measured: Measured) -> KindFit:
 def fit_spread(ratio: Array) -> Spread:
     """Fit the spread of measured / predicted, (R,)."""
     factor = float(np.median(ratio))
-    sigma = float(np.sqrt(np.mean(np.log(ratio / factor) ** 2)))
-    return Spread(factor=factor, sigma=sigma, rows=len(ratio))
+    return Spread(factor=factor, sigma=_sigma(ratio / factor), rows=len(ratio))
+
+
+def fit_total(steps: Steps) -> TotalFit:
+    """Fit whole steps: of a grid of overheads, the one that leaves the least spread."""
+    fits = [
+        TotalFit(overhead_s=float(overhead_s), **asdict(fit_spread(steps.ratio(overhead_s))))
+        for overhead_s in _OVERHEADS_S
+    ]
+    return min(fits, key=lambda fit: fit.sigma)
 
 
 def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32") -> dict[str, Any]:
@@ -95,19 +131,20 @@ def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32")
         precision=precision,
         kinds={kind: fit_kind(rows) for kind, rows in measured.items()},
     )
-    ratios = _step_ratios(fitted, steps) if len(steps) >= FEWEST_ROWS else {}
-    spreads = {name: asdict(fit_spread(ratio)) for name, ratio in ratios.items()}
+    totals = _totals(fitted, [row for row in steps if not _with_tables(row)])
+    peaks = _peak_ratios(steps)
     return {
         "kind": "roofline",
         "device": empty.hardware.name,
         "precision": precision,
         "features": ["kind of operation", "flop", "bytes"],
         "kinds": {kind: asdict(fit) for kind, fit in fitted.kinds.items()},
-        "memory": spreads.pop("memory", None),
-        "totals": spreads,
+        "totals": {name: asdict(fit_total(rows)) for name, rows in totals.items()},
+        "memory": asdict(fit_spread(peaks)) if len(peaks) else None,
         "held_out": {
             "operations": _operations_held_out(measured),
-            **{name: _totals_held_out(ratio) for name, ratio in ratios.items()},
+            **{name: _total_held_out(rows) for name, rows in totals.items()},
+            **({"memory": _peaks_held_out(peaks)} if len(peaks) else {}),
         },
         "data": [_described(path) for path in files],
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
@@ -144,25 +181,42 @@ def _product(row: dict[str, Any]) -> tuple[str, float, float, float]:
     return kind, 2 * batch * m * n * k, size, float(row["latency_ms"]) / 1e3
 
 
-def _step_ratios(fitted: Roofline, steps: Sequence[Row]) -> dict[str, Array]:
-    """Measured / predicted of whole steps, forward passes and peaks of memory.
+def _with_tables(row: Row) -> bool:
+    return StepDesign.from_json(row[0].design).table_rows > 0
 
-    Times are those of steps without tables: the profiler's update of tables is its own.
-    """
-    ratios: dict[str, list[float]] = {"step": [], "forward": [], "memory": []}
+
+def _totals(fitted: Roofline, steps: Sequence[Row]) -> dict[Total, Steps]:
+    """Steps and forward passes without tables: the profiler's update of tables is its own."""
+    if len(steps) < FEWEST_ROWS:
+        return {}
+    sums: dict[Total, list[tuple[float, float, float]]] = {"step": [], "forward": []}
     for case, result in steps:
         design = StepDesign.from_json(case.design)
-        ratios["memory"].append(result.peak_bytes / _peak_bytes(design, case.batch))
-        if design.table_rows:
-            continue
         dense = wukong_ops.operations(design.config, design.schema, batch=case.batch)
         optimizer = wukong_ops.optimizer_operations(design.config, design.schema)
         forward = [op for op in dense if op.phase == "forward"]
-        [step_s] = fitted.seconds([*dense, *optimizer], "step")
-        [forward_s] = fitted.seconds(forward, "forward")
-        ratios["step"].append(result.median_ms / 1e3 / step_s[0])
-        ratios["forward"].append(result.forward_ms / 1e3 / forward_s[0])
-    return {name: np.array(values) for name, values in ratios.items()}
+        sums["step"].append((*_sum(fitted, [*dense, *optimizer]), result.median_ms / 1e3))
+        sums["forward"].append((*_sum(fitted, forward), result.forward_ms / 1e3))
+    columns = {name: np.array(rows).T for name, rows in sums.items()}
+    return {
+        name: Steps(operations_s=operations_s, count=count, seconds=seconds)
+        for name, (operations_s, count, seconds) in columns.items()
+    }
+
+
+def _sum(fitted: Roofline, operations: Sequence[OpColumns]) -> tuple[float, float]:
+    """Seconds of operations one by one, and how many they are."""
+    [seconds] = fitted.seconds(operations, "step")
+    return float(seconds[0]), float(sum(op.count[0] for op in operations))
+
+
+def _peak_ratios(steps: Sequence[Row]) -> Array:
+    return np.array(
+        [
+            result.peak_bytes / _peak_bytes(StepDesign.from_json(case.design), case.batch)
+            for case, result in steps
+        ]
+    )
 
 
 def _peak_bytes(design: StepDesign, batch: int) -> float:
@@ -181,6 +235,14 @@ def _peak_bytes(design: StepDesign, batch: int) -> float:
     return float(memory.ITEM_BYTES * (held + memory.step_peak(found)[0]))
 
 
+def _sigma(ratio: Array) -> float:
+    """The spread of log(ratio), (R,); where its tails are heavy, that of its 10th and 90th
+    percentiles."""
+    logs = np.log(ratio)
+    tails = np.abs(np.quantile(logs, [1 - _CONFIDENCE, _CONFIDENCE])) / _Z
+    return float(max(np.sqrt(np.mean(logs**2)), *tails))
+
+
 def _folds(rows: int) -> list[Array]:
     order = np.random.default_rng(0).permutation(rows)
     return [np.isin(np.arange(rows), order[fold::_FOLDS]) for fold in range(_FOLDS)]
@@ -197,7 +259,16 @@ def _operations_held_out(measured: dict[str, Measured]) -> dict[str, Any]:
     return _error(np.concatenate(ratios), np.concatenate(sigmas))
 
 
-def _totals_held_out(ratio: Array) -> dict[str, Any]:
+def _total_held_out(steps: Steps) -> dict[str, Any]:
+    ratios, sigmas = [], []
+    for held_out in _folds(len(steps.seconds)):
+        fit = fit_total(steps[~held_out])
+        ratios.append(steps[held_out].ratio(fit.overhead_s) / fit.factor)
+        sigmas.append(np.full(int(held_out.sum()), fit.sigma))
+    return _error(np.concatenate(ratios), np.concatenate(sigmas))
+
+
+def _peaks_held_out(ratio: Array) -> dict[str, Any]:
     ratios, sigmas = [], []
     for held_out in _folds(len(ratio)):
         fit = fit_spread(ratio[~held_out])
@@ -208,14 +279,13 @@ def _totals_held_out(ratio: Array) -> dict[str, Any]:
 
 def _error(ratio: Array, sigma: Array) -> dict[str, Any]:
     """Sum up measured / predicted, (R,), of rows that no fit had seen."""
-    z = NormalDist().inv_cdf(_CONFIDENCE)
     relative = np.abs(1 / ratio - 1)
     return {
         "rows": len(ratio),
         "median_relative_error": float(np.median(relative)),
         "p90_relative_error": float(np.quantile(relative, 0.9)),
-        "share_below_upper_bound": float(np.mean(np.log(ratio) <= z * sigma)),
-        "share_above_lower_bound": float(np.mean(np.log(ratio) >= -z * sigma)),
+        "share_below_upper_bound": float(np.mean(np.log(ratio) <= _Z * sigma)),
+        "share_above_lower_bound": float(np.mean(np.log(ratio) >= -_Z * sigma)),
         "confidence": _CONFIDENCE,
     }
 

@@ -2,9 +2,9 @@
 
     seconds(operation) = max(flop / peak flop/s, bytes / peak bytes/s) / utilisation + overhead
 
-A step is the sum of its operations. Utilisation, overhead and spread are one set for each kind of
-operation (`cost_models.ops.KINDS`), fitted where a device was measured and assumed where it was
-not. What is said of the spread is log-normal. N designs.
+A step is the sum of its operations, times a factor where whole steps were measured. Utilisation,
+overhead and spread are one set for each kind of operation (`cost_models.ops.KINDS`), fitted where a
+device was measured and assumed where it was not. Spreads are log-normal. N designs.
 """
 
 from __future__ import annotations
@@ -58,6 +58,18 @@ class Spread:
         return value * self.factor * np.exp(z * self.sigma)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TotalFit(Spread):
+    """How measured steps fare against the sum of their operations.
+
+    Attributes:
+        overhead_s: what each operation costs the program that starts it, which measuring
+            operations one by one leaves out.
+    """
+
+    overhead_s: float
+
+
 # Without measurements: half of the peak, within a factor of 1.9 (90% on either side).
 ASSUMED_UTILISATION, ASSUMED_SIGMA = 0.5, 0.5
 # What the allocator of a device adds to the tensors, where it was not measured.
@@ -77,7 +89,7 @@ class Roofline:
     hardware: Hardware
     precision: Precision
     kinds: Mapping[str, KindFit] = field(default_factory=dict)
-    totals: Mapping[str, Spread] = field(default_factory=dict)
+    totals: Mapping[str, TotalFit] = field(default_factory=dict)
     memory: Spread = ASSUMED_SLACK
 
     @classmethod
@@ -94,7 +106,7 @@ class Roofline:
             hardware=hardware,
             precision=precision,
             kinds={kind: KindFit(**fit) for kind, fit in fitted["kinds"].items()},
-            totals={total: Spread(**fit) for total, fit in fitted["totals"].items()},
+            totals={total: TotalFit(**fit) for total, fit in fitted["totals"].items()},
             memory=ASSUMED_SLACK if memory is None else Spread(**memory),
         )
 
@@ -135,6 +147,7 @@ class Roofline:
         for op in operations:
             fit = self.kinds.get(op.kind) or self._assumed
             each_s = self.floor_s(op.flop, op.bytes) / fit.utilisation + fit.overhead_s
+            each_s = each_s + (measured.overhead_s if measured else 0.0)
             seconds, sigma = op.count * each_s, 0.0 if measured else fit.sigma
             found = [
                 sum_s + seconds * np.exp(z * sigma) for sum_s, z in zip(found, zs, strict=True)

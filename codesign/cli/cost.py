@@ -18,7 +18,7 @@ from codesign.predicted import CONFIDENCE
 @options.data
 @click.option("--hardware", metavar="NAME|FILE", help="Predict memory and times on this device.")
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-              default=CONFIDENCE, show_default=True, help="Of each end of an interval.")  # fmt: skip
+              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
 @options.as_json
 def command(
     design: Path, data_path: str | None, hardware: str | None, confidence: float, as_json: bool
