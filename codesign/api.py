@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from codesign.errors import StudyError
+from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.provenance import provenance
 from codesign.registry import plugin
 
 if TYPE_CHECKING:
-    from codesign.contracts import Outcome, Progress, Proposer
+    from codesign.contracts import Columns, HardwareSpec, Outcome, Progress, Proposer, TaskFamily
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -157,21 +158,39 @@ def train(
     return outcome
 
 
-def cost(design_path: str | Path, *, data_path: str | None = None) -> dict[str, Any]:
-    """Count what the design of a `best.yaml` costs, in all and part by part."""
+def cost(
+    design_path: str | Path,
+    *,
+    data_path: str | None = None,
+    hardware: HardwareSpec | None = None,
+    confidence: float = CONFIDENCE,
+) -> dict[str, Any]:
+    """Count what the design of a `best.yaml` costs, in all and part by part.
+
+    Args:
+        hardware: device to predict memory, throughput and latency for.
+        confidence: of each end of their intervals, in (0.5, 1).
+
+    Raises:
+        CodesignError: whatever a person can mend.
+    """
     import dataclasses
 
     from codesign.designs import as_columns
     from codesign.spec.loader import load_design
-    from codesign.spec.problem import task_of_design
+    from codesign.spec.problem import predicted_costs, task_of_design
 
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
+    family = cast("TaskFamily", plugin("task", design.model["name"]))
+    predicted = predicted_costs(family, task, hardware, confidence)
     totals = task.costs(as_columns([dict(design.design)]))
     return {
         "design": dict(design.design),
         "costs": {name: float(values[0]) for name, values in totals.items()},
         "parts": [dataclasses.asdict(part) for part in task.cost_parts(design.design)],
+        "predicted": {} if predicted is None else predicted.of_design(design.design),
+        "confidence": confidence,
     }
 
 
@@ -182,7 +201,10 @@ def validate(
     data_path: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Check a spec; return the size of its space, the feasible share and the range of costs."""
+    """Check a spec; return the size of its space, the feasible share and the range of costs.
+
+    Predicted costs are those of a sample of up to 2,000 feasible designs.
+    """
     import numpy as np
 
     from codesign.spec.problem import load_problem
@@ -207,7 +229,23 @@ def validate(
             }
             for name, values in costs.items()
         },
+        "predicted": {} if problem.predicted is None else _ranges(problem.predicted, drawn),
+        "confidence": problem.spec.confidence,
     }
+
+
+def _ranges(predicted: PredictedCosts, drawn: Columns) -> dict[str, Any]:
+    """Of each predicted metric the designs with the least, the median and the greatest value."""
+    import dataclasses
+
+    import numpy as np
+
+    found = {}
+    for name, columns in predicted.predict(drawn).items():
+        order = np.argsort(columns.value)
+        places = {"least": order[0], "median": order[len(order) // 2], "most": order[-1]}
+        found[name] = {key: dataclasses.asdict(columns[int(i)]) for key, i in places.items()}
+    return found
 
 
 def init(path: str | Path) -> None:

@@ -34,7 +34,7 @@ class Axis:
         values: its levels, ascending where `ordered`.
         ordered: numbers are; words are not.
         log: whether distances are measured in the logarithm.
-        affects_cost: whether any exact cost depends on it.
+        affects_cost, affects_prediction: whether any exact cost, any predicted cost, depends on it.
         when: it is active where each of these knobs has one of these values.
         idle: index of the level that it has where it is not active.
         active: indices of the levels that it has where it is.
@@ -45,6 +45,7 @@ class Axis:
     ordered: bool
     log: bool = False
     affects_cost: bool = True
+    affects_prediction: bool = True
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     idle: int = 0
     active: tuple[int, ...] = ()
@@ -101,6 +102,7 @@ def make_axes(
         ordered=numeric,
         log=log and float(ordered[0]) > 0,
         affects_cost=knob.affects_cost,
+        affects_prediction=knob.affects_prediction,
         when=parameter.when,
         idle=ordered.index(otherwise),
         active=tuple(i for i, value in enumerate(ordered) if value in values),
@@ -128,7 +130,9 @@ def _by_layer(
         levels = Choice(values=parameter.taper)
         when = where_deep(2)
         factors = Parameter(levels=levels, when=when, otherwise=1.0 if when else None)
-        taper = dataclasses.replace(TAPER, affects_cost=knob.affects_cost)
+        taper = dataclasses.replace(
+            TAPER, affects_cost=knob.affects_cost, affects_prediction=knob.affects_prediction
+        )
         yield from make_axes(f"{axis.name}.taper", factors, taper)[0]
 
 

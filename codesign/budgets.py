@@ -1,4 +1,4 @@
-"""The feasible set: the designs of a space whose exact costs lie within every budget.
+"""The feasible set: the designs of a space whose costs lie within every budget.
 
 Designs are built knob by knob. A prefix (some knobs set, the others open) is dropped as soon as a
 lower bound of its cost exceeds a budget, so nothing infeasible is ever completed. Where they
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from codesign.axes import Axis
-from codesign.contracts import Columns, Design, Task, Value
+from codesign.contracts import Columns, Costs, Design, Value
 from codesign.designs import design_at
 from codesign.errors import InfeasibleError
 from codesign.space import Indices, Space
@@ -42,14 +42,15 @@ class FeasibleSet:
     """What a study may launch; satisfies `codesign.contracts.Feasible`.
 
     Args:
-        budgets: cost → the most that a design may have of it.
+        costs: what designs cost.
+        budgets: cost → the most that a design may have of it; the least, where more is better.
         max_children: prefixes that one more knob may make before thinning begins.
     """
 
     def __init__(
         self,
         space: Space,
-        task: Task,
+        costs: Costs,
         budgets: Mapping[str, float],
         *,
         max_children: int = MAX_CHILDREN,
@@ -57,7 +58,9 @@ class FeasibleSet:
         self.space = space
         self.levels = space.levels
         self.budgets = budgets
-        self._task = task
+        self._costs = costs
+        # Every cost is compared as one to be minimized: what is to be maximized changes its sign.
+        self._sign = {n: 1 if m.goal == "minimize" else -1 for n, m in costs.metrics.items()}
         self._max_children = max_children
         if space.linked:  # many axes, and costs layer by layer: as many bounds in all
             self._max_children = min(max_children, max(LINKED_BOUNDS // len(space.axes), 4096))
@@ -67,7 +70,7 @@ class FeasibleSet:
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """The exact costs of each design."""
-        return self._task.costs(columns)
+        return self._costs.costs(columns)
 
     def encode(self, columns: Columns) -> np.ndarray[Any, Any]:
         """Features in [0, 1], (N, features)."""
@@ -76,7 +79,7 @@ class FeasibleSet:
     def contains(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether each design is within every budget, (N,)."""
         rows = len(next(iter(columns.values())))
-        return self._within(self._task.costs(columns), rows) if rows else np.zeros(0, dtype=bool)
+        return self._within(self._floor(columns, columns), rows) if rows else np.zeros(0, bool)
 
     def neighbours(self, design: Design) -> Columns:
         """All feasible designs that differ by one step of one knob."""
@@ -113,17 +116,16 @@ class FeasibleSet:
         return self.space.columns(drawn[:n])
 
     def cheapest(self, cost: str) -> tuple[dict[str, Value], float]:
-        """Find the design of the whole space with the least of one cost, by best-first search."""
+        """Find the best design of the whole space by one cost alone, by best-first search."""
         order = itertools.count()
         start = np.zeros((1, len(self.space.axes)), dtype=np.int64)
         # Of equal bounds the deepest prefix comes first, or ties would be searched in full.
         heap: list[tuple[float, int, int, Indices]] = [(0.0, 0, next(order), start)]
         while True:
-            _, minus_depth, _, row = heapq.heappop(heap)
+            least, minus_depth, _, row = heapq.heappop(heap)
             depth = -minus_depth
             if depth == len(self._set_axes):
-                columns = self.space.columns(row)
-                return design_at(columns, 0), float(self._task.costs(columns)[cost][0])
+                return design_at(self.space.columns(row), 0), self._sign[cost] * least
             children = self._extend(row, self._set_axes[depth])
             bounds = self._bounds(children, depth + 1)[cost]
             for child, lower in zip(children, bounds.tolist(), strict=True):
@@ -145,19 +147,18 @@ class FeasibleSet:
             )
         lines = []
         for cost, limit in self.budgets.items():
-            design, least = self.cheapest(cost)
-            if least > limit:
+            design, best = self.cheapest(cost)
+            if self._sign[cost] * (best - limit) > 0:
                 knobs = ", ".join(f"{name} {value}" for name, value in design.items())
-                lines.append(
-                    f"budgets.{cost} is {limit:g}; the cheapest design needs {least:.6g} ({knobs})"
-                )
+                has = "cheapest design needs" if self._sign[cost] > 0 else "best design reaches"
+                lines.append(f"budgets.{cost} is {limit:g}; the {has} {best:.6g} ({knobs})")
         if not lines:
             lines.append(
                 "no design meets all budgets together, though each alone can be met: "
-                + ", ".join(f"{cost} ≤ {limit:g}" for cost, limit in self.budgets.items())
+                + ", ".join(map(self._bounded, self.budgets))
             )
         raise InfeasibleError(
-            "\n".join(lines), hint="raise the budget or add smaller values to the space"
+            "\n".join(lines), hint="widen the budget or add smaller values to the space"
         )
 
     @property
@@ -203,7 +204,7 @@ class FeasibleSet:
         """
         axes, linked = self.space.axes, self.space.linked
         waiting = sorted(
-            (k for k, axis in enumerate(axes) if axis.affects_cost or k in linked),
+            (k for k, axis in enumerate(axes) if self._matters(axis) or k in linked),
             key=lambda k: (axes[k].ordered, len(axes[k].values)),
         )
         order: list[int] = []
@@ -229,24 +230,39 @@ class FeasibleSet:
         for k in self._set_axes[depth:]:
             if self.space.axes[k].ordered:
                 high[:, k] = self._level_count(k) - 1
-        assert self._task.cost_floor is not None, "see codesign.counted"
         unset_words = [k for k in self._set_axes[depth:] if not self.space.axes[k].ordered]
         lowest: dict[str, np.ndarray[Any, Any]] = {}
         for words in itertools.product(*(range(self._level_count(k)) for k in unset_words)):
             for side in (low, high):
                 side[:, unset_words] = words
-            bounds = self._task.cost_floor(self.space.columns(low), self.space.columns(high))
+            bounds = self._floor(self.space.columns(low), self.space.columns(high))
             for cost, values in bounds.items():
                 lowest[cost] = np.minimum(lowest[cost], values) if cost in lowest else values
         return lowest
+
+    def _floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Lower bounds of what budgets hold, with the sign that makes less better."""
+        assert self._costs.cost_floor is not None, "see codesign.counted"
+        floor = self._costs.cost_floor(low, high)
+        return {cost: self._sign[cost] * values for cost, values in floor.items()}
 
     def _within(
         self, costs: Mapping[str, np.ndarray[Any, Any]], rows: int
     ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         inside = np.ones(rows, dtype=bool)
         for cost, limit in self.budgets.items():
-            inside &= costs[cost] <= limit
+            inside &= costs[cost] <= self._sign[cost] * limit
         return inside
+
+    def _matters(self, axis: Axis) -> bool:
+        """Whether a cost that a budget may hold depends on this knob."""
+        predicted = any(
+            m.source == "predicted" for m in map(self._costs.metrics.get, self.budgets) if m
+        )
+        return axis.affects_cost or (predicted and axis.affects_prediction)
+
+    def _bounded(self, cost: str) -> str:
+        return f"{cost} {'≤' if self._sign[cost] > 0 else '≥'} {self.budgets[cost]:g}"
 
     def _complete(self, rows_NK: Indices, free_N: np.ndarray[Any, Any]) -> Indices:
         """Set the free knobs from one mixed-radix number per row."""

@@ -27,6 +27,7 @@ class Knob:
             (one of `choices`, or METRIC.TASK for one of the data's tasks).
         low, high: the values that make sense at all, both included (int and float).
         affects_cost: whether any exact cost depends on it.
+        affects_prediction: whether any predicted cost does.
         counted_by: the knob that counts its layers, where each may have a value of its own.
     """
 
@@ -36,6 +37,7 @@ class Knob:
     high: float | None = None
     choices: tuple[str, ...] = ()
     affects_cost: bool = False
+    affects_prediction: bool = False
     counted_by: str = ""
 
 
@@ -45,13 +47,14 @@ class Metric:
 
     Attributes:
         goal: which way is better.
-        source: `learned` needs a training run; `exact` is counted before anything is launched.
+        source: `learned` needs a training run; `exact` is counted before anything is launched,
+            `predicted` by a cost model of the hardware, with an interval.
     """
 
     name: str
     unit: str
     goal: Literal["minimize", "maximize"]
-    source: Literal["learned", "exact", "measured"]
+    source: Literal["learned", "exact", "predicted", "measured"]
     meaning: str
 
 
@@ -79,6 +82,56 @@ class CostPart:
     layers_alike: int
     flop_per_example: float
     parameters: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareSpec:
+    """The device that costs are predicted for.
+
+    Attributes:
+        name: of a shipped device, or the path of a file.
+        precision: of matrix products.
+        latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+    """
+
+    name: str
+    precision: Literal["fp32", "tf32"] = "fp32"
+    latency_batch: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One predicted metric of one design; the true value is above `low` and below `high`, each
+    with the confidence asked for.
+
+    Attributes:
+        value: the median.
+        label: where the figures come from: cost model, device, and what it was fitted to.
+    """
+
+    value: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionColumns:
+    """One predicted metric of N designs: as `Prediction`, each array (N,) or (1,)."""
+
+    value: np.ndarray[Any, Any]
+    low: np.ndarray[Any, Any]
+    high: np.ndarray[Any, Any]
+    label: str
+
+    def bound(self, goal: Literal["minimize", "maximize"]) -> np.ndarray[Any, Any]:
+        """The end of the interval that a budget holds: the worse one."""
+        return self.high if goal == "minimize" else self.low
+
+    def __getitem__(self, row: int) -> Prediction:
+        ends = {"value": self.value, "low": self.low, "high": self.high}
+        figures = {end: float(v[row if len(v) > 1 else 0]) for end, v in ends.items()}
+        return Prediction(**figures, label=self.label)
 
 
 FailureKind = Literal[
@@ -128,11 +181,30 @@ class Objective:
     reference: float | None = None
 
 
-class Task(Protocol):
+class Costs(Protocol):
+    """What designs cost before anything is launched."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Name → what is known of a metric, costs among them."""
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
+
+    @property
+    def cost_floor(self) -> Callable[[Columns, Columns], dict[str, np.ndarray]] | None:
+        """Bound what budgets hold over boxes of designs, `low` ≤ design ≤ `high` by knob.
+
+        The bound is from below, or from above where a metric is to be maximized. Exact where `low`
+        equals `high`. Only ordered knobs may differ. None: no bound is known, and counting a design
+        takes milliseconds (see `codesign.counted`).
+        """
+
+
+class Task(Costs, Protocol):
     """What is searched over: a model family on one prepared data set."""
 
     knobs: Mapping[str, Knob]
-    metrics: Mapping[str, Metric]
 
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design (an empty list: nothing)."""
@@ -146,15 +218,17 @@ class Task(Protocol):
         What may differ by layer is a tuple, one value for each layer.
         """
 
-    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
-        """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
+    def predict(
+        self, predictor: Any, low: Columns, high: Columns, *, confidence: float
+    ) -> Mapping[str, PredictionColumns]:
+        """Predict the family's metrics of source `predicted`, for one device.
 
-    @property
-    def cost_floor(self) -> Callable[[Columns, Columns], dict[str, np.ndarray]] | None:
-        """Bound the costs from below over boxes of designs, `low` ≤ design ≤ `high` by knob.
+        Over boxes of designs, as in `cost_floor`, each figure is the best that any design of a box
+        could have: the least, or the greatest of a metric that is to be maximized.
 
-        Exact where `low` equals `high`. Only ordered knobs may differ. None: no bound is known,
-        and counting a design takes milliseconds (see `codesign.counted`).
+        Args:
+            predictor: what the family's `predictor` returned.
+            confidence: of each end of the intervals, in (0.5, 1).
         """
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
@@ -196,8 +270,8 @@ class TaskFamily(Protocol):
             its knob; None: it has a form of its own, which `make` checks.
         SOURCES: names of data sources; a name with a colon, `package.module:function`, is code of
             the user's own, which `make` calls.
-        METRICS: what may be an objective or, where exact, a budget.
-        NOT_YET_PREDICTED: metrics that are refused by name until a cost model predicts them.
+        METRICS: what may be an objective (learned, exact) or a budget (exact, predicted).
+        NOT_YET_PREDICTED: metrics that are refused by name: no cost model predicts them.
     """
 
     KNOBS: Mapping[str, Knob]
@@ -210,6 +284,15 @@ class TaskFamily(Protocol):
         self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
     ) -> Task:
         """Prepare the data (or find it prepared) and bind the fixed settings to it."""
+
+    def predictor(self, hardware: HardwareSpec) -> Any:
+        """Load what predicts costs on a device, for `Task.predict`.
+
+        Called only where METRICS holds predicted ones.
+
+        Raises:
+            ConfigError: the device is unknown, or its files are missing or malformed.
+        """
 
 
 class Feasible(Protocol):

@@ -92,26 +92,17 @@ def parts(columns: Columns, schema: InputSchema, *, high: Columns | None = None)
     """
     low_of, high_of = Fields(columns), Fields(columns if high is None else high)
     yield from _input_parts(low_of, high_of, schema)
-    layers = low_of["layers"]
-    n_low, n_high = input_row_columns(low_of, schema), input_row_columns(high_of, schema)
-    last_low = n_low
-    alike = not (low_of.by_layer or high_of.by_layer)
-    for i in range(int(min(layers.max(), 2) if alike else layers.max())):
-        repeats = np.maximum(layers - 1, 0) if alike and i == 1 else (i < layers).astype(float)
-        out_low = low_of["n_F", i] + low_of["n_L", i]
-        out_high = high_of["n_F", i] + high_of["n_L", i]
-        # In a box, the second layer's input has the first one's rows, whatever these are.
-        identity = (n_low <= out_high) & (out_low <= n_high)
-        for part in _layer_parts(low_of, i, n_low, identity):
+    last = input_row_columns(low_of, schema)
+    for layer in layer_rows(low_of, high_of, schema):
+        for part in _layer_parts(low_of, layer.index, layer.n_in, layer.mixes):
             yield dataclasses.replace(
                 part,
-                flop=part.flop * repeats,
-                parameters=part.parameters * repeats,
-                alike=repeats,
+                flop=part.flop * layer.repeats,
+                parameters=part.parameters * layer.repeats,
+                alike=layer.repeats,
             )
-        last_low = np.where(repeats > 0, out_low, last_low)
-        n_low, n_high = out_low, out_high
-    yield from _head_parts(low_of, high_of, last_low, schema)
+        last = layer.last_rows(last)
+    yield from _head_parts(low_of, high_of, last, schema)
 
 
 class Fields:
@@ -149,6 +140,55 @@ class Fields:
         if isinstance(known.get("dense_mode"), np.ndarray):
             del known["dense_mode"]
         return WukongConfig(d=row_d, **known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRows:
+    """One layer of N designs, or several that are alike.
+
+    Attributes:
+        index: the first layer it stands for, from 0.
+        repeats: how many layers it stands for, (N,); 0 where a design ends before it.
+        n_in, n_out: rows of its input and of its output, (N,) or (1,).
+        mixes, passes: where the residual is a learned map, and where it is the identity, in all
+            designs of a box, (N,) or (1,).
+    """
+
+    index: int
+    repeats: Array
+    n_in: Array
+    n_out: Array
+    mixes: Array
+    passes: Array
+
+    def last_rows(self, before: Array) -> Array:
+        """The rows after this layer where there is one, else those `before` it."""
+        return np.where(self.repeats > 0, self.n_out, before)
+
+
+def layer_rows(low: Fields, high: Fields, schema: InputSchema) -> Iterator[LayerRows]:
+    """Walk through the layers; where no knob differs by layer, the second stands for the rest.
+
+    `low` and `high` are the ends of boxes of designs (see `cost_floor`); the rows are those of
+    the lower end.
+    """
+    layers = low["layers"]
+    n_low, n_high = input_row_columns(low, schema), input_row_columns(high, schema)
+    alike = not (low.by_layer or high.by_layer)
+    for i in range(int(min(layers.max(), 2) if alike else layers.max())):
+        out_low = low["n_F", i] + low["n_L", i]
+        out_high = high["n_F", i] + high["n_L", i]
+        # In a box, the second layer's input has the first one's rows, whatever these are.
+        may_pass = (n_low <= out_high) & (out_low <= n_high)
+        yield LayerRows(
+            index=i,
+            repeats=np.maximum(layers - 1, 0) if alike and i == 1 else (i < layers).astype(float),
+            n_in=n_low,
+            n_out=out_low,
+            mixes=~may_pass,
+            passes=may_pass & (n_low == n_high) & (out_low == out_high),
+        )
+        n_low, n_high = out_low, out_high
 
 
 def _row_count(columns: Columns) -> int:
@@ -242,7 +282,7 @@ def _dense_part(low: Fields, high: Fields, schema: InputSchema) -> Part:
     return Part("dense rows", 0, flop, parameters)
 
 
-def _layer_parts(low: Fields, i: int, n_in: Array, identity: Array) -> Iterator[Part]:
+def _layer_parts(low: Fields, i: int, n_in: Array, mixes: Array) -> Iterator[Part]:
     d, n_F, n_L = low["d"], low["n_F", i], low["n_L", i]
     n_out = n_F + n_L
     plain = low["fm"] == "plain"
@@ -260,8 +300,8 @@ def _layer_parts(low: Fields, i: int, n_in: Array, identity: Array) -> Iterator[
     norms = np.where(low["mlp_norm"] == "none", 0.0, 2 * hidden)
     yield Part("FMB MLP", i + 1, 6 * products, products + biases + norms)
     yield Part("linear compress block", i + 1, 6 * n_L * n_in * d, n_L * n_in)
-    mix = np.where(identity, 0.0, n_in * n_out)
-    mix_bias = np.where(identity | ~low["residual_bias"].astype(bool), 0.0, n_out)
+    mix = np.where(mixes, n_in * n_out, 0.0)
+    mix_bias = np.where(mixes & low["residual_bias"].astype(bool), n_out, 0.0)
     yield Part("residual mix", i + 1, 6 * mix * d, mix + mix_bias)
     yield Part("layer norms", i + 1, np.zeros(1), 2 * flat + 2 * d)
 

@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from cost_models.exact import Array, Columns, Fields, costs, input_row_columns, last_width
+from cost_models.exact import (
+    Array,
+    Columns,
+    Fields,
+    LayerRows,
+    cost_floor,
+    input_row_columns,
+    last_width,
+    layer_rows,
+)
 from cost_models.ops import ITEM_BYTES, OpColumns, OpList
 from wukong.schema import InputSchema
 from wukong.shape import table_rows, table_specs
@@ -23,7 +32,12 @@ _NO_NORM = np.array(["none"])
 
 
 def operations(
-    columns: Columns, schema: InputSchema, *, batch: int | Array, dtype: str = "float32"
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: int | Array,
+    dtype: str = "float32",
+    high: Columns | None = None,
 ) -> list[OpColumns]:
     """List what the dense part does in one step: from the looked-up vectors to the logits.
 
@@ -36,24 +50,30 @@ def operations(
             (N, layers), gives per-layer values. A field that is left out has its default.
         batch: examples of a step, B ≥ 1; one for all or an array (N,).
         dtype: of weights, activations and gradients; a key of `cost_models.ops.ITEM_BYTES`.
+        high: the upper end of boxes of designs whose lower end is `columns`, as for
+            `cost_models.exact.cost_floor`: only what all designs of a box do is listed.
 
     Returns:
         Operations whose columns are (N,) or (1,); some may be alike.
     """
     step = _Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
-    fields = Fields(columns)
-    _inputs(step, columns, schema)
-    rows = _layers(step, fields, input_row_columns(fields, schema))
+    fields, high_fields = Fields(columns), Fields(columns if high is None else high)
+    _inputs(step, columns, schema, high_fields)
+    rows = input_row_columns(fields, schema)
+    for layer in layer_rows(fields, high_fields, schema):
+        _layer(step, fields, layer)
+        rows = layer.last_rows(rows)
     _heads(step, columns, rows * fields["d"], len(schema.tasks))
     return step.found
 
 
 def optimizer_operations(
-    columns: Columns, schema: InputSchema, *, dtype: str = "float32"
+    columns: Columns, schema: InputSchema, *, dtype: str = "float32", high: Columns | None = None
 ) -> list[OpColumns]:
     """List what one step of fused Adam does for the dense part. Arguments as for `operations`."""
-    m = costs(columns, schema)["dense_parameters"]
-    tensors = _tensor_count(Fields(columns), schema)
+    high = columns if high is None else high
+    m = cost_floor(columns, high, schema)["dense_parameters"]
+    tensors = _tensor_count(Fields(columns), Fields(high), schema)
     shared: Any = {"phase": "optimizer", "count": _ONE}
     step_counters = OpColumns(
         kind="elementwise", dtype="float32", m=tensors, bytes=8 * tensors, **shared
@@ -189,7 +209,7 @@ def _narrow(fields: Fields) -> set[str]:
     return {name for group in fields.config(1).table_groups for name in group.features}
 
 
-def _inputs(step: _Step, columns: Columns, schema: InputSchema) -> None:
+def _inputs(step: _Step, columns: Columns, schema: InputSchema, high: Fields) -> None:
     """Add what makes X_0 of the looked-up vectors and the dense features."""
     fields, B = Fields(columns), step.batch
     config, d, narrow = fields.config(1), fields["d"], _narrow(fields)
@@ -208,16 +228,18 @@ def _inputs(step: _Step, columns: Columns, schema: InputSchema) -> None:
     if own + len(config.table_groups) + bool(schema.dense) > 1:
         step.copy("forward", _ONE, B * input_row_columns(fields, schema) * d)
     if schema.dense:
-        _dense_rows(step, columns, np.array([float(len(schema.dense))]))
+        _dense_rows(step, columns, np.array([float(len(schema.dense))]), high)
 
 
-def _dense_rows(step: _Step, columns: Columns, features: Array) -> None:
+def _dense_rows(step: _Step, columns: Columns, features: Array, high: Fields) -> None:
     fields, B = Fields(columns), step.batch
     mode, bias, d = fields["dense_mode"], fields["dense_bias"].astype(bool), fields["d"]
     is_mlp, each = mode == "mlp", (mode == "per_feature").astype(float)
     depth = np.where(is_mlp, fields["bottom_depth"], 0.0)
+    # A narrow hidden layer may cost less than none: a box that has both is sure of neither.
+    sure = ~(is_mlp & (depth == 0) & (high["bottom_depth"] > 0))
     step.mlp(
-        1 - each,
+        (1 - each) * sure,
         features,
         _Widths.of(columns, "bottom_width", depth),
         fields["dense_rows"] * d,
@@ -233,24 +255,10 @@ def _dense_rows(step: _Step, columns: Columns, features: Array) -> None:
     step.sum(each + each * bias, weights, B)
 
 
-def _layers(step: _Step, fields: Fields, n_in: Array) -> Array:
-    """Add all layers; return the rows of the last one's output."""
-    layers = fields["layers"]
-    alike = not fields.by_layer
-    last = n_in
-    for i in range(int(min(layers.max(), 2) if alike else layers.max())):
-        count = np.maximum(layers - 1, 0) if alike and i == 1 else (i < layers).astype(float)
-        n_out = fields["n_F", i] + fields["n_L", i]
-        _layer(step, fields, i, count, n_in)
-        last = np.where(count > 0, n_out, last)
-        n_in = n_out
-    return last
-
-
-def _layer(step: _Step, fields: Fields, i: int, count: Array, n: Array) -> None:
+def _layer(step: _Step, fields: Fields, layer: LayerRows) -> None:
+    i, count, n, n_out = layer.index, layer.repeats, layer.n_in, layer.n_out
     d, n_F, n_L, B = fields["d"], fields["n_F", i], fields["n_L", i], step.batch
-    n_out, plain = n_F + n_L, fields["fm"] == "plain"
-    attentive = fields["attentive_y"].astype(bool)
+    plain, attentive = fields["fm"] == "plain", fields["attentive_y"].astype(bool)
     k = np.where(plain, n, fields["k", i])
     _plain_interactions(step, count * plain, n, d)
     _interactions(step, count * (~plain & ~attentive), n, k, d)
@@ -268,7 +276,7 @@ def _layer(step: _Step, fields: Fields, i: int, count: Array, n: Array) -> None:
     )
     step.mix(count, n, n_L, d)
     step.copy("forward", count, B * n_out * d)
-    mixes = count * (n != n_out)
+    mixes = count * layer.mixes
     step.mix(mixes, n, n_out, d)
     biased = mixes * fields["residual_bias"].astype(bool)
     step.add("elementwise", "forward", biased, B * n_out * d, 2 * B * n_out * d + n_out)
@@ -326,18 +334,16 @@ def _attentive_interactions(step: _Step, fields: Fields, count: Array, n: Array,
     step.product("nt", "backward", count, (d, n, k), batch=B)
 
 
-def _tensor_count(fields: Fields, schema: InputSchema) -> Array:
+def _tensor_count(fields: Fields, high: Fields, schema: InputSchema) -> Array:
     """The weights and biases of the dense part, as tensors, (N,) or (1,)."""
-    layers, total = fields["layers"], np.zeros(1)
-    n_in = input_row_columns(fields, schema)
+    total = np.zeros(1)
     bias, normed = fields["mlp_bias"].astype(bool), fields["mlp_norm"] != "none"
     own_y = (fields["fm"] != "plain") + 5.0 * fields["attentive_y"].astype(bool)
-    for i in range(int(layers.max())):
-        n_out, depth = fields["n_F", i] + fields["n_L", i], fields["mlp_depth", i]
-        mix = (n_in != n_out) * (1.0 + fields["residual_bias"].astype(bool))
+    for layer in layer_rows(fields, high, schema):
+        depth = fields["mlp_depth", layer.index]
+        mix = layer.mixes * (1.0 + fields["residual_bias"].astype(bool))
         mlp = (depth + 1) * (1.0 + bias) + 2 * depth * normed
-        total = total + (i < layers) * (own_y + mlp + mix + 5)  # two norms and the LCB
-        n_in = n_out
+        total = total + layer.repeats * (own_y + mlp + mix + 5)  # two norms and the LCB
     depth = fields["head_depth"]
     head = 2 * (depth + 1) + 2 * depth * (fields["head_norm"] != "none")
     total = total + len(schema.tasks) * head

@@ -14,6 +14,7 @@ from typing import Any
 
 from codesign.contracts import Knob
 from codesign.registry import PROPOSERS, plugin
+from cost_models.hardware import shipped
 from wukong import knobs
 from wukong.shape import WukongConfig
 from wukong.task import METRICS, SETTINGS, SOURCES
@@ -67,7 +68,12 @@ def _kind(entry: Mapping[str, Any]) -> str:
              "number": "number", "boolean": "true or false"}  # fmt: skip
     bounds = [
         f"{sign} {entry[rule]}"
-        for rule, sign in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"))
+        for rule, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
         if rule in entry
     ]
     return " ".join([words[entry["type"]], ", ".join(bounds)]).strip()
@@ -121,24 +127,30 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _metrics(source: str) -> list[str]:
+def _metrics(*sources: str) -> list[str]:
     rows = [
         f"| `{name}` | {metric.unit or '–'} | {metric.goal} | {metric.meaning} |"
         for name, metric in METRICS.items()
-        if source in ("", metric.source)
+        if metric.source in sources
     ]
     return ["| metric | unit | goal | meaning |", "|---|---|---|---|", *rows]
 
 
+def _hardware(schema: Mapping[str, Any]) -> list[str]:
+    names = ", ".join(f"`{name}`" for name in shipped())
+    return [*_table(schema["properties"]["hardware"]["oneOf"][1]), "", f"Shipped: {names}."]
+
+
 def _budgets(schema: Mapping[str, Any]) -> list[str]:
-    return [*_metrics("exact"), "", *_table(schema["properties"]["budgets"])]
+    tables = [*_metrics("exact"), "", "Predicted:", "", *_metrics("predicted")]
+    return [*tables, "", *_table(schema["properties"]["budgets"])]
 
 
 def _objectives(schema: Mapping[str, Any]) -> list[str]:
     return [
         *_table(schema["properties"]["objectives"]),
         "",
-        *_metrics(""),
+        *_metrics("learned", "exact"),
         "",
         "Where the data have several tasks, a metric of the model is the mean over them, and",
         "`METRIC.TASK`, such as `auc.ctr`, is that of one task.",
@@ -163,6 +175,7 @@ _EXTRA = {
     ],
     "train": lambda _: _settings("train", TrainConfig),
     "space": _space,
+    "hardware": _hardware,
     "budgets": _budgets,
     "objectives": _objectives,
     "search": _search,

@@ -80,6 +80,17 @@ FIXED_SWITCHES: Mapping[str, str] = {
 FIXED = frozenset(FIXED_SWITCHES)
 # Layouts of the tables, with a form of their own.
 LAYOUTS = ("tables", "table_groups")
+# What time and memory of a step depend on, though no exact cost does.
+COST_PREDICTED = frozenset(
+    {
+        "batch_size",
+        "bottom_output_activation",
+        "dropout",
+        "head_dropout",
+        "mlp_output_activation",
+        "table_optimizer",
+    }
+)
 # Fields of the model that neither its FLOP nor its weights depend on.
 COST_FREE = frozenset(
     {

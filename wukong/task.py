@@ -5,6 +5,7 @@ Only this module, `wukong.data_task` and `wukong.own` know `codesign.contracts` 
 
 from __future__ import annotations
 
+import dataclasses
 import types
 import typing
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric
+from codesign.contracts import Columns, CostPart, Design, Knob, Metric, PredictionColumns
 from cost_models import exact
+from cost_models.predict import Predictor
 from wukong import knobs
 from wukong.data import sources
 from wukong.data_task import DataTask
@@ -26,8 +28,9 @@ if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
 
 SOURCES = sources.SOURCES
-# What the cost model will predict; refused by name until it exists.
-NOT_YET_PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
+NOT_YET_PREDICTED = ()
+predictor = Predictor.for_hardware
+_TRAIN_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
 
 def _metric(name: str, unit: str, goal: str, source: str, meaning: str) -> tuple[str, Metric]:
@@ -50,6 +53,12 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("dense_parameters", "", "minimize", "exact", "weights outside the tables"),
         _metric("table_parameters", "", "minimize", "exact", "weights of the tables"),
         _metric("table_bytes", "B", "minimize", "exact", "bytes of the tables in FP32"),
+        _metric("memory_per_device_gib", "GiB", "minimize", "predicted",
+                "peak of a training step on one device: tensors and what its allocator adds"),
+        _metric("examples_per_s", "1/s", "maximize", "predicted",
+                "throughput of training on one device"),
+        _metric("latency_ms", "ms", "minimize", "predicted",
+                "forward pass of hardware.latency_batch examples"),
     ]
 )  # fmt: skip
 
@@ -64,6 +73,7 @@ def _knobs(config: type) -> dict[str, Knob]:
             continue
         low, high, meaning = ranges.get(name, (None, None, meanings.get(name, "")))
         kind, choices = kind_of(hint)
+        counted = config is WukongConfig and name not in knobs.COST_FREE
         found[name] = Knob(
             kind=kind,
             meaning=meaning,
@@ -71,7 +81,8 @@ def _knobs(config: type) -> dict[str, Knob]:
             high=high,
             choices=choices,
             counted_by=knobs.COUNTED_BY.get(name, ""),
-            affects_cost=config is WukongConfig and name not in knobs.COST_FREE,
+            affects_cost=counted,
+            affects_prediction=counted or name in knobs.COST_PREDICTED,
         )
     return found
 
@@ -155,6 +166,15 @@ class WukongTask(DataTask):
         """Bound costs from below over boxes (see `cost_models.exact.cost_floor`)."""
         floor = exact.cost_floor(self._merged(low), self._merged(high), self._data.schema)
         return self._rows(floor, low)
+
+    def predict(
+        self, predictor: Predictor, low: Columns, high: Columns, *, confidence: float
+    ) -> dict[str, PredictionColumns]:
+        """Predict memory, throughput and latency (see `cost_models.predict`)."""
+        bottom, top = (
+            {**_TRAIN_DEFAULTS, **self._train, **end, **self._merged(end)} for end in (low, high)
+        )
+        return predictor.predict(bottom, top, self._data.schema, confidence=confidence)
 
     def cost_parts(self, design: Design) -> list[CostPart]:
         """Count one design part by part (see `cost_models.exact.parts`)."""

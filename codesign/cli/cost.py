@@ -9,20 +9,30 @@ import click
 
 from codesign import api
 from codesign.cli import options
+from codesign.contracts import HardwareSpec
+from codesign.predicted import CONFIDENCE
 
 
 @click.command("cost", help="Explain what a design costs, part by part.")
 @options.design_file
 @options.data
+@click.option("--hardware", metavar="NAME|FILE", help="Predict memory and times on this device.")
+@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
 @options.as_json
-def command(design: Path, data_path: str | None, as_json: bool) -> None:
+def command(
+    design: Path, data_path: str | None, hardware: str | None, confidence: float, as_json: bool
+) -> None:
     """Parse, count, print."""
-    found = api.cost(design, data_path=data_path)
+    device = None if hardware is None else HardwareSpec(name=hardware)
+    found = api.cost(design, data_path=data_path, hardware=device, confidence=confidence)
     if as_json:
         click.echo(json.dumps(found))
         return
     from rich.console import Console
     from rich.table import Table
+
+    from codesign.cli.predictions import print_predictions
 
     console = Console()
     knobs = ", ".join(f"{name} {value}" for name, value in found["design"].items())
@@ -50,6 +60,8 @@ def command(design: Path, data_path: str | None, as_json: bool) -> None:
         f"2 per multiply-add), tables {costs['table_bytes'] / 2**20:,.1f} MiB in FP32",
         highlight=False,
     )
+    predicted = {name: {"": one} for name, one in found["predicted"].items()}
+    print_predictions(predicted, confidence, console)
 
 
 def _layers(first: int, alike: int) -> str:

@@ -29,6 +29,8 @@ def command(spec: Path, data_path: str | None, overrides: tuple[str, ...], as_js
     from rich.console import Console
     from rich.table import Table
 
+    from codesign.cli.predictions import print_predictions
+
     feasible = found["feasible"]
     count = f"{feasible:,.0f}" if found["feasible_is_exact"] else f"about {feasible:.3g}"
     console = Console()
@@ -42,3 +44,4 @@ def command(spec: Path, data_path: str | None, overrides: tuple[str, ...], as_js
     for name, entry in found["costs"].items():
         table.add_row(name, *(f"{entry[key]:,.6g}" for key in entry))
     console.print(table)
+    print_predictions(found["predicted"], found["confidence"], console)

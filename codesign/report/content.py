@@ -10,7 +10,7 @@ from codesign.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from codesign.contracts import Metric, Objective, Value
+    from codesign.contracts import Metric, Objective, Prediction, Value
 
 
 Status = Literal["completed", "failed", "running", "pending"]
@@ -25,6 +25,7 @@ class ReportTrial:
         kind: `search` proposed, `baseline` given, `confirm` a rerun of a design on a fresh seed.
         metrics: metric → value, *measured*; NaN where it could not be.
         costs: metric → value, *exact counts*, known before the trial ran.
+        predictions: metric → what a cost model *predicted* of it before the trial ran.
         failure: the kind of failure where `status` is `failed`; `reason` is its one line.
         seconds: wall time from start to end.
         curve: what the trial said while it trained: `examples` seen and metrics at that point.
@@ -40,6 +41,7 @@ class ReportTrial:
     design: Mapping[str, Value]
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
     failure: str | None = None
     reason: str = ""
     seconds: float | None = None

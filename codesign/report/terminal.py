@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from codesign.report.columns import constant_knobs, varying_knobs
@@ -69,6 +69,7 @@ def _trial_as_json(content: ReportContent, trial: ReportTrial) -> dict[str, Any]
         "measured": _finite_values(trial.metrics),
         "sd": _finite_values(trial.spread),
         "exact": _finite_values(trial.costs),
+        "predicted": {name: asdict(found) for name, found in trial.predictions.items()},
         "relative_log_loss_percent": relative_log_loss_percent(content, trial),
         "confirmed": trial.confirmed,
         "seed": trial.seed,

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codesign.contracts import Metric, Objective
+from codesign.contracts import HardwareSpec, Metric, Objective
 from codesign.errors import SpecError
 from codesign.metrics import split_name
+from codesign.predicted import CONFIDENCE
 from codesign.spec.model import (
     Choice,
     ConfirmSpec,
@@ -25,6 +26,7 @@ from codesign.spec.model import (
     SearchSpec,
     StudyBudgets,
     StudySpec,
+    cost_budgets,
     study_budget_names,
 )
 from codesign.spec.schema import checked_by_schema
@@ -57,6 +59,8 @@ def load_document(
         data = document.values["data"] = {"source": data}
     if isinstance(document.values.get("model"), str):
         document.values["model"] = {"name": document.values["model"]}
+    if isinstance(document.values.get("hardware"), str):
+        document.values["hardware"] = {"name": document.values["hardware"]}
     if data_path is not None and isinstance(data, dict):
         data["path"] = data_path
     return checked_by_schema(document)
@@ -80,7 +84,9 @@ def build_spec(
         model=values["model"],
         train=values.get("train", {}),
         space={name: parameter(entry) for name, entry in values["space"].items()},
-        budgets={name: float(limit) for name, limit in budgets.items() if name not in of_study},
+        budgets={name: float(limit) for name, limit in cost_budgets(budgets).items()},
+        hardware=HardwareSpec(**values["hardware"]) if "hardware" in values else None,
+        confidence=budgets.get("confidence", CONFIDENCE),
         study_budgets=StudyBudgets(**{k: v for k, v in budgets.items() if k in of_study}),
         objectives=tuple(
             Objective(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from codesign.axes import knob_of, make_axes
-from codesign.contracts import Knob, Task, TaskFamily
+from codesign.contracts import HardwareSpec, Knob, Task, TaskFamily
 from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
 from codesign.spec.loader import parameter
-from codesign.spec.model import Choice, DesignFile, Parameter, study_budget_names
+from codesign.spec.model import Choice, DesignFile, Parameter, cost_budgets
 from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
 
 At = Callable[[KeyPath, str], str]
@@ -66,9 +66,11 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
     for key, entry in values.get("space", {}).items():
         yield from (at(("space", key), c) for c in _knob_mistakes(key, entry, document, family))
     yield from _objective_mistakes(values, family, at)
-    for key in values.get("budgets", {}).keys() - study_budget_names():
-        for complaint in _metric_mistakes(key, family, budget=True):
+    for key in cost_budgets(values.get("budgets", {})):
+        for complaint in _budget_mistakes(key, family, predicts="hardware" in values):
             yield at(("budgets", key), complaint)
+    if "hardware" in values:
+        yield from (at(("hardware",), c) for c in _hardware_mistakes(values["hardware"], family))
     yield from _plugin_mistakes(values, at)
 
 
@@ -139,7 +141,7 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
         name = names[i]
         if name is None:
             continue
-        for complaint in _metric_mistakes(name, family, budget=False):
+        for complaint in _objective_metric_mistakes(name, family):
             yield at(("objectives", i, "metric"), complaint)
         if name in names[:i]:
             yield at(("objectives", i, "metric"), f"is {shown(name)} again; must be given once")
@@ -157,23 +159,17 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
         )
 
 
-def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator[str]:
-    exact = {key for key, metric in family.METRICS.items() if metric.source == "exact"}
-    allowed = exact if budget else set(family.METRICS)
-    if name in allowed or (not budget and metric_named(name, family.METRICS)):
+def _objective_metric_mistakes(name: str, family: TaskFamily) -> Iterator[str]:
+    allowed = _metrics_of(family, "exact", "learned")
+    if name in allowed or metric_named(name, family.METRICS):
         return
     task = split_name(name)[1]
-    if task and not budget:
-        allowed = {f"{metric}.{task}" for metric in allowed - exact}
-    if name in family.NOT_YET_PREDICTED:
-        yield (
-            "needs the cost model, which does not exist yet; must be one of "
-            + ", ".join(sorted(allowed))
-        )
-    elif name in family.METRICS:
-        yield f"is no exact cost; must be one of {', '.join(sorted(allowed))}"
-    elif budget:
-        yield f"is unknown; {nearest(name, allowed)}"
+    if task:
+        allowed = [f"{metric}.{task}" for metric in _metrics_of(family, "learned")]
+    if name in family.METRICS:
+        yield f"is predicted, so only budgets may hold it; must be one of {', '.join(allowed)}"
+    elif name in family.NOT_YET_PREDICTED:
+        yield f"is not predicted for this model; must be one of {', '.join(allowed)}"
     else:
         yield f"is {shown(name)}; {nearest(name, allowed)}"
 
@@ -194,6 +190,38 @@ def data_mistakes(document: Document, family: TaskFamily, task: Task) -> Iterato
     for path, name in named.items():
         for complaint in task.check_metric(name):
             yield f"{document.where(path)}: {dotted(path)} is {shown(name)}; {complaint}"
+
+
+def _budget_mistakes(name: str, family: TaskFamily, *, predicts: bool) -> Iterator[str]:
+    exact, predicted = _metrics_of(family, "exact"), _metrics_of(family, "predicted")
+    allowed = [*exact, *predicted]
+    if name in exact or (name in predicted and predicts):
+        return
+    if name in predicted:
+        yield (
+            "is predicted for a device; must have the section hardware beside it, such as "
+            "hardware: h100-sxm"
+        )
+    elif name in family.NOT_YET_PREDICTED:
+        yield f"is not predicted for this model; must be one of {', '.join(allowed)}"
+    elif name in family.METRICS:
+        yield f"is no cost that is known before training; must be one of {', '.join(allowed)}"
+    else:
+        yield f"is unknown; {nearest(name, allowed)}"
+
+
+def _metrics_of(family: TaskFamily, *sources: str) -> list[str]:
+    return sorted(name for name, metric in family.METRICS.items() if metric.source in sources)
+
+
+def _hardware_mistakes(section: Mapping[str, Any], family: TaskFamily) -> Iterator[str]:
+    if not _metrics_of(family, "predicted"):
+        yield "cannot be: nothing is predicted for this model"
+    elif "name" in section:
+        try:
+            family.predictor(HardwareSpec(**section))
+        except ConfigError as error:
+            yield f"cannot be: {error}"
 
 
 def design_mistakes(design: DesignFile, family: TaskFamily) -> Iterator[str]:

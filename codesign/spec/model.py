@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codesign.contracts import Design, Objective, Value
+from codesign.contracts import Design, HardwareSpec, Objective, Value
+from codesign.predicted import CONFIDENCE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +101,12 @@ def study_budget_names() -> frozenset[str]:
     return frozenset(field.name for field in dataclasses.fields(StudyBudgets))
 
 
+def cost_budgets(budgets: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those entries of `budgets` that bound a cost of a design."""
+    others = {*study_budget_names(), "confidence"}
+    return {name: limit for name, limit in budgets.items() if name not in others}
+
+
 @dataclass(frozen=True, kw_only=True)
 class LaunchSpec:
     """Where trials run.
@@ -124,7 +131,10 @@ class StudySpec:
 
     Attributes:
         model, train: fixed settings of the task; `model["name"]` names the task.
-        budgets: upper bounds on exact costs.
+        budgets: bounds on exact and predicted costs: the most, or the least of what is to be
+            maximized.
+        hardware: the device that costs are predicted for; None: none is.
+        confidence: with which predicted costs keep their bounds.
         baseline: the design that relative log loss refers to; trained first.
         source: the YAML text it was read from.
         overrides: what replaced values of that text, each `section.key=value`.
@@ -141,6 +151,8 @@ class StudySpec:
     search: SearchSpec
     launch: LaunchSpec
     seed: int
+    hardware: HardwareSpec | None = None
+    confidence: float = CONFIDENCE
     study_budgets: StudyBudgets = StudyBudgets()
     source: str = ""
     overrides: tuple[str, ...] = ()
@@ -165,6 +177,8 @@ class StudySpec:
         del fields["search"]["trials"]
         del fields["search"]["confirm"]
         del fields["study_budgets"]
+        if self.hardware is None:  # Nothing is predicted, so these decide nothing.
+            del fields["hardware"], fields["confidence"]
         return fields
 
     @property

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import Task, TaskFamily
+from codesign.contracts import Design, HardwareSpec, Task, TaskFamily
 from codesign.counted import CountedSet
 from codesign.errors import ConfigError, InfeasibleError, SpecError
+from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.registry import task_family
 from codesign.space import Space
 from codesign.spec.lattice import (
@@ -28,12 +29,21 @@ from codesign.spec.yaml_reader import Document
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """A spec with everything it names: its task on its data, its lattice, its feasible set."""
+    """A spec with everything it names: its task on its data, its lattice, its feasible set.
+
+    Attributes:
+        predicted: costs on the spec's hardware; None where it names none.
+    """
 
     spec: StudySpec
     task: Task
     space: Space
     feasible: FeasibleSet
+    predicted: PredictedCosts | None = None
+
+    def predictions(self, design: Design) -> dict[str, dict[str, Any]]:
+        """What is predicted of a design, as a trial records it: fields of `Prediction`."""
+        return {} if self.predicted is None else self.predicted.of_design(design)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +99,12 @@ def load_problem(
     space = make_space(spec.space, spec.model, loaded.family)
     task = make_task(spec)
     refuse(data_mistakes(loaded.document, loaded.family, task))
+    predicted = predicted_costs(loaded.family, task, spec.hardware, spec.confidence)
     refuse(combination_mistakes(loaded.document, task, space))
     if task.cost_floor is None:
         feasible: FeasibleSet = CountedSet(space, task, spec.budgets, say=say)
     else:
-        feasible = FeasibleSet(space, task, spec.budgets)
+        feasible = FeasibleSet(space, task if predicted is None else predicted, spec.budgets)
     try:
         feasible.require_some()
     except InfeasibleError as error:
@@ -104,7 +115,21 @@ def load_problem(
         what = f"space holds a design that cannot be: {error.where}: {error.what}"
         raise SpecError(what, where=where, hint=error.hint) from error
     refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
-    return Problem(spec=spec, task=task, space=space, feasible=feasible)
+    return Problem(spec=spec, task=task, space=space, feasible=feasible, predicted=predicted)
+
+
+def predicted_costs(
+    family: TaskFamily, task: Task, hardware: HardwareSpec | None, confidence: float = CONFIDENCE
+) -> PredictedCosts | None:
+    """Bind a task to a device; None where there is none.
+
+    Raises:
+        ConfigError: the device is unknown, or its files are missing or malformed.
+    """
+    if hardware is None:
+        return None
+    predictor = family.predictor(hardware)
+    return PredictedCosts(task=task, predictor=predictor, confidence=confidence)
 
 
 def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:

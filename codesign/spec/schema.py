@@ -131,6 +131,7 @@ def _demand(rule: str, bound: Any) -> str:
         "minimum": f"be ≥ {bound}",
         "maximum": f"be ≤ {bound}",
         "exclusiveMinimum": f"be > {bound}",
+        "exclusiveMaximum": f"be < {bound}",
         "minItems": f"have at least {bound} item(s)",
         "maxItems": f"have at most {bound} items",
         "minProperties": f"have at least {bound} key(s)",

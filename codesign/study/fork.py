@@ -72,7 +72,8 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
         for number, (trial, design) in enumerate(shared):
             kind: TrialKind = "baseline" if design == baseline else "search"
             asleep = problem.space.asleep(design)
-            for event, payload in _events(trial, design, asleep, kind, origin):
+            predictions = problem.predictions(design)
+            for event, payload in _events(trial, design, asleep, predictions, kind, origin):
                 store.append(event, number, payload, time=now)
     return len(shared)
 
@@ -124,12 +125,17 @@ def _candidates(settings: Mapping[str, Any], space: Space) -> Iterator[Design]:
 
 
 def _events(
-    trial: Trial, design: Design, asleep: list[str], kind: TrialKind, origin: Path
+    trial: Trial,
+    design: Design,
+    asleep: list[str],
+    predictions: Mapping[str, Any],
+    kind: TrialKind,
+    origin: Path,
 ) -> Iterator[tuple[EventKind, dict[str, Any]]]:
     """Yield what the new study records of a trial."""
     costs = dict(trial.costs)
     created = {"kind": kind, "design": dict(design), "seed": trial.seed, "costs": costs, "of": None}
-    yield "created", {**created, "asleep": asleep}
+    yield "created", {**created, "asleep": asleep, "predictions": predictions}
     yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost}
     yield (
         "completed" if trial.failure is None else "failed",

@@ -155,6 +155,7 @@ class StudyLoop:
             # Fresh for every trial: a confirming run must not repeat the luck of its original.
             "seed": int(drawn.generate_state(1)[0]),
             "costs": {name: float(values[0]) for name, values in costs.items()},
+            "predictions": self._problem.predictions(design),
             "of": of,
             "asleep": self._problem.space.asleep(design),
         }

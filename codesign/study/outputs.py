@@ -70,6 +70,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
         "design": dict(trial.design),
         "seed": trial.seed,
         "costs": _plain(trial.costs),
+        **({"predicted": dict(trial.predictions)} if trial.predictions else {}),
         "measured_with_this_seed": _plain(trial.metrics),
     }
     if best.confirmed:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from codesign import pareto
-from codesign.contracts import Metric, Objective, Value
+from codesign.contracts import Metric, Objective, Prediction, Value
 from codesign.metrics import deviation_name, metric_named, split_name
 from codesign.report.content import ReportContent, ReportTrial, quality_objective
 from codesign.spec.model import StudySpec
@@ -202,6 +202,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         design=trial.awake,
         metrics=measured,
         costs=trial.costs,
+        predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
         failure=trial.failure,
         reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
         seconds=trial.seconds,

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric
+from codesign.contracts import Columns, CostPart, Design, HardwareSpec, Knob, Metric
 from codesign.errors import ConfigError
 from wukong import knobs
 from wukong.data import sources
@@ -55,6 +55,14 @@ class OwnFamily:
     SOURCES: Collection[str] = SOURCES
     METRICS: Mapping[str, Metric]
     NOT_YET_PREDICTED: Collection[str]
+
+    def predictor(self, hardware: HardwareSpec) -> NoReturn:
+        """Refuse: nothing is predicted for a model of one's own.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"nothing is predicted on {hardware.name} for a model of one's own")
 
     def make(
         self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None

@@ -1,0 +1,37 @@
+"""Predicted costs on the terminal: every figure with its interval, every metric with its label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from codesign.contracts import Prediction
+from codesign.report.figures import prediction_figure
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_predictions(
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]], confidence: float, console: Console
+) -> None:
+    """Print a table; nothing where nothing is predicted.
+
+    Args:
+        found: metric → column → fields of `Prediction`.
+        confidence: of each end of the intervals.
+    """
+    from rich.table import Table
+
+    if not found:
+        return
+    columns = list(next(iter(found.values())))
+    table = Table("predicted cost", *columns)
+    for name, entries in found.items():
+        figures = [prediction_figure(Prediction(**entries[column])) for column in columns]
+        table.add_row(name, *figures)
+    console.print(table)
+    console.print(f"intervals: each end holds with confidence {confidence:g}", highlight=False)
+    labels = {name: next(iter(entries.values()))["label"] for name, entries in found.items()}
+    for name, label in labels.items():
+        console.print(f"{name}: {label}", highlight=False)

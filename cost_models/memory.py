@@ -1,0 +1,301 @@
+"""The most memory that a training step holds at any moment, for many designs at once.
+
+Between steps there are weights, optimizer state and tables. Forward adds what backward needs;
+backward frees that stage by stage and leaves gradients of weights. The peak is the highest point of
+that walk, which is followed tensor by tensor in the order in which autograd runs: last made, first
+differentiated. FP32. N designs; B examples, n rows of a layer's input, d width, k columns of its FM
+matrix. Formulas count elements; a stage is what makes X_0, a Wukong layer, or the head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cost_models.exact import (
+    Array,
+    Columns,
+    Fields,
+    LayerRows,
+    cost_floor,
+    input_row_columns,
+    layer_rows,
+)
+from wukong.schema import InputSchema
+from wukong.shape import table_specs
+
+ITEM_BYTES, ID_BYTES = 4, 8
+_ZERO = np.zeros(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What one stage holds in a step, in elements, each (N,) or (1,).
+
+    Attributes:
+        saved: what forward leaves for its backward.
+        grads: gradients of its weights.
+        peak: the most that is live in its own backward, `saved` included.
+        repeats: how many stages in a row it stands for.
+    """
+
+    saved: Array
+    grads: Array
+    peak: Array
+    repeats: Array
+
+
+class _Walk:
+    """Follows live elements through the backward pass of one stage."""
+
+    def __init__(self, saved: Array, incoming: Array) -> None:
+        self.saved = saved
+        self.live = self.peak = saved + incoming
+        self.grads = _ZERO
+
+    def run(self, made: Array, *, freed: Array, weights: Array = _ZERO) -> None:
+        """Differentiate one operation: its results come to life before its inputs die.
+
+        Args:
+            made: gradients passed on, and temporaries.
+            freed: what nothing needs afterwards, temporaries among them.
+            weights: gradients of weights, which stay.
+        """
+        self.live = self.live + made + weights
+        self.peak = np.maximum(self.peak, self.live)
+        self.live = self.live - freed
+        self.grads = self.grads + weights
+
+    def stage(self, repeats: Array) -> Stage:
+        """Return what the walk has seen."""
+        return Stage(saved=self.saved, grads=self.grads, peak=self.peak, repeats=repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mlp:
+    """An MLP as `wukong.layers.MLP` is, for B examples; each field (N,) or (1,).
+
+    Attributes:
+        batch: B.
+        n_in, n_out: width of input and output.
+        width: of each hidden layer; those from `depth` on do not exist.
+        normed, dropped, activated: 1 where it has norms, dropout, a ReLU at its end.
+    """
+
+    batch: Array
+    n_in: Array
+    n_out: Array
+    width: Sequence[Array]
+    depth: Array
+    normed: Array | float = 0.0
+    dropped: Array | float = 0.0
+    activated: Array | float = 0.0
+
+    @property
+    def saved(self) -> Array:
+        """Elements, the input's apart."""
+        each = self.n_out * self.activated
+        for i, width in enumerate(self.width):
+            each = each + (self.depth > i) * width * (1 + self.normed + 2 * self.dropped)
+        return self.batch * each
+
+    def differentiate(
+        self, walk: _Walk, grad: Array, *, input_freed: Array, to_input: bool
+    ) -> None:
+        """Walk from the output to the input.
+
+        Args:
+            grad: elements that the output's gradient holds.
+            input_freed: elements of the input that nothing else keeps.
+            to_input: whether the input has a gradient.
+        """
+        result = self.batch * self.n_out * self.activated
+        walk.run(result, freed=np.where(np.asarray(self.activated) > 0, grad + result, 0.0))
+        grad = np.where(np.asarray(self.activated) > 0, result, grad)
+        after = self.n_out
+        for i in reversed(range(len(self.width))):
+            here, width = (self.depth > i).astype(float), self.width[i]
+            units = here * self.batch * width
+            dropped, normed = units * self.dropped, units * self.normed
+            walk.run(units, freed=here * grad + dropped, weights=here * (width + 1) * after)
+            walk.run(dropped, freed=2 * dropped)
+            walk.run(units, freed=2 * units)
+            walk.run(normed, freed=2 * normed, weights=2 * here * self.normed * width)
+            grad, after = np.where(here > 0, units, grad), np.where(here > 0, width, after)
+        made = self.batch * self.n_in if to_input else _ZERO
+        walk.run(made, freed=grad + input_freed, weights=(self.n_in + 1) * after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableTraining:
+    """How the tables of N designs learn.
+
+    Attributes:
+        optimizer: `adam`, `rowwise_adagrad` or `sgd`; one for all, or an array (N,).
+        fused: whether backward updates the rows looked up, so that no table has a gradient.
+    """
+
+    optimizer: str | np.ndarray[Any, Any] = "adam"
+    fused: bool = False
+
+
+def training_bytes(
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: Array,
+    tables: TableTraining,
+    high: Columns | None = None,
+) -> Array:
+    """Return the peak of a training step on one device in bytes, (N,) or (1,), FP32 throughout.
+
+    The dense part learns by fused Adam. Weights kept for early stopping, evaluations and what an
+    allocator rounds up are left out.
+
+    Args:
+        columns: WukongConfig field → one value for all, or an array (see `cost_models.exact`).
+        batch: examples of a step, (N,) or (1,).
+        high: the upper end of boxes of designs whose lower end is `columns`; the result is then a
+            lower bound, exact where the two agree.
+    """
+    counts = cost_floor(columns, columns if high is None else high, schema)
+    weights, optimizer = counts["table_parameters"], np.atleast_1d(tables.optimizer)
+    specs = table_specs(Fields(columns).config(1), schema)
+    rows = float(sum(spec.cardinality for spec in specs))
+    states = np.select(
+        [optimizer == "adam", optimizer == "rowwise_adagrad"], [2 * weights, rows], 0.0
+    )
+    ids = ID_BYTES / ITEM_BYTES * len(specs)
+    held = 3 * counts["dense_parameters"] + weights + states
+    held = held + batch * (ids + len(schema.dense) + 1)
+    found = stages(columns, schema, batch=batch, high=high)
+    grads = sum((stage.repeats * stage.grads for stage in found), _ZERO)
+    # A table's gradient is made while that of X_0 is live; row-wise Adagrad squares all of it.
+    table_grads = 0.0 if tables.fused else weights
+    squares = np.where(optimizer == "rowwise_adagrad", table_grads, 0.0)
+    x_0 = batch * input_row_columns(Fields(columns), schema) * Fields(columns)["d"]
+    at_tables = grads + table_grads + np.maximum(x_0, squares)
+    return ITEM_BYTES * (held + np.maximum(step_peak(found), at_tables))
+
+
+def stages(
+    columns: Columns, schema: InputSchema, *, batch: Array, high: Columns | None = None
+) -> list[Stage]:
+    """List what the stages of each design hold, in the order of forward.
+
+    Args:
+        columns: WukongConfig field → one value for all, or an array (see `cost_models.exact`).
+        batch: B, (N,) or (1,).
+        high: the upper end of boxes of designs whose lower end is `columns`.
+    """
+    fields = Fields(columns)
+    rows = input_row_columns(fields, schema)
+    found = [_input_stage(fields, schema, rows, batch)]
+    for layer in layer_rows(fields, Fields(columns if high is None else high), schema):
+        found.append(_layer_stage(fields, layer, batch))
+        rows = layer.last_rows(rows)
+    found.append(_head_stage(fields, columns, rows, batch))
+    return found
+
+
+def step_peak(found: Sequence[Stage]) -> Array:
+    """Return the most elements live in a step besides what lives between steps, (N,) or (1,)."""
+    saved, grads = _ZERO, _ZERO
+    for stage in found:
+        saved = saved + stage.repeats * stage.saved
+    peak = _ZERO
+    for stage in reversed(found):
+        # Of stages that are alike, live memory rises or falls evenly: an end is highest.
+        peak = np.maximum(
+            peak, np.where(stage.repeats > 0, saved - stage.saved + stage.peak + grads, 0.0)
+        )
+        more = np.maximum(stage.repeats - 1, 0)
+        saved, grads = saved - more * stage.saved, grads + more * stage.grads
+        peak = np.maximum(
+            peak, np.where(stage.repeats > 0, saved - stage.saved + stage.peak + grads, 0.0)
+        )
+        once = np.minimum(stage.repeats, 1)
+        saved, grads = saved - once * stage.saved, grads + once * stage.grads
+    return np.maximum(peak, grads)
+
+
+def _flag(values: Array) -> Array:
+    return values.astype(float)
+
+
+def _input_stage(fields: Fields, schema: InputSchema, rows: Array, B: Array) -> Stage:
+    x = B * rows * fields["d"]
+    if not schema.dense:
+        return _Walk(_ZERO, x).stage(np.ones(1))
+    is_mlp = fields["dense_mode"] == "mlp"
+    depth = np.where(is_mlp, fields["bottom_depth"], 0.0)
+    mlp = _Mlp(
+        batch=B,
+        n_in=np.array([float(len(schema.dense))]),
+        n_out=fields["dense_rows"] * fields["d"],
+        width=[fields["bottom_width", i] for i in range(int(depth.max()))],
+        depth=depth,
+        activated=_flag(is_mlp & fields["bottom_output_activation"].astype(bool)),
+    )
+    walk = _Walk(mlp.saved, x)
+    mlp.differentiate(walk, x, input_freed=_ZERO, to_input=False)
+    return walk.stage(np.ones(1))
+
+
+def _layer_stage(fields: Fields, layer: LayerRows, B: Array) -> Stage:
+    i, n, n_out = layer.index, layer.n_in, layer.n_out
+    d, n_F, n_L = fields["d"], fields["n_F", i], fields["n_L", i]
+    plain = fields["fm"] == "plain"
+    k = np.where(plain, n, fields["k", i])
+    x, out, flat = B * n * d, B * n_out * d, B * n * k
+    compressed = np.where(plain, 0.0, B * k * d)
+    depth = fields["mlp_depth", i]
+    mlp = _Mlp(
+        batch=B,
+        n_in=n * k,
+        n_out=n_F * d,
+        width=[fields["mlp_width", i]] * int(depth.max()),
+        depth=depth,
+        normed=_flag(fields["mlp_norm"] != "none"),
+        dropped=_flag(fields["dropout"] > 0),
+        activated=_flag(fields["mlp_output_activation"].astype(bool)),
+    )
+    statistics = 2 * B * (n_out + 1)
+    walk = _Walk(x + compressed + 2 * flat + mlp.saved + out + statistics, out)
+    walk.run(out, freed=2 * out + statistics, weights=2 * d)  # the norm at the end
+    mixes, passes = _flag(layer.mixes), _flag(layer.passes)
+    per_example = mixes * B * n_out * n  # the gradient of W, before it is summed over examples
+    walk.run(mixes * x + per_example, freed=per_example, weights=mixes * n_out * n)
+    # Where the residual passes X on, its gradient is shared, and a sum needs a place of its own.
+    walk.run(
+        x + passes * x + B * n_L * n, freed=(mixes + passes) * x + B * n_L * n, weights=n_L * n
+    )
+    mlp.differentiate(walk, out, input_freed=flat, to_input=True)
+    walk.run(flat, freed=2 * flat, weights=2 * n * k)
+    walk.run(x + np.where(plain, x, compressed), freed=x + flat + compressed)
+    per_example = np.where(plain, 0.0, flat)
+    made = np.where(plain, 0.0, x + flat)
+    walk.run(
+        made, freed=made + np.where(plain, x, compressed) + x, weights=np.where(plain, 0.0, n * k)
+    )
+    return walk.stage(layer.repeats)
+
+
+def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array) -> Stage:
+    flat, depth = rows * fields["d"], fields["head_depth"]
+    dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
+    mlp = _Mlp(
+        batch=B,
+        n_in=flat,
+        n_out=np.ones(1),
+        width=[fields["head_width", i] for i in range(int(depth.max()))],
+        depth=depth,
+        normed=_flag(fields["head_norm"] != "none"),
+        dropped=_flag(dropout > 0),
+    )
+    walk = _Walk(B * flat + mlp.saved, B)
+    mlp.differentiate(walk, B, input_freed=B * flat, to_input=True)
+    return walk.stage(np.ones(1))

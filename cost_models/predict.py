@@ -1,0 +1,149 @@
+"""What designs take on one device: memory, training throughput, latency, each with an interval.
+
+N designs, or boxes of designs, of which the best that any design could have is predicted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from codesign.contracts import HardwareSpec, PredictionColumns
+from cost_models import memory, wukong_ops
+from cost_models.artifacts import CostModel, cost_model
+from cost_models.exact import Array, Columns, cost_floor
+from cost_models.hardware import load_hardware
+from cost_models.memory import TableTraining
+from cost_models.ops import ITEM_BYTES, OpColumns
+from wukong.schema import InputSchema
+
+_ONE = np.ones(1)
+# Bytes that a dense update moves for each weight of a table, over those of the weight.
+_UPDATE = {"adam": 7.0, "rowwise_adagrad": 7.0, "sgd": 3.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictor:
+    """Predicts for one device.
+
+    Attributes:
+        latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+    """
+
+    model: CostModel
+    latency_batch: int
+
+    @classmethod
+    def for_hardware(cls, hardware: HardwareSpec) -> Predictor:
+        """Load what predicts for a device.
+
+        Raises:
+            ConfigError: the device is unknown, or its files are missing or malformed.
+        """
+        model = cost_model(load_hardware(hardware.name), hardware.precision)
+        return cls(model=model, latency_batch=hardware.latency_batch)
+
+    def predict(
+        self, low: Columns, high: Columns, schema: InputSchema, *, confidence: float
+    ) -> dict[str, PredictionColumns]:
+        """Predict `memory_per_device_gib`, `examples_per_s` and `latency_ms`.
+
+        Args:
+            low, high: ends of boxes of designs, the same for single ones: fields of WukongConfig
+                (see `cost_models.exact`), `batch_size`, `table_optimizer` and `table_backend`.
+            confidence: of each end of the intervals, in (0.5, 1).
+        """
+        box = _Box.of(low, high, schema)
+        z = NormalDist().inv_cdf(confidence)
+        return {
+            "memory_per_device_gib": self._memory(box, z),
+            "examples_per_s": self._throughput(box, z),
+            "latency_ms": self._latency(box, z),
+        }
+
+    def _memory(self, box: _Box, z: float) -> PredictionColumns:
+        peak = memory.training_bytes(
+            box.low, box.schema, batch=box.low_batch, tables=box.tables, high=box.high
+        )
+        value, low, high = (self.model.memory.quantile(peak / 2**30, at) for at in (0.0, -z, z))
+        return PredictionColumns(value=value, low=low, high=high, label=self.model.memory_label)
+
+    def _throughput(self, box: _Box, z: float) -> PredictionColumns:
+        """Seconds per example fall with the batch: a box's least are at its largest batch."""
+        batch = box.high_batch
+        operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
+        operations += wukong_ops.optimizer_operations(box.low, box.schema, high=box.high)
+        operations += _table_operations(box)
+        value_s, short_s, long_s = self.model.seconds(operations, "step", (0.0, -z, z))
+        rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
+        return PredictionColumns(**rates, label=self.model.label)
+
+    def _latency(self, box: _Box, z: float) -> PredictionColumns:
+        batch = self.latency_batch
+        operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
+        operations += wukong_ops.lookup_operations(box.low, box.schema, batch=batch)
+        forward = [op for op in operations if op.phase == "forward"]
+        value, low, high = (1e3 * s for s in self.model.seconds(forward, "forward", (0.0, -z, z)))
+        return PredictionColumns(value=value, low=low, high=high, label=self.model.label)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Box:
+    """Boxes of designs; see `Predictor.predict`."""
+
+    low: Columns
+    high: Columns
+    schema: InputSchema
+    low_batch: Array
+    high_batch: Array
+    tables: TableTraining
+
+    @classmethod
+    def of(cls, low: Columns, high: Columns, schema: InputSchema) -> _Box:
+        fused = low["table_backend"] == "fused"
+        return cls(
+            low=low,
+            high=high,
+            schema=schema,
+            low_batch=np.atleast_1d(low["batch_size"]).astype(float),
+            high_batch=np.atleast_1d(high["batch_size"]).astype(float),
+            tables=TableTraining(optimizer=low["table_optimizer"], fused=fused),
+        )
+
+
+def _table_operations(box: _Box) -> list[OpColumns]:
+    """Lookups, their gradients, and the update: of all rows, or fused, of those looked up."""
+    found = wukong_ops.lookup_operations(box.low, box.schema, batch=box.high_batch)
+    if box.tables.fused:
+        lookups = [op for op in found if op.phase == "forward"]
+        return [*lookups, *(_fused_update(op) for op in lookups)]
+    weights = cost_floor(box.low, box.high, box.schema)["table_parameters"]
+    optimizer = np.atleast_1d(box.tables.optimizer)
+    moved = np.select([optimizer == name for name in _UPDATE], list(_UPDATE.values()))
+    update = OpColumns(
+        kind="optimizer",
+        phase="optimizer",
+        dtype="float32",
+        count=_ONE,
+        m=weights,
+        bytes=ITEM_BYTES["float32"] * moved * weights,
+    )
+    return [*found, update]
+
+
+def _fused_update(lookup: OpColumns) -> OpColumns:
+    """Each looked-up row is read and written, and its bag's gradient read."""
+    size = lookup.m * lookup.n * ITEM_BYTES["float32"] * (2 * lookup.k + 1)
+    return OpColumns(
+        kind="embedding_bag",
+        phase="backward",
+        dtype=lookup.dtype,
+        count=lookup.count,
+        m=lookup.m,
+        n=lookup.n,
+        k=lookup.k,
+        batch=lookup.batch,
+        bytes=size,
+    )
