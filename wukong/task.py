@@ -41,7 +41,7 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("normalized_entropy", "", "minimize", "learned",
                 "log loss on validation over the entropy of train's base rate"),
         _metric("calibration_error", "", "minimize", "learned",
-                "|ln(mean predicted probability / observed rate)| on validation"),
+                "distance of ln(mean predicted probability / observed rate) from 0 on validation"),
         _metric("grouped_auc", "", "maximize", "learned",
                 "AUC within each group on validation, mean by examples"),
         _metric("gflop_per_example", "GFLOP", "minimize", "exact",

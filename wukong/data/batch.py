@@ -36,10 +36,5 @@ class Batch:
     weight_B: Tensor | None = None
     group_B: Tensor | None = None
 
-    @property
-    def label_B(self) -> Tensor:
-        """The first task's labels, float32 (B,)."""
-        return self.label_BT[:, 0]
-
     def __len__(self) -> int:
         return len(self.label_BT)
