@@ -49,7 +49,7 @@ class CountedSet(FeasibleSet):
     def cheapest(self, cost: str) -> tuple[dict[str, Value], float]:
         """Find the design with the least of one cost among all that were counted."""
         columns = self.space.columns(self._drawn)
-        values = self._costs.costs(columns)[cost]
+        values = self.costs(columns)[cost]
         least = int(values.argmin())
         return design_at(columns, least), float(values[least])
 

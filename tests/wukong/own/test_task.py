@@ -54,7 +54,7 @@ def test_embeddings_train_as_tables_and_the_rest_as_the_dense_part(data: Prepare
     ]
     for batch in data.batches("train", 64, shuffle=False):
         theirs.zero_grad()
-        F.binary_cross_entropy_with_logits(theirs(batch), batch.label_B).backward()
+        F.binary_cross_entropy_with_logits(theirs(batch), batch.label_BT[:, 0]).backward()
         norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in dense))
         for p in dense:
             p.grad *= min(1.0, 0.1 / norm)
@@ -70,7 +70,7 @@ def test_a_table_backend_keeps_the_optimizer_it_was_made_with(data: PreparedData
     torch.manual_seed(3)
     theirs = WithTables(data.schema)
     batch = next(data.batches("train", 64, shuffle=False))
-    F.binary_cross_entropy_with_logits(theirs(batch)[:, 0], batch.label_B).backward()
+    F.binary_cross_entropy_with_logits(theirs(batch)[:, 0], batch.label_BT[:, 0]).backward()
     ours.step(batch)
     expected = {
         name: weight.detach() - 0.5 * weight.grad  # SGD at 0.5, neither table_lr nor table_l2
