@@ -63,11 +63,11 @@ class CountedSet(FeasibleSet):
         inside = np.zeros(len(rows), dtype=bool)
         said = self._clock()
         for start in range(0, len(rows), AT_ONCE):
-            piece = slice(start, start + AT_ONCE)
-            inside[piece] = self.contains(self.space.columns(rows[piece]))
+            end = min(start + AT_ONCE, len(rows))
+            inside[start:end] = self.contains(self.space.columns(rows[start:end]))
             if self._clock() - said >= SAY_EVERY_S:
                 said = self._clock()
-                self._say(f"counted the costs of {start + AT_ONCE:,} of {len(rows):,} designs")
+                self._say(f"counted the costs of {end:,} of {len(rows):,} designs")
         return rows[inside], self._settings / len(rows)
 
     @cached_property

@@ -105,6 +105,24 @@ class Linear(nn.Module):
         return None if self.spoilt == "none" else logit_B
 
 
+class InPlace(Linear):
+    """Writes what its weights make into tensors that it starts itself."""
+
+    def __init__(self, schema: InputSchema) -> None:
+        super().__init__(schema)
+        self.maps = nn.ModuleList(nn.Linear(len(schema.dense), 3) for _ in range(2))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits, (B,)."""
+        rows_BND = torch.zeros(len(batch), 2, 3)
+        for i, part in enumerate(self.maps):
+            rows_BND[:, i] = part(batch.dense_BD)
+        logit_B = torch.zeros(len(batch))
+        logit_B += (rows_BND @ rows_BND.transpose(1, 2)).sum(dim=(1, 2))
+        logit_B.add_(self.bias(batch.one_hot_BF[:, 0]).squeeze(1))
+        return logit_B
+
+
 class Wasteful(Linear):
     """Computes with a map whose result is thrown away, and one called by keyword."""
 

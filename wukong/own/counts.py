@@ -90,7 +90,10 @@ def parts(model: nn.Module, batch: Batch) -> list[CostPart]:
 
 
 class MetaWeights(TorchDispatchMode):
-    """Inside of it, what combines values with a tensor on the meta device is on the meta device."""
+    """Inside of it, values that meet a tensor on the meta device end there.
+
+    So do floating tensors made of nothing, such as zeros: what a weight makes may be written there.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -99,11 +102,10 @@ class MetaWeights(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if any(x.is_meta for x in tensors) and not all(x.is_meta for x in tensors):
-            meta_args, meta_kwargs = tree_map_only(Tensor, _moved, (args, kwargs))
-            out = func(*meta_args, **meta_kwargs)
-            # What is written in place stays where it is; nothing can be written into it.
-            return args[0] if func._schema.is_mutable and not args[0].is_meta else out
-        return func(*args, **kwargs)
+            args, kwargs = tree_map_only(Tensor, _moved, (args, kwargs))
+        out = func(*args, **kwargs)
+        made = not tensors and isinstance(out, Tensor) and out.is_floating_point()
+        return _moved(out) if made else out
 
 
 def _moved(tensor: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from codesign.errors import ConfigError
 from cost_models.trace import TraceError
 from tests.support.own_data import own_data
-from tests.support.own_models import DeepFM, Linear, Wasteful, WithTables
+from tests.support.own_models import DeepFM, InPlace, Linear, Wasteful, WithTables
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema
 from wukong.data.batch import Batch
 from wukong.own.counts import count, on_meta_device, parts
@@ -74,6 +74,12 @@ def test_parts_add_up_and_each_is_what_the_submodule_does(shape: dict[str, Any])
     assert found["mlp"].flop_per_example == 6 * weights
     assert found["everything else"].flop_per_example == 6 * 25 * shape["d"]
     assert (found["rows"].flop_per_example, found["everything else"].parameters) == (0, 1)
+
+
+def test_what_is_written_in_place_is_counted() -> None:
+    found = count(on_meta_device(lambda: InPlace(SCHEMA)), BATCH)["gflop_per_example"]
+    assert found == real_flop(InPlace(SCHEMA)) / len(BATCH) / 1e9
+    assert found == (2 * 4 * 3 + 6 * 2 * 2 * 3) / 1e9
 
 
 def test_what_cannot_be_told_apart_is_one_part() -> None:
