@@ -76,32 +76,33 @@ class Steps:
 
 def fit_kind(measured: Measured) -> KindFit:
     """Fit one kind: of a grid of overheads, the one that leaves the least spread."""
-    best = None
-    for overhead_s in _OVERHEADS_S[measured.seconds.min() > 1.05 * _OVERHEADS_S]:
-        shares = measured.floor_s / (measured.seconds - overhead_s)
-        utilisation = float(np.median(shares))
-        predicted = measured.floor_s / utilisation + overhead_s
-        sigma = _sigma(measured.seconds / predicted)
-        if best is None or sigma < best.sigma:
-            best = KindFit(utilisation=utilisation, overhead_s=float(overhead_s), sigma=sigma,
-                           rows=len(measured.seconds))  # fmt: skip
-    assert best is not None
-    return best
+
+    def ratio(overhead_s: float) -> Array:
+        return measured.seconds / (measured.floor_s + overhead_s)
+
+    overhead_s = min(_OVERHEADS_S, key=lambda each_s: _log_sd(ratio(each_s)))
+    spread = fit_spread(ratio(overhead_s))
+    return KindFit(
+        utilisation=1 / spread.factor,
+        overhead_s=float(overhead_s) * spread.factor,
+        sigma=spread.sigma,
+        rows=spread.rows,
+    )
 
 
 def fit_spread(ratio: Array) -> Spread:
-    """Fit the spread of measured / predicted, (R,)."""
+    """Fit the spread of measured / predicted, (R,); where its tails are heavy, that of these."""
     factor = float(np.median(ratio))
-    return Spread(factor=factor, sigma=_sigma(ratio / factor), rows=len(ratio))
+    logs = np.log(ratio / factor)
+    tails = np.abs(np.quantile(logs, [1 - _CONFIDENCE, _CONFIDENCE])) / _Z
+    sigma = float(max(np.sqrt(np.mean(logs**2)), *tails))
+    return Spread(factor=factor, sigma=sigma, rows=len(ratio))
 
 
 def fit_total(steps: Steps) -> TotalFit:
     """Fit whole steps: of a grid of overheads, the one that leaves the least spread."""
-    fits = [
-        TotalFit(overhead_s=float(overhead_s), **asdict(fit_spread(steps.ratio(overhead_s))))
-        for overhead_s in _OVERHEADS_S
-    ]
-    return min(fits, key=lambda fit: fit.sigma)
+    overhead_s = min(_OVERHEADS_S, key=lambda each_s: _log_sd(steps.ratio(each_s)))
+    return TotalFit(overhead_s=float(overhead_s), **asdict(fit_spread(steps.ratio(overhead_s))))
 
 
 def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32") -> dict[str, Any]:
@@ -235,12 +236,8 @@ def _peak_bytes(design: StepDesign, batch: int) -> float:
     return float(memory.ITEM_BYTES * (held + memory.step_peak(found)[0]))
 
 
-def _sigma(ratio: Array) -> float:
-    """The spread of log(ratio), (R,); where its tails are heavy, that of its 10th and 90th
-    percentiles."""
-    logs = np.log(ratio)
-    tails = np.abs(np.quantile(logs, [1 - _CONFIDENCE, _CONFIDENCE])) / _Z
-    return float(max(np.sqrt(np.mean(logs**2)), *tails))
+def _log_sd(ratio: Array) -> float:
+    return float(np.std(np.log(ratio)))
 
 
 def _folds(rows: int) -> list[Array]:

@@ -246,42 +246,80 @@ def _input_stage(fields: Fields, schema: InputSchema, rows: Array, B: Array) -> 
 
 
 def _layer_stage(fields: Fields, layer: LayerRows, B: Array) -> Stage:
-    i, n, n_out = layer.index, layer.n_in, layer.n_out
-    d, n_F, n_L = fields["d"], fields["n_F", i], fields["n_L", i]
-    plain = fields["fm"] == "plain"
-    k = np.where(plain, n, fields["k", i])
+    i, n, n_out, d = layer.index, layer.n_in, layer.n_out, fields["d"]
+    n_L, k = fields["n_L", i], np.where(fields["fm"] == "plain", n, fields["k", i])
     x, out, flat = B * n * d, B * n_out * d, B * n * k
-    compressed = np.where(plain, 0.0, B * k * d)
+    mlp, attention = _fmb_mlp(fields, i, n * k, B), _attention_mlp(fields, n * k, B)
+    compressed = np.where(fields["fm"] == "plain", 0.0, B * k * d)
+    statistics = 2 * B * (n_out + 1)
+    attentive = fields["attentive_y"] * flat + attention.batch * attention.n_in + attention.saved
+    walk = _Walk(x + compressed + attentive + 2 * flat + mlp.saved + out + statistics, out)
+    walk.run(out, freed=2 * out + statistics, weights=2 * d)  # the norm at the end
+    mixes, passes = _flag(layer.mixes), _flag(layer.passes)
+    per_example = mixes * B * n_out * n  # the gradient of W, before it is summed over examples
+    walk.run(mixes * x + per_example, freed=per_example, weights=mixes * n_out * n)
+    # Where the residual passes X on, its gradient is shared, and a sum needs a place of its own.
+    per_example = B * n_L * n
+    walk.run(
+        x + passes * x + per_example,
+        freed=(mixes + passes) * x + per_example,
+        weights=n_L * n,
+    )
+    mlp.differentiate(walk, out, input_freed=flat, to_input=True)
+    walk.run(flat, freed=2 * flat, weights=2 * n * k)  # the norm before the MLP
+    _differentiate_interactions(walk, fields, attention, (x, compressed, flat))
+    return walk.stage(layer.repeats)
+
+
+def _fmb_mlp(fields: Fields, i: int, n_in: Array, B: Array) -> _Mlp:
     depth = fields["mlp_depth", i]
-    mlp = _Mlp(
+    return _Mlp(
         batch=B,
-        n_in=n * k,
-        n_out=n_F * d,
+        n_in=n_in,
+        n_out=fields["n_F", i] * fields["d"],
         width=[fields["mlp_width", i]] * int(depth.max()),
         depth=depth,
         normed=_flag(fields["mlp_norm"] != "none"),
         dropped=_flag(fields["dropout"] > 0),
         activated=_flag(fields["mlp_output_activation"].astype(bool)),
     )
-    statistics = 2 * B * (n_out + 1)
-    walk = _Walk(x + compressed + 2 * flat + mlp.saved + out + statistics, out)
-    walk.run(out, freed=2 * out + statistics, weights=2 * d)  # the norm at the end
-    mixes, passes = _flag(layer.mixes), _flag(layer.passes)
-    per_example = mixes * B * n_out * n  # the gradient of W, before it is summed over examples
-    walk.run(mixes * x + per_example, freed=per_example, weights=mixes * n_out * n)
-    # Where the residual passes X on, its gradient is shared, and a sum needs a place of its own.
-    walk.run(
-        x + passes * x + B * n_L * n, freed=(mixes + passes) * x + B * n_L * n, weights=n_L * n
+
+
+def _attention_mlp(fields: Fields, n_out: Array, B: Array) -> _Mlp:
+    """What makes Y attentive to the input, from W_c X on; empty where Y is not."""
+    on = _flag(fields["attentive_y"].astype(bool))
+    return _Mlp(
+        batch=B,
+        n_in=on * fields["attentive_rows"] * fields["d"],
+        n_out=on * n_out,
+        width=[on * fields["attentive_width"]],
+        depth=on,
     )
-    mlp.differentiate(walk, out, input_freed=flat, to_input=True)
-    walk.run(flat, freed=2 * flat, weights=2 * n * k)
+
+
+def _differentiate_interactions(
+    walk: _Walk, fields: Fields, attention: _Mlp, sizes: tuple[Array, Array, Array]
+) -> None:
+    """Walk back from FM(X) to X: X Xᵀ, X (Yᵀ X)ᵀ, or X (Xᵀ Y) with a Y for each example.
+
+    Args:
+        sizes: elements of X, of the compressed product (0 for the plain form), and of FM(X).
+    """
+    x, compressed, flat = sizes
+    plain = fields["fm"] == "plain"
     walk.run(x + np.where(plain, x, compressed), freed=x + flat + compressed)
-    per_example = np.where(plain, 0.0, flat)
-    made = np.where(plain, 0.0, x + flat)
-    walk.run(
-        made, freed=made + np.where(plain, x, compressed) + x, weights=np.where(plain, 0.0, n * k)
-    )
-    return walk.stage(layer.repeats)
+    attentive = fields["attentive_y"].astype(bool)
+    learned = np.where(plain, 0.0, flat)
+    made = np.where(plain, 0.0, x) + learned
+    freed = made + np.where(plain, x, compressed) + np.where(attentive, 0.0, x)
+    walk.run(made, freed=freed, weights=learned / attention.batch)
+    if not attentive.any():
+        return
+    W_c_X, on = attention.batch * attention.n_in, _flag(attentive)
+    attention.differentiate(walk, on * flat, input_freed=W_c_X, to_input=True)
+    weights = on * fields["attentive_rows"] * x / (attention.batch * fields["d"])
+    made = on * x + attention.batch * weights
+    walk.run(made, freed=made + W_c_X + on * x, weights=weights)
 
 
 def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array) -> Stage:

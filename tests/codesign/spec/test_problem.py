@@ -74,7 +74,7 @@ seed: 1
         f"{path}:9:9: space.wide is 3; must be true or false",
         f"{path}:10:18: budgets.gflop is unknown; must be one of gflop_per_example, parameters",
         (
-            f"{path}:10:40: budgets.examples_per_s needs the cost model, which does not exist yet;"
+            f"{path}:10:40: budgets.examples_per_s is not predicted for this model;"
             " must be one of gflop_per_example, parameters"
         ),
         f"{path}:12:13: objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
@@ -101,7 +101,7 @@ def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path:
         launch={"executor": "slrm"},
     )
     fates = ", ".join(KNOBS["fate"].choices)
-    later = "the cost model, which does not exist yet"
+    counts = "must be one of gflop_per_example, parameters"
     assert sorted(found) == sorted(
         [
             "data.source is \"toyy\"; did you mean 'toy'?",
@@ -116,8 +116,8 @@ def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path:
             "space.form is 'c'; must be one of a, b",
             "space.wide is 3; must be true or false",
             "budgets.gflop is unknown; must be one of gflop_per_example, parameters",
-            f"budgets.examples_per_s needs {later}; must be one of gflop_per_example, parameters",
-            "budgets.auc is no exact cost; must be one of gflop_per_example, parameters",
+            f"budgets.examples_per_s is not predicted for this model; {counts}",
+            f"budgets.auc is no cost that is known before training; {counts}",
             "objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
             'objectives[2].metric is "auc" again; must be given once',
             "search.proposer is \"knwon_cost\"; did you mean 'known_cost'?",

@@ -1,0 +1,130 @@
+"""Devices as data: the shipped files are whole, a faulty one is refused by file and key."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from codesign.errors import ConfigError
+from cost_models.artifacts import cost_model
+from cost_models.hardware import ARTIFACTS, SHIPPED, load_hardware, shipped
+from cost_models.profile.record import read
+
+GOOD: dict[str, Any] = yaml.safe_load((SHIPPED / "a100.yaml").read_text())
+
+
+def written(tmp_path: Path, values: Any) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return str(path)
+
+
+def test_the_named_devices_are_shipped_with_a_source_for_each_figure() -> None:
+    assert shipped() == ["a100", "cpu", "h100-pcie", "h100-sxm", "h200"]
+    for name in shipped():
+        device = load_hardware(name)
+        figures = [v for v in vars(device).values() if hasattr(v, "source")]
+        assert len(figures) == 5
+        assert all(figure.source for figure in [*figures, *device.flop_per_s.values()])
+        # Without sparsity: twice of it would be the classic wrong denominator of MFU.
+        assert device.peak_flop_per_s("fp32") <= 67e12
+
+
+def test_figures_of_the_cpu_are_those_of_its_measured_ceilings() -> None:
+    rows = read(SHIPPED.parent / "measurements/cpu-epyc-2-threads.csv")
+    ceilings = [(c.kind, r) for c, r in rows if c.section == "ceiling" and c.precision == "fp32"]
+    gemm = max(r.flop / r.median_ms * 1e3 for kind, r in ceilings if kind == "gemm")
+    launch_s = min(r.median_ms / 1e3 for kind, r in ceilings if kind == "launch")
+    copies = [r.bytes / r.median_ms * 1e3 for kind, r in ceilings if kind == "copy"]
+    device = load_hardware("cpu")
+    assert device.peak_flop_per_s("fp32") == pytest.approx(gemm, rel=0.05)
+    assert device.launch_s.value == pytest.approx(launch_s, rel=0.05)
+    assert min(copies) * 0.95 < device.bytes_per_s.value < max(copies) * 1.05
+
+
+def test_an_unknown_device_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'h100-sxm'"):
+        load_hardware("h100-sxn")
+    with pytest.raises(ConfigError, match="one of a100, cpu"):
+        load_hardware("mi300x")
+    with pytest.raises(ConfigError, match=r"no/such\.yaml: cannot be read"):
+        load_hardware("no/such.yaml")
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("value", [0, -1.0, NAN, INFINITE, "fast", True, None])
+@pytest.mark.parametrize("key", ["bytes_per_s", "launch_s", "flop_per_s.fp32"])
+def test_a_figure_that_cannot_be_is_refused_by_file_and_key(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    values = copy.deepcopy(GOOD)
+    section, _, precision = key.partition(".")
+    entry = values[section][precision] if precision else values[section]
+    entry["value"] = value
+    path = written(tmp_path, values)
+    with pytest.raises(ConfigError) as error:
+        load_hardware(path)
+    assert error.value.where == path
+    assert error.value.what.startswith(f"{key}.value is {value!r}; must be a finite number > 0")
+
+
+def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
+    values = copy.deepcopy(GOOD)
+    del values["memory_bytes"]
+    values["flop_per_s"]["fp8"] = values["flop_per_s"]["fp32"]
+    values["bytes_per_s"] = {"value": 1e12, "origin": "guessed", "source": ""}
+    values["speed"] = 3
+    values["artifact"] = {"fp32": 5}
+    with pytest.raises(ConfigError) as error:
+        load_hardware(written(tmp_path, values))
+    starts = [line.partition(";")[0] for line in error.value.what.splitlines()]
+    assert starts == [
+        "speed is unknown",
+        "flop_per_s.fp8 is unknown",
+        "bytes_per_s.origin is 'guessed'",
+        "bytes_per_s.source is ''",
+        "memory_bytes is missing",
+        "artifact.fp32 is 5",
+    ]
+    with pytest.raises(ConfigError, match=r"is \[1\]; must be a mapping"):
+        load_hardware(written(tmp_path, [1]))
+
+
+def test_a_missing_rate_names_file_key_and_what_to_do() -> None:
+    with pytest.raises(ConfigError) as error:
+        cost_model(load_hardware("cpu"), "tf32")
+    assert "cpu.yaml: flop_per_s.tf32 is missing" in str(error.value)
+    assert "hardware.precision" in str(error.value)
+
+
+def test_an_artifact_that_is_gone_is_missed_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path, {**GOOD, "artifact": {"fp32": "roofline-gone.json"}})
+    with pytest.raises(ConfigError) as error:
+        cost_model(load_hardware(path), "fp32")
+    assert "roofline-gone.json cannot be read" in str(error.value)
+    assert f"{path}: artifact.fp32" in str(error.value)
+    assert "cost_models.calibrate" in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"kind": "learned"}', '{"kind": "roofline"}'])
+def test_a_file_that_is_no_artifact_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "own.json").write_text(content)
+    path = written(tmp_path, {**GOOD, "artifact": {"fp32": "own.json"}})
+    with pytest.raises(ConfigError, match=r"own\.json: is no artifact"):
+        cost_model(load_hardware(path), "fp32")
+
+
+def test_an_artifact_beside_ones_own_file_comes_before_a_shipped_one(tmp_path: Path) -> None:
+    fitted = json.loads((ARTIFACTS / "roofline-cpu-fp32.json").read_text())
+    fitted["kinds"] = {"gemm": {**fitted["kinds"]["gemm"], "rows": 7}}
+    fitted["totals"] = {}
+    (tmp_path / "roofline-cpu-fp32.json").write_text(json.dumps(fitted))
+    path = written(tmp_path, {**GOOD, "artifact": {"fp32": "roofline-cpu-fp32.json"}})
+    assert "calibrated on 7 measured operations" in cost_model(load_hardware(path), "fp32").label

@@ -1,0 +1,90 @@
+"""Predictions over boxes, and what they say of single designs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from codesign.contracts import HardwareSpec
+from cost_models.predict import Predictor
+from tests.cost_models.test_memory import KNOBS, SCHEMA, boxes
+
+PREDICTORS = {name: Predictor.for_hardware(HardwareSpec(name=name)) for name in ("cpu", "a100")}
+GOALS = {"memory_per_device_gib": 1, "examples_per_s": -1, "latency_ms": 1}
+TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    boxes(),
+    st.tuples(st.integers(1, 4096), st.integers(1, 4096)).map(sorted),
+    st.sampled_from(sorted(PREDICTORS)),
+    st.sampled_from(["plain", "fused"]),
+)
+def test_no_design_of_a_box_is_better_than_its_bounds(
+    box: tuple[dict[str, Any], ...], batches: list[int], device: str, backend: str
+) -> None:
+    train = {"table_backend": backend, "table_optimizer": "rowwise_adagrad"}
+    rng = np.random.default_rng(batches[0])
+    batch = {
+        "low": np.full(20, batches[0]),
+        "high": np.full(20, batches[1]),
+        "inside": rng.integers(batches[0], batches[1] + 1, 20),
+    }
+    low, high, inside = (
+        {**end, **train, "batch_size": batch[name]}
+        for end, name in zip(box, ("low", "high", "inside"), strict=True)
+    )
+    predictor = PREDICTORS[device]
+    bounds = predictor.predict(low, high, SCHEMA, confidence=0.9)
+    exact = predictor.predict(inside, inside, SCHEMA, confidence=0.9)
+    assert bounds.keys() == GOALS.keys()
+    for name, sign in GOALS.items():
+        for end in ("value", "low", "high"):
+            best = sign * getattr(bounds[name], end)
+            assert (best <= sign * getattr(exact[name], end) + 1e-9 * abs(best)).all(), name
+
+
+def designs(**knobs: Any) -> dict[str, Any]:
+    middle = {name: np.array([(low + high) // 2]) for name, (low, high) in KNOBS.items()}
+    return {**middle, **TRAIN, "batch_size": np.array([512]), **knobs}
+
+
+def test_intervals_widen_with_confidence_and_hold_the_median() -> None:
+    one = designs()
+    widths = []
+    for confidence in (0.6, 0.9, 0.99):
+        found = PREDICTORS["a100"].predict(one, one, SCHEMA, confidence=confidence)
+        for prediction in found.values():
+            assert prediction.low[0] < prediction.value[0] < prediction.high[0]
+        widths.append([p.high[0] / p.low[0] for p in found.values()])
+    assert (np.diff(np.array(widths), axis=0) > 0).all()
+
+
+def test_latency_is_of_its_own_batch_and_throughput_of_the_training_batch() -> None:
+    small, large = designs(), designs(batch_size=np.array([4096]))
+    predictor = PREDICTORS["cpu"]
+    one = predictor.predict(small, small, SCHEMA, confidence=0.9)
+    other = predictor.predict(large, large, SCHEMA, confidence=0.9)
+    assert one["latency_ms"].value == other["latency_ms"].value
+    assert one["examples_per_s"].value < other["examples_per_s"].value
+    busy = Predictor(model=predictor.model, latency_batch=256_000)
+    slower = busy.predict(small, small, SCHEMA, confidence=0.9)
+    assert 20 < slower["latency_ms"].value / one["latency_ms"].value < 1000
+
+
+def test_the_optimizer_of_the_tables_decides_about_their_memory() -> None:
+    """In a wide table weights, gradients and Adam's two moments count alike."""
+    per_optimizer = {}
+    for optimizer in ("adam", "sgd"):
+        one = designs(table_optimizer=optimizer, d=np.array([4096]), batch_size=np.array([1]))
+        found = PREDICTORS["a100"].predict(one, one, SCHEMA, confidence=0.9)
+        per_optimizer[optimizer] = found["memory_per_device_gib"].value[0] * 2**30
+    slack = PREDICTORS["a100"].model.memory.factor
+    moments = 2 * 4 * 5 * 50 * 4096
+    difference = per_optimizer["adam"] - per_optimizer["sgd"]
+    assert difference == pytest.approx(slack * moments, rel=1e-6)

@@ -1,0 +1,99 @@
+"""Step times by the roofline, against its formula by hand, measured rows and drawn ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cost_models.artifacts import cost_model
+from cost_models.calibrate import Measured, Steps, _rounded, calibrate, fit_kind, fit_total
+from cost_models.hardware import ARTIFACTS, load_hardware
+from cost_models.ops import OpColumns
+from cost_models.roofline import ASSUMED_SIGMA, KindFit, Roofline, TotalFit
+
+MEASURED = ARTIFACTS.parent / "measurements/cpu-epyc-2-threads.csv"
+H100 = load_hardware("h100-sxm")
+ONE = np.ones(1)
+
+
+def gemm(m: float, n: float, k: float, count: float = 1.0) -> OpColumns:
+    size = 4 * (m * n + m * k + n * k)
+    dims = {"m": m * ONE, "n": n * ONE, "k": k * ONE, "bytes": size * ONE}
+    return OpColumns(kind="gemm", phase="forward", dtype="float32", count=count * ONE, **dims)
+
+
+def test_an_operation_is_bound_by_the_slower_of_flop_and_bytes() -> None:
+    model = Roofline(
+        hardware=H100,
+        precision="fp32",
+        kinds={"gemm": KindFit(utilisation=0.5, overhead_s=1e-5, sigma=0.2)},
+    )
+    [large] = model.seconds([gemm(8192, 8192, 8192)], "step")
+    assert large[0] == pytest.approx(2 * 8192**3 / 67e12 / 0.5 + 1e-5)
+    [thin] = model.seconds([gemm(8192, 8192, 1, count=3)], "step")
+    assert thin[0] == pytest.approx(3 * (4 * (8192**2 + 2 * 8192) / 3.35e12 / 0.5 + 1e-5))
+
+
+def test_quantiles_of_operations_add_up_where_no_step_was_measured() -> None:
+    model = Roofline(hardware=H100, precision="fp32")
+    median, upper = model.seconds([gemm(512, 512, 512)], "step", (0.0, 1.0))
+    assert upper / median == pytest.approx(np.exp(ASSUMED_SIGMA))
+    assert model.label == "roofline of h100-sxm, fp32: uncalibrated"
+
+
+def test_a_measured_total_corrects_the_sum_and_sets_the_spread() -> None:
+    total = TotalFit(factor=1.5, overhead_s=1e-3, sigma=0.1, rows=9)
+    bare = Roofline(hardware=H100, precision="fp32")
+    model = Roofline(hardware=H100, precision="fp32", totals={"step": total})
+    operations = [gemm(512, 512, 512, count=4), gemm(64, 64, 64)]
+    [alone] = bare.seconds(operations, "step")
+    low, median = model.seconds(operations, "step", (-2.0, 0.0))
+    assert median == pytest.approx(1.5 * (alone + 5e-3))
+    assert low / median == pytest.approx(np.exp(-0.2))
+    np.testing.assert_array_equal(
+        model.seconds(operations, "forward"), bare.seconds(operations, "forward")
+    )
+
+
+def test_fits_recover_the_law_that_measurements_were_drawn_from() -> None:
+    rng = np.random.default_rng(0)
+    floor_s = 10 ** rng.uniform(-6, -2, 4000)
+    noise = np.exp(rng.normal(0, 0.15, 4000))
+    fit = fit_kind(Measured(floor_s=floor_s, seconds=(floor_s / 0.6 + 2e-5) * noise))
+    assert fit.utilisation == pytest.approx(0.6, rel=0.03)
+    assert fit.overhead_s == pytest.approx(2e-5, rel=0.15)
+    assert fit.sigma == pytest.approx(0.15, rel=0.05)
+    count = rng.integers(20, 200, 4000).astype(float)
+    seconds = 1.2 * (floor_s + 1e-5 * count) * noise
+    total = fit_total(Steps(operations_s=floor_s, count=count, seconds=seconds))
+    assert total.factor == pytest.approx(1.2, rel=0.05)
+    assert total.overhead_s == pytest.approx(1e-5, rel=0.15)
+    assert total.sigma == pytest.approx(0.15, rel=0.05)
+
+
+def test_the_shipped_artifact_of_the_cpu_is_what_its_measurements_give_today() -> None:
+    shipped = json.loads((ARTIFACTS / "roofline-cpu-fp32.json").read_text())
+    made = _rounded(calibrate("cpu", [MEASURED]))
+    del shipped["versions"], made["versions"]
+    assert made == shipped
+
+
+def test_nine_of_ten_measured_steps_lie_beyond_neither_end_of_their_interval() -> None:
+    for name in ("cpu", "h100-sxm"):
+        path = load_hardware(name).artifact["fp32"]
+        held_out = json.loads(Path(path).read_text())["held_out"]
+        for errors in held_out.values():
+            assert errors["share_below_upper_bound"] > 0.87
+            assert errors["share_above_lower_bound"] > 0.87
+
+
+def test_only_measured_devices_claim_a_calibration() -> None:
+    labels = {name: cost_model(load_hardware(name), "fp32").label for name in ("cpu", "h100-sxm")}
+    assert "65 steps" in labels["cpu"]
+    assert labels["h100-sxm"].endswith("3,517 measured operations; no step was measured")
+    for name in ("a100", "h100-pcie", "h200"):
+        assert cost_model(load_hardware(name), "fp32").label.endswith("uncalibrated")
+    assert cost_model(H100, "tf32").label.endswith("uncalibrated")
