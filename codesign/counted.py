@@ -12,11 +12,12 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import Task, Value
+from codesign.contracts import Columns, Task, Value
 from codesign.designs import design_at
 from codesign.space import Indices, Space
 
@@ -56,6 +57,10 @@ class CountedSet(FeasibleSet):
     @property
     def _is_listed(self) -> bool:
         return True
+
+    def _floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        assert low is high, "boxes have no bound here"
+        return self.costs(low)
 
     @cached_property
     def _all_prefixes(self) -> tuple[Indices, float]:

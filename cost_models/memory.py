@@ -170,7 +170,7 @@ def training_bytes(
     )
     ids = ID_BYTES / ITEM_BYTES * len(specs)
     held = 3 * counts["dense_parameters"] + weights + states
-    held = held + batch * (ids + len(schema.dense) + 1)
+    held = held + batch * (ids + len(schema.dense) + len(schema.tasks))
     found = stages(columns, schema, batch=batch, high=high)
     grads = sum((stage.repeats * stage.grads for stage in found), _ZERO)
     # A table's gradient is made while that of X_0 is live; row-wise Adagrad squares all of it.
@@ -197,7 +197,7 @@ def stages(
     for layer in layer_rows(fields, Fields(columns if high is None else high), schema):
         found.append(_layer_stage(fields, layer, batch))
         rows = layer.last_rows(rows)
-    found.append(_head_stage(fields, columns, rows, batch))
+    found.append(_head_stage(fields, columns, rows, batch, tasks=len(schema.tasks)))
     return found
 
 
@@ -322,7 +322,7 @@ def _differentiate_interactions(
     walk.run(made, freed=made + W_c_X + on * x, weights=weights)
 
 
-def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array) -> Stage:
+def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array, *, tasks: int) -> Stage:
     flat, depth = rows * fields["d"], fields["head_depth"]
     dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
     mlp = _Mlp(
@@ -334,6 +334,10 @@ def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array) -> Stag
         normed=_flag(fields["head_norm"] != "none"),
         dropped=_flag(dropout > 0),
     )
-    walk = _Walk(B * flat + mlp.saved, B)
-    mlp.differentiate(walk, B, input_freed=B * flat, to_input=True)
+    walk = _Walk(B * flat + tasks * mlp.saved, B * tasks)
+    for task in range(tasks):
+        needed_no_more = B * flat if task == tasks - 1 else _ZERO
+        mlp.differentiate(walk, B, input_freed=needed_no_more, to_input=True)
+        if task:
+            walk.run(_ZERO, freed=B * flat)  # added to the gradient from the heads before
     return walk.stage(np.ones(1))

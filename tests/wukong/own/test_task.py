@@ -154,7 +154,7 @@ def test_a_model_of_several_tasks_is_judged_task_by_task(tmp_path: Path) -> None
     task = make(two, model={"tasks": 2}, monitor="auc.cvr", **settings)
     assert task.check({}) == []
     assert task.costs({"dense_lr": np.array([0.1])})["gflop_per_example"][0] > 0
-    metrics = task.run({}, seed=1, folder=tmp_path, report=lambda _: None).metrics
+    metrics = task.run({}, seed=1, folder=tmp_path, earlier=(), report=lambda _: None).metrics
     assert metrics["auc"] == pytest.approx((metrics["auc.ctr"] + metrics["auc.cvr"]) / 2)
     with pytest.raises(ConfigError, match=r"a tensor \(64,\) for 64 examples of 2 tasks"):
         make(two).costs({"dense_lr": np.array([0.1])})
