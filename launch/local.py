@@ -23,6 +23,8 @@ from launch.oom import oom_kills
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 STOP_AFTER_S = 5.0
 DEFAULT_MAX_WORKERS = 4
+# So many workers in a row may be killed before they are ready.
+STILLBORN_KILLED = 5
 
 
 def make(*, workers: int | None, cpus: int | None = None) -> LocalPool:
@@ -57,6 +59,7 @@ class LocalPool:
         self.slots = workers
         self._threads = threads
         self._clock = clock
+        self._stillborn = 0
         self._waiting: collections.deque[Job] = collections.deque()
         # A worker, and whether it has ended rather than finished a job.
         self._answers: queue.Queue[tuple[_Worker, bool]] = queue.Queue()
@@ -139,16 +142,22 @@ class LocalPool:
         job, worker.job = worker.job, None
         if ended and worker in self._workers:
             worker.process.wait()
-            if not worker.ready:
-                raise LaunchError(
-                    f"a worker ended with exit code {worker.process.returncode} before it was "
-                    "ready",
-                    hint="run `python -m codesign.worker --serve` to see why",
-                )
+            self._count_stillborn(worker)
             self._replace(worker)
         if job is None:
             return None
         return job, read_outcome(job) or self._lost(worker)
+
+    def _count_stillborn(self, worker: _Worker) -> None:
+        """Give up where workers end before they are ready: at once, unless something kills them."""
+        self._stillborn = 0 if worker.ready else self._stillborn + 1
+        code = worker.process.returncode
+        if self._stillborn and (code >= 0 or self._stillborn > STILLBORN_KILLED):
+            ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            raise LaunchError(
+                f"a worker ended with {ending} before it was ready",
+                hint="run `python -m codesign.worker --serve` to see why",
+            )
 
     def _lost(self, worker: _Worker) -> Outcome:
         """Say why a worker ended without a result; the kernel's counter is the evidence."""

@@ -165,8 +165,7 @@ def _create(path: Path) -> int | None:
     os.fchmod(file, 0o644)
     try:
         owner = dataclasses.replace(_this_process(), inode=os.fstat(file).st_ino, since=time.time())
-        os.write(file, _written(dataclasses.asdict(owner), 0))
-        os.fsync(file)
+        _write(file, dataclasses.asdict(owner), 0)
         claimed = claim_name(Path(temporary), path)
     except BaseException:
         os.close(file)
@@ -192,13 +191,16 @@ def _beat(file: int, over: threading.Event) -> None:
     while not over.wait(BEAT_EVERY_S):
         beats += 1
         with contextlib.suppress(OSError):  # A beat that is missed is what the lease is for.
-            os.pwrite(file, _written(fields, beats), 0)
-            os.fsync(file)
+            _write(file, fields, beats)
 
 
-def _written(fields: dict[str, Any], beats: int) -> bytes:
-    """The text of a lock, of the same length for every heartbeat."""
-    return f'{json.dumps(fields)[:-1]}, "heartbeat": {beats:12d}}}\n'.encode()
+def _write(file: int, fields: dict[str, Any], beats: int) -> None:
+    """Write the text of a lock, which has the same length for every heartbeat."""
+    text = f'{json.dumps(fields)[:-1]}, "heartbeat": {beats:12d}}}\n'.encode()
+    at = 0
+    while at < len(text):  # On a disk that is nearly full, a part of it may be written first.
+        at += os.pwrite(file, text[at:], at)
+    os.fsync(file)
 
 
 def _numbered(lock: Path) -> list[Path]:

@@ -88,7 +88,8 @@ class Store:
             version = _version(self._connection, self._path)
             old = list(_events(self._connection, self._path)) if version == 1 else []
             if version < VERSION:
-                self._connection.execute("DROP TABLE IF EXISTS event")
+                if version == 1:
+                    self._connection.execute("DROP TABLE event")
                 for statement in _TABLES:
                     self._connection.execute(statement)
             self._connection.execute("DELETE FROM owner")
@@ -230,7 +231,8 @@ def whole_events(path: Path, *, read_only: bool = False) -> tuple[list[Event], s
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             if _version(connection, path) == 0:
-                return events, ""
+                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                return events, f"has {tables} tables, yet no version" if tables else ""
             found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             for event in _events(connection, path):
                 events.append(event)  # noqa: PERF402 (kept up to the first that is not whole)
@@ -252,7 +254,19 @@ _TABLES = (
     "CREATE TABLE owner (token TEXT NOT NULL) STRICT",
     f"PRAGMA user_version = {VERSION}",
 )
-_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What the surroundings of a file are to blame for; any other error tells of the file itself.
+_OUTSIDE = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+)
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -310,7 +324,7 @@ def _damaged(what: str, path: Path) -> DamagedStoreError:
 
 def _our_error(error: sqlite3.Error, path: Path, what: str) -> StudyError:
     """Tell a file that is damaged from one that cannot be used just now."""
-    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in _DAMAGE:
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _OUTSIDE:
         return _damaged(str(error), path)
     return StudyError(
         f"cannot be {what}: {error}",

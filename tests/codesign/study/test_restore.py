@@ -95,14 +95,11 @@ def test_a_damaged_store_without_a_snapshot_is_restored_as_far_as_it_is_whole_or
     whole, line = whole_events(folder.store)
     assert whole == recorded[: len(whole)]
     assert (len(whole) < len(recorded)) == (line != "" or damage is empty)
-    try:
-        state = run(tmp_path, **SEARCH)
-    except StudyError as error:
-        assert not whole
-        assert str(folder.store) in str(error)
-        assert "restore" not in str(error)
+    if whole or damage is empty:
+        assert essence(run(tmp_path, **SEARCH)) == essence(finished[1])
     else:
-        assert essence(state) == essence(finished[1])
+        with pytest.raises(StudyError, match=f"{folder.store}: cannot be read as a study store"):
+            run(tmp_path, **SEARCH)
 
 
 def test_any_damage_to_a_store_is_noticed_or_harmless(
@@ -117,13 +114,11 @@ def test_any_damage_to_a_store_is_noticed_or_harmless(
         data[start : start + length] = rng.bytes(len(data[start : start + length]))
         path = tmp_path / "s.sqlite"
         path.write_bytes(data)
-        try:
-            events, damage = whole_events(path)
-        except StudyError as error:
-            assert "has store version" in str(error)  # The damage hit the version itself.
-            continue
+        if start < PAGE and sound[60:64] != data[60:64]:
+            continue  # The version itself was hit: refused as another's.
+        events, damage = whole_events(path)
         assert events == recorded[: len(events)]
-        assert damage or len(events) in (0, len(recorded))
+        assert damage or len(events) == len(recorded)
 
 
 def event(number: int, payload: object = 0) -> Event:

@@ -73,6 +73,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "s.jsonl").read_bytes()
 
 
+def crcs_or_error(path: Path) -> list[int] | StudyError:
+    try:
+        return [event.crc for event in read_snapshot(path)]
+    except StudyError as error:
+        return error
+
+
 @given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.booleans())
 def test_a_damaged_snapshot_is_named_or_says_the_same(
     tmp_path_factory: pytest.TempPathFactory, sound: bytes, at: int, byte: int, cut: bool
@@ -80,14 +87,10 @@ def test_a_damaged_snapshot_is_named_or_says_the_same(
     at %= len(sound)
     path = tmp_path_factory.mktemp("damaged") / "s.jsonl"
     path.write_bytes(sound)
-    whole = [event.crc for event in read_snapshot(path)]
+    whole = crcs_or_error(path)
     path.write_bytes(sound[:at] if cut else sound[:at] + bytes([byte]) + sound[at + 1 :])
-    try:
-        found = [event.crc for event in read_snapshot(path)]
-    except StudyError as error:
-        assert str(path) in str(error)
-    else:
-        assert found == whole
+    found = crcs_or_error(path)
+    assert found == whole or str(path) in str(found)
 
 
 def test_a_snapshot_of_another_version_is_refused_by_name(tmp_path: Path) -> None:

@@ -145,3 +145,14 @@ def test_a_trial_ends_once() -> None:
     )
     assert state.trials[0].metrics == {"log_loss": 0.5}
     assert state.trials[0].observation().metrics == {"log_loss": 0.5, "c": 2.0}
+
+
+def test_a_store_that_has_lost_its_version_is_damaged_and_not_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        store.append("opened", None, {}, time=1.0)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    assert whole_events(path) == ([], "has 2 tables, yet no version")
+    with pytest.raises(DamagedStoreError, match="already exists"):
+        Store(path)
