@@ -109,7 +109,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         folder=study.folder.path,
         loop=loop,
         owner=owner,
-        trials=Counter(trial.status for trial in trials),
+        trials=dict(Counter(trial.status for trial in trials)),
         planned=planned,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
         event=study.state.events,

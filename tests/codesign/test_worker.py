@@ -61,3 +61,20 @@ def test_usage_is_said(tmp_path: Path) -> None:
         2,
         "usage: python -m codesign.worker FOLDER | --serve\n",
     )
+
+
+def test_a_full_disk_is_no_bug_of_the_trial(tmp_path: Path) -> None:
+    program = (
+        "import json, pathlib, resource, sys\n"
+        "from codesign.worker import Runner\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "payload = json.loads((folder / 'trial.json').read_text())\n"
+        "outcome = Runner()._attempt(payload, folder)\n"
+        "print(outcome.failure, outcome.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(payload(tmp_path, width=3))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("node no space to write: ")
