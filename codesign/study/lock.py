@@ -40,7 +40,7 @@ class Owner:
         boot_id: of the host's kernel; another one on the same host: it was started anew.
         pid_namespace: the process ids that `pid` is one of; containers have their own.
         process_start: ticks from boot to the start of the process; tells a reused `pid` apart.
-        inode: of the lock file itself; a copy of the file has another and holds nothing.
+        inode: of the lock file itself; a copy of the file has another.
         since: seconds since the epoch, for people.
     """
 
@@ -99,19 +99,21 @@ def hold(study: Path, *, steal: bool = False, lease_s: float = LEASE_S) -> Itera
         _release(file, path)
 
 
-def owner_of(study: Path, *, watch_s: float = 2 * BEAT_EVERY_S) -> tuple[Owner | None, Life]:
+def owner_of(study: Path) -> tuple[Owner | None, Life]:
     """Say who holds a study, and whether it lives.
 
-    Args:
-        watch_s: how long to watch the heartbeat of an owner that another host would have to judge.
+    Takes some seconds where only the heartbeat can tell: of an owner elsewhere, and of a lock that
+    was copied with its study, which holds nothing.
     """
     found = _highest(study / LOCK_NAME)
     owner = None if found is None else _read(found)
     if found is None or owner is None:
         return None, "dead"
-    life = owner.life()
-    if life == "unknown" and watch_s and _moves(found, watch_s):
+    life = _life(found, owner)
+    if life == "unknown" and _moves(found, 2 * BEAT_EVERY_S):
         life = "alive"
+    if life == "unknown" and _is_copy(found):
+        return None, "dead"
     return owner, life
 
 
@@ -134,19 +136,21 @@ def _take(lock: Path, *, steal: bool, lease_s: float) -> tuple[int, Path]:
 
 def _require_dead(path: Path, *, steal: bool, lease_s: float) -> None:
     owner = _read(path)
-    if owner is None:  # Torn, or a copy: it holds nothing unless somebody moves it.
-        alive = not _is_copy(path) and not steal and _moves(path, lease_s)
-    else:
-        life = owner.life()
-        alive = life == "alive" or (life == "unknown" and not steal and _moves(path, lease_s))
-    if alive and path.exists():
-        elsewhere = owner is None or owner.life() == "unknown"
+    life = _life(path, owner)
+    watch_s = min(lease_s, 2 * BEAT_EVERY_S) if _is_copy(path) else lease_s
+    moves = life == "unknown" and not steal and _moves(path, watch_s)
+    if (life == "alive" or moves) and path.exists():
         raise StudyError(
             f"is being run by {owner or 'a process that cannot be named'}",
             where=str(path.parents[1]),
             hint="wait for it, end it with `codesign stop`, or name another folder with --study"
-            + ("; --steal takes the study from another host" if elsewhere else ""),
+            + ("; --steal takes the study from another host" if moves else ""),
         )
+
+
+def _life(path: Path, owner: Owner | None) -> Life:
+    """Judge a lock by what it says; one that is torn, or may be a copy, must move to be alive."""
+    return "unknown" if owner is None or _is_copy(path) else owner.life()
 
 
 def _moves(path: Path, for_s: float) -> bool:
@@ -232,15 +236,16 @@ def _fields(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Owner | None:
-    """Read who holds a lock; None where the file is torn, gone, or the copy of another."""
+    """Read who holds a lock; None where the file is torn or gone."""
     fields = _fields(path)
     fields.pop("heartbeat", None)
-    if fields.keys() != {field.name for field in dataclasses.fields(Owner)} or _is_copy(path):
+    if fields.keys() != {field.name for field in dataclasses.fields(Owner)}:
         return None
     return Owner(**fields)
 
 
 def _is_copy(path: Path) -> bool:
+    """Whether it is not the file that its owner made; some file systems make it look so."""
     with contextlib.suppress(OSError):
         return _fields(path).get("inode", path.stat().st_ino) != path.stat().st_ino
     return False

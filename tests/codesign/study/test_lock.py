@@ -99,7 +99,7 @@ def test_a_process_id_of_an_earlier_process_or_boot_is_dead(
 
 @pytest.mark.parametrize("fields", [{"host": "elsewhere"}, {"pid_namespace": "pid:[1]"}])
 def test_an_owner_elsewhere_is_judged_by_whether_its_heartbeat_moves(
-    tmp_path: Path, fields: dict[str, Any]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
 ) -> None:
     with hold(tmp_path):
         lock = rewrite(tmp_path, **fields)
@@ -112,7 +112,7 @@ def test_an_owner_elsewhere_is_judged_by_whether_its_heartbeat_moves(
 
         beating = threading.Thread(target=beat)
         beating.start()
-        assert owner_of(tmp_path, watch_s=5.0)[1] == "alive"
+        assert owner_of(tmp_path)[1] == "alive"
         with (
             pytest.raises(StudyError, match=r"--steal takes the study from another host"),
             hold(tmp_path, lease_s=5.0),
@@ -120,7 +120,8 @@ def test_an_owner_elsewhere_is_judged_by_whether_its_heartbeat_moves(
             pass
         over.set()
         beating.join()
-        assert owner_of(tmp_path, watch_s=0.2)[1] == "unknown"
+        monkeypatch.setattr("codesign.study.lock.BEAT_EVERY_S", 0.1)
+        assert owner_of(tmp_path)[1] == "unknown"
         with hold(tmp_path, lease_s=0.3):
             assert not lock.exists()
             assert owner_of(tmp_path)[1] == "alive"
@@ -202,8 +203,9 @@ def test_a_torn_lock_holds_nothing_once_the_lease_is_over(tmp_path: Path, text: 
 
 
 def test_the_copy_of_a_study_that_runs_is_held_by_nobody(
-    tmp_path: Path, other: subprocess.Popen[str]
+    tmp_path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("codesign.study.lock.BEAT_EVERY_S", 0.1)
     shutil.copytree(tmp_path / "lock", tmp_path / "copy/lock")
     assert owner_of(tmp_path / "copy") == (None, "dead")
     with hold(tmp_path / "copy", lease_s=float("inf")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -184,7 +185,10 @@ def test_a_result_whose_event_was_lost_does_not_count_for_another_attempt(
     assert {trial.attempt for trial in state.trials.values()} == {1, 2}
 
 
-def test_a_study_moved_or_copied_while_it_runs_opens_elsewhere(tmp_path: Path) -> None:
+def test_a_study_moved_or_copied_while_it_runs_opens_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("codesign.study.lock.BEAT_EVERY_S", 0.1)
     study, copies = tmp_path / "study", list[Path]()
     spec = write_spec(tmp_path, search={"trials": 30, "proposer": "random"})
 
@@ -202,3 +206,26 @@ def test_a_study_moved_or_copied_while_it_runs_opens_elsewhere(tmp_path: Path) -
         assert essence(state_of(path)) == essence(state_of(study))
     moved = shutil.move(study, tmp_path / "elsewhere")
     assert len(api.report(moved).content.trials) == 30
+
+
+def test_a_study_of_an_older_codesign_is_reported_as_it_is_and_continued(
+    tmp_path: Path, finished: tuple[Path, StudyState]
+) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    shutil.copytree(finished[0], folder.path)
+    events = [one for one in whole_events(folder.store)[0] if (one.trial or 0) < 7]
+    folder.snapshot.unlink()
+    folder.store.unlink()
+    with sqlite3.connect(folder.store) as old:
+        old.execute(
+            "CREATE TABLE event (number INTEGER PRIMARY KEY, time REAL NOT NULL, kind TEXT NOT"
+            " NULL, trial INTEGER, payload TEXT NOT NULL) STRICT"
+        )
+        rows = [(e.time, e.kind, e.trial, json.dumps(e.payload)) for e in events]
+        old.executemany("INSERT INTO event (time, kind, trial, payload) VALUES (?, ?, ?, ?)", rows)
+        old.execute("PRAGMA user_version = 1")
+    before = folder.store.read_bytes()
+    assert api.status(folder.path).trials == {"completed": 7}
+    assert len(api.report(folder.path).content.trials) == 7
+    assert folder.store.read_bytes() == before
+    assert essence(run(tmp_path, **SEARCH)) == essence(finished[1])
