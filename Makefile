@@ -6,6 +6,7 @@
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
 #   make bench-data   rerun the one of preparation and loading alone
 #   make docs         write docs/spec.md anew
+#   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
 # LOCK=cuda takes torch's CUDA build; PYTHON=python3.12 another interpreter.
 
@@ -19,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data docs locks venv
+.PHONY: quickstart test lint bench bench-data kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -37,6 +38,9 @@ bench: venv
 
 bench-data: venv
 	$(BIN)/python benchmarks/bench_data.py
+
+kill-test: venv
+	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json
 
 docs: $(PROJECT)
 	$(BIN)/python docs/generate.py

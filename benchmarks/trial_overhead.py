@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from codesign import api
-from codesign.study.store import Store
+from codesign.study.folder import StudyFolder
+from codesign.study.snapshot import recorded_events
 
 TRIALS = 20
 SPEC = """
@@ -41,8 +42,7 @@ def measure(folder: Path, proposer: str) -> dict[str, Any]:
     spec, study = folder / "spec.yaml", folder / proposer
     spec.write_text(SPEC)
     api.optimize(spec, study=study, overrides=[f"search.proposer={proposer}"])
-    with Store(study / "study.sqlite", read_only=True) as store:
-        events = list(store.events())
+    events = recorded_events(StudyFolder(study))
     created = {e.trial: e.time for e in events if e.kind == "created"}
     ended = {e.trial: e for e in events if e.kind == "completed"}
     assert len(ended) == TRIALS

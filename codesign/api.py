@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from codesign.errors import StudyError
 from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.provenance import provenance
 from codesign.registry import plugin
+from codesign.study.commands import cancel as cancel
+from codesign.study.commands import export as export
+from codesign.study.commands import extend as extend
+from codesign.study.commands import status as status
+from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
     from codesign.contracts import Columns, HardwareSpec, Outcome, Progress, Proposer, TaskFamily
@@ -41,6 +45,7 @@ def optimize(
     overrides: Sequence[str] = (),
     data_path: str | None = None,
     fork: str | Path | None = None,
+    steal: bool = False,
     watch: Callable[[View], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> StudyResult:
@@ -50,6 +55,7 @@ def optimize(
         study: the study's folder; default `studies/NAME`.
         overrides, data_path: see `load_problem`.
         fork: folder of another study whose trials a new one begins with (see `study.fork`).
+        steal: take the study from an owner on another host without waiting for its lease.
         watch: called a few times a second with what is going on.
         say: called with a line for a person at each stage.
 
@@ -60,36 +66,40 @@ def optimize(
     from codesign.study.adopt import adopt_spec
     from codesign.study.folder import StudyFolder
     from codesign.study.fork import fork as take_over
+    from codesign.study.lock import hold
     from codesign.study.loop import StudyLoop
     from codesign.study.outputs import Outputs
-    from codesign.study.store import Store
+    from codesign.study.restore import open_store
 
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     interrupted = False
     with contextlib.ExitStack() as held:
-        held.enter_context(folder.locked())
+        held.enter_context(hold(folder.path, steal=steal))
+        folder.remove_leftovers()
         adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
         say(describe_space(problem))
         launch = problem.spec.launch
         executor = plugin("executor", launch.executor).make(workers=launch.workers)
         held.callback(executor.close)
-        store = held.enter_context(Store(folder.store))
+        store = held.enter_context(open_store(folder, say=say))
         if fork is not None:
             taken = take_over(problem, folder, store, origin=Path(fork), now=time.time())
             say(f"{taken} trials taken over from {fork}")
         outputs = Outputs(problem.spec, problem.task.metrics, folder)
         proposer = make_proposer(problem.spec)
         watch_both = _both(watch, outputs.refresh)
-        loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both)
+        loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both, say=say)
         try:
-            loop.run(provenance())
+            interrupted = bool(loop.run(provenance()).stopping)
             if loop.is_over_time():
                 say("stopped: budgets.wall_hours is used up")
         except KeyboardInterrupt:
             interrupted = True
         finally:
             executor.close()
+            store.require_mine()
+            loop.save()
             content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
 
@@ -100,28 +110,12 @@ def report(study: str | Path) -> StudyResult:
     Raises:
         StudyError: the folder holds no study.
     """
-    import dataclasses
-
-    from codesign.spec.problem import load_spec
-    from codesign.study.folder import StudyFolder, read_json
     from codesign.study.outputs import Outputs
-    from codesign.study.state import fold
-    from codesign.study.store import Store
+    from codesign.study.recorded import read_study
 
-    folder = StudyFolder(Path(study))
-    if not folder.store.exists():
-        raise StudyError("holds no study", where=str(folder.path), hint="name a study's folder")
-    adopted = read_json(folder.resolved_spec)
-    loaded = load_spec(
-        folder.spec,
-        overrides=adopted["spec"]["overrides"],
-        data_path=adopted["spec"]["data"]["path"],
-    )
-    spec = dataclasses.replace(loaded.spec, name=adopted["spec"]["name"])
-    with Store(folder.store, read_only=True) as store:
-        state = fold(store.events())
-    content = Outputs(spec, loaded.family.METRICS, folder).write(state)
-    return StudyResult(folder=folder.path, content=content)
+    found = read_study(study)
+    content = Outputs(found.spec, found.metrics, found.folder).write(found.state)
+    return StudyResult(folder=found.folder.path, content=content)
 
 
 def train(

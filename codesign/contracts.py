@@ -352,5 +352,8 @@ class Executor(Protocol):
     def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
         """Return the jobs that ended since the last call; wait up to `wait_s` for the first."""
 
+    def cancel(self, job: Job) -> None:
+        """End a job that was submitted; `poll` does not return it any more."""
+
     def close(self) -> None:
         """Stop what still runs and free everything; safe to call twice."""

@@ -8,6 +8,7 @@ when the attempt has ended; it ends with its standard input, so no worker outliv
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -24,6 +25,7 @@ from codesign.registry import task_family
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
 PROGRESS_EVERY_S = 0.5
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 READY = "ready"
 
 
@@ -69,6 +71,8 @@ class Runner:
             trace = traceback.format_exc()
             if _is_allocation_failure(error):
                 return Outcome(failure="out_of_memory", reason=_first_line(error))
+            if _is_lack_of_space(error):
+                return Outcome(failure="node", reason=f"no space to write: {_first_line(error)}")
             print(trace, file=sys.stderr)
             return Outcome(
                 failure="bug",
@@ -91,12 +95,14 @@ class _ProgressFile:
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
+        self._began = clock()
         self._next = -float("inf")
 
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
         if now >= self._next or progress.done >= progress.total:
-            write_json(self._path, asdict(progress), durable=False)
+            said = {**asdict(progress), "seconds": now - self._began}
+            write_json(self._path, said, durable=False)
             self._next = now + PROGRESS_EVERY_S
 
 
@@ -105,6 +111,15 @@ def _is_allocation_failure(error: BaseException) -> bool:
     return type(error).__name__ == "OutOfMemoryError" or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
+
+
+def _is_lack_of_space(error: BaseException | None) -> bool:
+    """Whether a full disk is behind the error: no fault of the design, nor of the code."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _first_line(error: BaseException) -> str:

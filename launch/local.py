@@ -18,10 +18,13 @@ from pathlib import Path
 
 from codesign.contracts import Job, Outcome
 from codesign.errors import LaunchError
+from launch.oom import oom_kills
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 STOP_AFTER_S = 5.0
 DEFAULT_MAX_WORKERS = 4
+# So many workers in a row may be killed before they are ready.
+STILLBORN_KILLED = 5
 
 
 def make(*, workers: int | None, cpus: int | None = None) -> LocalPool:
@@ -56,6 +59,7 @@ class LocalPool:
         self.slots = workers
         self._threads = threads
         self._clock = clock
+        self._stillborn = 0
         self._waiting: collections.deque[Job] = collections.deque()
         # A worker, and whether it has ended rather than finished a job.
         self._answers: queue.Queue[tuple[_Worker, bool]] = queue.Queue()
@@ -81,6 +85,16 @@ class LocalPool:
         finished += self._overdue()
         self._hand_out()
         return finished
+
+    def cancel(self, job: Job) -> None:
+        """End a job, whether it runs or waits; `poll` does not return it any more."""
+        if job in self._waiting:
+            self._waiting.remove(job)
+        for worker in list(self._workers):
+            if worker.job == job:
+                worker.job = None
+                self._end(worker)
+                self._replace(worker)
 
     def close(self) -> None:
         """End every worker, in the middle of a job too."""
@@ -119,7 +133,7 @@ class LocalPool:
                 job = self._waiting.popleft()
                 worker.job = job
                 worker.deadline = self._clock() + (job.timeout_s or float("inf"))
-                worker.oom_kills = _oom_kills()
+                worker.oom_kills = oom_kills()
                 assert worker.process.stdin is not None
                 with contextlib.suppress(BrokenPipeError):  # It died just now; its reader says so.
                     print(job.folder, file=worker.process.stdin, flush=True)
@@ -128,15 +142,27 @@ class LocalPool:
         job, worker.job = worker.job, None
         if ended and worker in self._workers:
             worker.process.wait()
+            self._count_stillborn(worker)
             self._replace(worker)
         if job is None:
             return None
         return job, read_outcome(job) or self._lost(worker)
 
+    def _count_stillborn(self, worker: _Worker) -> None:
+        """Give up where workers end before they are ready: at once, unless something kills them."""
+        self._stillborn = 0 if worker.ready else self._stillborn + 1
+        code = worker.process.returncode
+        if self._stillborn and (code >= 0 or self._stillborn > STILLBORN_KILLED):
+            ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
+            raise LaunchError(
+                f"a worker ended with {ending} before it was ready",
+                hint="run `python -m codesign.worker --serve` to see why",
+            )
+
     def _lost(self, worker: _Worker) -> Outcome:
         """Say why a worker ended without a result; the kernel's counter is the evidence."""
         code = worker.process.returncode
-        if code == -signal.SIGKILL and _oom_kills() > worker.oom_kills:
+        if code == -signal.SIGKILL and oom_kills() > worker.oom_kills:
             return Outcome(failure="out_of_memory", reason="the kernel killed the worker (cgroup)")
         ending = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return Outcome(failure="node", reason=f"the worker ended with {ending} and no result")
@@ -156,11 +182,6 @@ class LocalPool:
 
     def _replace(self, worker: _Worker) -> None:
         self._workers.remove(worker)
-        if not worker.ready:
-            raise LaunchError(
-                f"a worker ended with exit code {worker.process.returncode} before it was ready",
-                hint="run `python -m codesign.worker --serve` to see why",
-            )
         self._workers.append(self._start())
 
     @staticmethod
@@ -181,14 +202,7 @@ def read_outcome(job: Job) -> Outcome | None:
     path = job.folder / "result.json"
     if not path.exists():
         return None
-    return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _oom_kills() -> int:
-    """How often the kernel killed a process of this control group for want of memory."""
     try:
-        lines = Path("/sys/fs/cgroup/memory.events").read_text().splitlines()
-    except OSError:
-        return 0
-    counts = dict(line.split() for line in lines)
-    return int(counts.get("oom_kill", 0))
+        return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Outcome(failure="node", reason=f"result.json cannot be read: {error}")

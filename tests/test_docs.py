@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ import pytest
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+from codesign import api
 from tests.support.command import codesign
+from tests.support.toy_spec import write_spec
 from wukong.data.prepare import description
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +82,32 @@ def test_the_example_of_the_data_page_prepares_and_trains(tmp_path: Path) -> Non
     study = codesign("optimize", tmp_path / "study.yaml", "--study", tmp_path / "study", "--json")
     assert study.returncode == 0, study.stderr
     assert len(json.loads(study.stdout)["front"]) == 1
+
+
+def test_the_commands_of_the_page_on_studies_are_accepted_and_its_table_is_true(
+    tmp_path: Path,
+) -> None:
+    page = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    study = tmp_path / "study"
+    api.optimize(write_spec(tmp_path), study=study)
+    block = re.search(r"<!-- commands -->\n```sh\n(.*?)```", page, flags=re.DOTALL)
+    assert block is not None
+    tried = set()
+    for line in block[1].splitlines():
+        program, command, *arguments = shlex.split(line, comments=True)
+        assert program == "codesign"
+        done = codesign(command, *(a.replace("STUDY", str(study)).replace("t.parquet", str(
+            tmp_path / "t.parquet")) for a in arguments))  # fmt: skip
+        # Nothing runs: what is to be asked of a loop is understood, and refused.
+        assert done.returncode == (5 if command in ("cancel", "extend") else 0), done.stderr
+        tried.add(command)
+    assert tried == {"status", "stop", "cancel", "extend", "report", "export"}
+    named = set(re.findall(r"`([^`]+)`", page.replace(block[0], "")))
+    present = {path.name for path in study.iterdir() if path.is_file()}
+    present |= {f"{path.name}/" for path in study.iterdir() if path.name in ("lock", "requests")}
+    present |= {path.name for path in (study / "trials/0000/attempt-1").iterdir()}
+    assert present <= named
+    assert {name for name in api.export(study).columns if "." not in name} <= named
 
 
 def test_the_data_page_names_every_shipped_description_type_and_key() -> None:

@@ -18,6 +18,11 @@ COMMANDS = {
     "cost": "Explain what a design costs, part by part.",
     "train": "Train a design again, e.g. a study's best.yaml.",
     "report": "Show a study's front, and write its page again.",
+    "status": "Show how a study stands: its loop, its trials, what failed.",
+    "stop": "Ask a running study to stop.",
+    "cancel": "Cancel trials of a running study.",
+    "extend": "Let a running study search more designs.",
+    "export": "Print or write a study's trials as a table.",
     "profile": "Measure what this machine takes for operations and training steps.",
 }
 INTERRUPTED = 130

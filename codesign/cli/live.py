@@ -94,6 +94,8 @@ def _line(trial: Trial, ended: int, planned: int) -> str:
     knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
     head = f"[{ended}/{planned}] trial {trial.number}{kind}"
+    if trial.status == "cancelled":
+        return f"{head} cancelled  {knobs}"
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
     found = {**trial.metrics, **trial.costs}

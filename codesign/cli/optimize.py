@@ -16,6 +16,8 @@ from codesign.cli import INTERRUPTED, options
 @click.option("--study", type=click.Path(path_type=Path), help="Folder; default studies/NAME.")
 @click.option("--fork", type=click.Path(path_type=Path), metavar="STUDY",
               help="Begin a new study with the trials of another that fit this spec.")  # fmt: skip
+@click.option("--steal", is_flag=True,
+              help="Take the study from a process on another host without waiting.")  # fmt: skip
 @options.data
 @options.sets
 @options.as_json
@@ -25,6 +27,7 @@ def command(
     spec: Path,
     study: Path | None,
     fork: Path | None,
+    steal: bool,
     data_path: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
@@ -39,7 +42,7 @@ def command(
     with Live(errors) as live:
         result = api.optimize(
             spec, study=study, overrides=overrides, data_path=data_path, fork=fork,
-            watch=live.update, say=live.say,
+            steal=steal, watch=live.update, say=live.say,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps({"folder": str(result.folder), **front_as_json(result.content)}))
@@ -50,5 +53,5 @@ def command(
         if result.content.best is not None:
             console.print(f"design  {result.folder / 'best.yaml'}", highlight=False)
     if result.interrupted:
-        errors.print("interrupted; run the same command again to continue", style="yellow")
+        errors.print("stopped; run the same command again to continue", style="yellow")
         context.exit(INTERRUPTED)

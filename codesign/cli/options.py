@@ -8,6 +8,7 @@ import click
 
 spec_file = click.argument("spec", type=click.Path(path_type=Path))
 design_file = click.argument("design", type=click.Path(path_type=Path))
+study_folder = click.argument("study", type=click.Path(path_type=Path))
 data = click.option("--data", "data_path", metavar="PATH", help="Where the data set's files are.")
 sets = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override: search.trials=40."

@@ -12,7 +12,7 @@ from codesign.cli import options
 
 
 @click.command("report", help="Show a study's front, and write its page again.")
-@click.argument("study", type=click.Path(path_type=Path))
+@options.study_folder
 @options.as_json
 def command(study: Path, as_json: bool) -> None:
     """Parse, read, print."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from codesign.contracts import Metric, Objective, Prediction, Value
 
 
-Status = Literal["completed", "failed", "running", "pending"]
+Status = Literal["completed", "failed", "running", "pending", "cancelled"]
 
 
 @dataclass(frozen=True, kw_only=True)

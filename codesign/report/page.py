@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("table.js", "plotting.js", "front.js", "charts.js")
 """In the order in which the page runs them."""
 
-STATUSES: tuple[Status, ...] = ("completed", "failed", "running", "pending")
+STATUSES: tuple[Status, ...] = ("completed", "failed", "running", "pending", "cancelled")
 
 
 def render_page(content: ReportContent) -> str:

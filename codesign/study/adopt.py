@@ -8,7 +8,14 @@ from typing import Any
 
 from codesign.errors import StudyError
 from codesign.spec.model import StudySpec
-from codesign.study.folder import LOCK_NAME, StudyFolder, read_json, write_json, write_text
+from codesign.study.folder import (
+    LOCK_NAME,
+    TEMPORARY,
+    StudyFolder,
+    read_json,
+    write_json,
+    write_text,
+)
 
 
 def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any]) -> None:
@@ -32,7 +39,11 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
                 hint="take the change back, or start a new study with --study FOLDER; "
                 f"--fork {folder.path} begins it with this one's trials that fit",
             )
-    elif strangers := sorted(p.name for p in folder.path.iterdir() if p.name != LOCK_NAME):
+    elif strangers := sorted(
+        path.name
+        for path in folder.path.iterdir()
+        if path.name != LOCK_NAME and path.suffix != TEMPORARY
+    ):
         raise StudyError(
             f"is no study folder, yet it holds {', '.join(strangers[:5])}",
             where=str(folder.path),

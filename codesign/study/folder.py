@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from codesign.errors import StudyError
 
-LOCK_NAME = "study.lock"
 ATTEMPT = "attempt-"
+LOCK_NAME = "lock"
+TEMPORARY = ".tmp"
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,18 @@ class StudyFolder:
 
     @property
     def store(self) -> Path:
-        """The event store (SQLite)."""
+        """The event store (SQLite), which the loop alone opens."""
         return self.path / "study.sqlite"
+
+    @property
+    def snapshot(self) -> Path:
+        """All events as of a moment, for everybody else."""
+        return self.path / "snapshot.jsonl"
+
+    @property
+    def requests(self) -> Path:
+        """What other processes ask of the loop, one file each."""
+        return self.path / "requests"
 
     @property
     def spec(self) -> Path:
@@ -55,37 +63,28 @@ class StudyFolder:
         """The folder of one attempt, the only place where its worker writes."""
         return self.path / "trials" / f"{trial:04d}" / f"{ATTEMPT}{attempt}"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the study; one loop at a time.
+    def new_attempt(self, trial: int, latest: int) -> int:
+        """Make the folder of the next attempt, one that no other loop ever used, and number it.
 
         Raises:
-            StudyError: another process holds it; the message names it.
+            StudyError: the folder cannot be made.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            opened = (self.path / LOCK_NAME).open("a+")
-        except OSError as error:
-            raise StudyError(
-                f"cannot be used as a study folder: {error.strerror}",
-                where=str(self.path),
-                hint="name another folder with --study",
-            ) from error
-        with opened as lock:
+        attempt = latest + 1
+        while True:
+            path = self.attempt(trial, attempt)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.mkdir(parents=True)
+            except FileExistsError:
+                attempt += 1
             except OSError as error:
-                lock.seek(0)
-                owner = lock.read().strip() or "another process"
-                raise StudyError(
-                    f"is being run by {owner}",
-                    where=str(self.path),
-                    hint="wait for it, stop it, or choose another folder with --study",
-                ) from error
-            lock.truncate(0)
-            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            lock.flush()
-            yield
+                raise _unwritable(path, error) from error
+            else:
+                return attempt
+
+    def remove_leftovers(self) -> None:
+        """Remove half-written files of a loop that was killed."""
+        for leftover in self.path.glob(f".*{TEMPORARY}"):
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
@@ -97,11 +96,15 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     try:
         _replace(path, text, durable=durable)
     except OSError as error:
-        raise StudyError(
-            f"cannot be written: {error.strerror}",
-            where=str(path),
-            hint="free disk space or mend the permissions, then run the same command again",
-        ) from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> StudyError:
+    return StudyError(
+        f"cannot be written: {error.strerror}",
+        where=str(path),
+        hint="free disk space or mend the permissions, then run the same command again",
+    )
 
 
 def earlier_attempts(attempt: Path) -> list[Path]:
@@ -118,7 +121,7 @@ def _attempt_number(attempt: Path) -> int:
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
@@ -130,6 +133,16 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def claim_name(written: Path, name: Path) -> bool:
+    """Give a written file a further name; False where another file has it. Atomic, on NFS, too."""
+    try:
+        os.link(written, name)
+    except FileExistsError:
+        # A network file system may have made the link and lost the answer.
+        return written.stat().st_nlink == 2
+    return True
 
 
 def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
@@ -147,6 +160,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def read_json_if_whole(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object; empty where the file is missing or not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _finite(value: Any) -> Any:

@@ -19,6 +19,7 @@ from codesign.errors import StudyError
 from codesign.space import Space
 from codesign.spec.problem import Problem, complete_baseline, make_task
 from codesign.study.folder import StudyFolder, read_json
+from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState, Trial, TrialKind, fold
 from codesign.study.store import EventKind, Store
 
@@ -46,7 +47,7 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
             hint="leave --fork out to continue it, or name a new folder with --study",
         )
     old = StudyFolder(origin)
-    if not old.store.exists() or origin.resolve() == folder.path.resolve():
+    if origin.resolve() == folder.path.resolve() or not old.resolved_spec.exists():
         raise StudyError("holds no study to fork", where=str(origin), hint="name a study's folder")
     known = read_json(old.resolved_spec)
     mine = (problem.spec.model["name"], problem.task.facts().get("source_md5", {}))
@@ -57,8 +58,7 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
             f"cannot be forked: its {' and '.join(differing)} are not this study's",
             where=str(origin),
         )
-    with Store(old.store, read_only=True) as recorded:
-        state = fold(recorded.events())
+    state = fold(recorded_events(old))
     shared = list(_shared(state, known["spec"], problem))
     if not shared:
         raise StudyError(

@@ -15,8 +15,10 @@ from codesign.contracts import Design, Executor, Job, Outcome, Proposer
 from codesign.designs import as_columns
 from codesign.errors import LaunchError
 from codesign.spec.problem import Problem, complete_baseline, task_section
-from codesign.study.folder import StudyFolder, read_json, write_json
-from codesign.study.results import planned_trials, to_confirm
+from codesign.study.folder import StudyFolder, read_json_if_whole, write_json
+from codesign.study.requests import Request, received
+from codesign.study.results import designs_to_search, planned_trials, to_confirm
+from codesign.study.snapshot import Snapshot
 from codesign.study.state import StudyState, Trial, TrialKind, apply, fold
 from codesign.study.store import EventKind, Store
 
@@ -38,7 +40,9 @@ class StudyLoop:
 
     Args:
         watch: called a few times a second with a `View`.
+        say: called with a line for a person.
         now: seconds since the epoch, for the record only.
+        clock: seconds that are never set back, for durations.
     """
 
     def __init__(
@@ -50,7 +54,9 @@ class StudyLoop:
         proposer: Proposer,
         *,
         watch: Callable[[View], None],
+        say: Callable[[str], None] = lambda _: None,
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._problem = problem
         self._folder = folder
@@ -58,7 +64,11 @@ class StudyLoop:
         self._executor = executor
         self._proposer = proposer
         self._watch = watch
+        self._say = say
         self._now = now
+        self._clock = clock
+        self._began = clock()
+        self._snapshot = Snapshot(folder.snapshot, store)
         self.state = fold(store.events())
 
     def run(self, provenance: Mapping[str, Any]) -> StudyState:
@@ -66,20 +76,45 @@ class StudyLoop:
 
         Raises:
             LaunchError: too many trials failed with a bug; the message holds the last traceback.
+            TakenOverError: another process goes on with the study; nothing more may be written.
         """
+        self._obey()  # What nobody was there to obey; a request to stop ends with this run.
         facts = dict(self._problem.task.facts())
         self._record("opened", None, {"provenance": dict(provenance), "facts": facts})
-        self._watch(self._view())
+        self._show()
         self._resume()
-        while True:
+        while self.state.stopping != "stop now":
             self._launch()
+            self._snapshot.refresh()
             if not self._running():
                 break
             for job, outcome in self._executor.poll(POLL_S):
                 self._ended(job, outcome)
-            self._watch(self._view())
-        self._watch(self._view())
+            self._obey()
+            self._show()
+        self._show()
         return self.state
+
+    def save(self) -> None:
+        """Bring the snapshot up to date, whenever it was written last."""
+        self._snapshot.write()
+
+    def _show(self) -> None:
+        self._store.require_mine()
+        self._snapshot.refresh()
+        self._watch(self._view())
+
+    def _obey(self) -> None:
+        """Do what other processes asked for: the event first, then its consequences."""
+        for path, request in received(self._folder, say=self._say):
+            if request.id not in self.state.requests:
+                running = [t for t in self.state.trials.values() if t.status == "running"]
+                self._record("requested", None, dataclasses.asdict(request))
+                for trial in running:
+                    if trial.number in request.trials:
+                        self._executor.cancel(self._job(trial))
+                self._say(_answer(request))
+            path.unlink(missing_ok=True)
 
     def _resume(self) -> None:
         """Collect what finished while no loop ran; start the rest again."""
@@ -97,10 +132,11 @@ class StudyLoop:
 
     def _create(self) -> bool:
         """Create and submit one more trial; False where none is due yet."""
-        if self.is_over_time():
+        if self.state.stopping or self.is_over_time():
             return False
         searched = self.state.of_kind("baseline", "search")
-        if len(searched) < self._problem.spec.trials and not self.state.exhausted:
+        due = designs_to_search(self.state, self._problem.spec)
+        if len(searched) < due and not self.state.exhausted:
             baseline = complete_baseline(self._problem)
             if baseline is not None and not self.state.of_kind("baseline"):
                 self._add("baseline", baseline)
@@ -120,16 +156,16 @@ class StudyLoop:
     def is_over_time(self) -> bool:
         """Whether the study has run for its `budgets.wall_hours`."""
         wall_hours = self._problem.spec.study_budgets.wall_hours
-        since_event_s = max(0.0, self._now() - (self.state.ended or self._now()))
-        return wall_hours is not None and self.state.wall_s + since_event_s >= 3600 * wall_hours
+        wall_s = self.state.earlier_s + self._clock() - self._began
+        return wall_hours is not None and wall_s >= 3600 * wall_hours
 
     def _propose(self) -> Design | None:
         number = len(self.state.trials)
         searched = self.state.of_kind("baseline", "search")
         proposed = self._proposer.ask(
             self._problem.feasible,
-            [trial.observation() for trial in searched if not trial.open],
-            [trial.design for trial in searched if trial.open],
+            [trial.observation() for trial in searched if trial.tells],
+            [trial.design for trial in searched if not trial.tells],
             1,
             np.random.default_rng([self._problem.spec.seed, number]),
         )
@@ -163,8 +199,10 @@ class StudyLoop:
         self._submit(self.state.trials[number])
 
     def _submit(self, trial: Trial, *, lost: int = 0) -> None:
-        attempt, token = trial.attempt + 1, uuid.uuid4().hex
+        attempt, token = self._folder.new_attempt(trial.number, trial.attempt), uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
+        # First the record: a loop that lost the study launches nothing.
+        self._record("submitted", trial.number, {"attempt": attempt, "token": token, "lost": lost})
         write_json(
             folder / "trial.json",
             {
@@ -177,7 +215,6 @@ class StudyLoop:
                 "costs": dict(trial.costs),
             },
         )
-        self._record("submitted", trial.number, {"attempt": attempt, "token": token, "lost": lost})
         self._executor.submit(self._job(self.state.trials[trial.number]))
 
     def _job(self, trial: Trial) -> Job:
@@ -242,12 +279,12 @@ class StudyLoop:
             )
 
     def _result(self, job: Job) -> Mapping[str, Any]:
-        path = job.folder / "result.json"
-        result: Mapping[str, Any] = read_json(path) if path.exists() else {}
-        return result
+        return read_json_if_whole(job.folder / "result.json")
 
     def _record(self, kind: EventKind, trial: int | None, payload: Mapping[str, Any]) -> None:
-        self.state = apply(self.state, self._store.append(kind, trial, payload, time=self._now()))
+        elapsed_s = self._clock() - self._began
+        event = self._store.append(kind, trial, payload, time=self._now(), elapsed_s=elapsed_s)
+        self.state = apply(self.state, event)
 
     def _running(self) -> int:
         return sum(trial.open for trial in self.state.trials.values())
@@ -256,7 +293,21 @@ class StudyLoop:
         running = {}
         for trial in self.state.trials.values():
             if trial.status == "running":
-                path = self._job(trial).folder / "progress.json"
-                running[trial.number] = read_json(path) if path.exists() else {}
+                folder = self._folder.attempt(trial.number, trial.attempt)
+                running[trial.number] = read_json_if_whole(folder / "progress.json")
         planned = planned_trials(self.state, self._problem.spec)
         return View(state=self.state, planned=planned, running=running)
+
+
+def _answer(request: Request) -> str:
+    """Say what a request makes the loop do."""
+    trials = ", ".join(map(str, request.trials))
+    return (
+        "as requested: "
+        + {
+            "stop": "no trial starts any more; those that run end first",
+            "stop now": "ending the trials that run, which run again when the study continues",
+            "cancel": f"trials {trials} are cancelled, where they had not ended",
+            "extend": f"{request.total} designs are searched in all",
+        }[request.ask]
+    )

@@ -103,10 +103,19 @@ def to_confirm(state: StudyState, spec: StudySpec) -> list[Trial]:
     return chosen
 
 
+def designs_to_search(state: StudyState, spec: StudySpec) -> int:
+    """Designs to search in all: as the spec or a later request says, within the study's budget."""
+    most = spec.study_budgets.trials
+    asked = state.extended_to if most is None else min(state.extended_to, most)
+    return max(spec.trials, asked)
+
+
 def planned_trials(state: StudyState, spec: StudySpec) -> int:
     """Trials in all, confirming runs included, as far as is known now."""
     searched = state.of_kind("baseline", "search")
-    search = len(searched) if state.exhausted else max(len(searched), spec.trials)
+    search = (
+        len(searched) if state.exhausted else max(len(searched), designs_to_search(state, spec))
+    )
     over = len(searched) == search and not any(t.open for t in searched)
     repeated = len(to_confirm(state, spec)) if over else min(spec.search.confirm.top, search)
     return search + repeated * spec.search.confirm.seeds

@@ -11,7 +11,8 @@ from codesign.contracts import Design, FailureKind, Observation, Value
 from codesign.study.store import Event
 
 TrialKind = Literal["baseline", "search", "confirm"]
-Status = Literal["pending", "running", "completed", "failed"]
+Status = Literal["pending", "running", "completed", "failed", "cancelled"]
+Stopping = Literal["", "stop", "stop now"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,11 @@ class Trial:
         """The knobs of the design that are in effect."""
         return {name: value for name, value in self.design.items() if name not in self.asleep}
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says something of its design: it ended, and not because it was cancelled."""
+        return self.status in ("completed", "failed")
+
     def observation(self) -> Observation:
         """What a proposer may know of it."""
         metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
@@ -68,16 +74,24 @@ class StudyState:
 
     Attributes:
         exhausted: no feasible design was left to propose.
-        started, ended: time of the first and of the latest event.
-        wall_s: seconds between events while a loop ran, all runs together.
+        requests: ids of the requests that were obeyed.
+        stopping: how the loop was asked to stop, if it was.
+        extended_to: designs to search in all, as the latest request says; 0: none does.
+        events: how many there are; started, ended: time of the first and of the latest event.
+        wall_s: seconds that a loop ran, all runs together; earlier_s: all runs but the latest.
     """
 
     trials: Mapping[int, Trial] = field(default_factory=dict)
     opened: Mapping[str, Any] = field(default_factory=dict)
     exhausted: bool = False
+    requests: frozenset[str] = frozenset()
+    stopping: Stopping = ""
+    extended_to: int = 0
+    events: int = 0
     started: float | None = None
     ended: float | None = None
     wall_s: float = 0.0
+    earlier_s: float = 0.0
 
     def of_kind(self, *kinds: TrialKind) -> list[Trial]:
         """The trials of some kinds, by number."""
@@ -95,18 +109,43 @@ def fold(events: Iterable[Event]) -> StudyState:
 def apply(state: StudyState, event: Event) -> StudyState:
     """Compute the state after one more event."""
     started = event.time if state.started is None else state.started
-    before = event.time if state.ended is None or event.kind == "opened" else state.ended
-    wall_s = state.wall_s + max(0.0, event.time - before)  # a clock may be set back
-    state = dataclasses.replace(state, started=started, ended=event.time, wall_s=wall_s)
+    earlier_s = state.wall_s if event.kind == "opened" else state.earlier_s
+    state = dataclasses.replace(
+        state,
+        events=event.number,
+        started=started,
+        ended=event.time,
+        earlier_s=earlier_s,
+        wall_s=max(state.wall_s, earlier_s + event.elapsed_s),
+    )
     if event.kind == "exhausted":
         return dataclasses.replace(state, exhausted=True)
+    if event.kind == "requested":
+        return _obeyed(state, event)
     if event.kind == "opened" or event.trial is None:
-        return dataclasses.replace(state, opened=event.payload)
+        return dataclasses.replace(state, opened=event.payload, stopping="")
     if event.kind == "created":
         trial = Trial(number=event.trial, **event.payload)
     else:
         trial = _changed(state.trials[event.trial], event)
     return dataclasses.replace(state, trials={**state.trials, event.trial: trial})
+
+
+def _obeyed(state: StudyState, event: Event) -> StudyState:
+    request = event.payload
+    state = dataclasses.replace(state, requests=state.requests | {request["id"]})
+    if request["ask"] == "cancel":
+        cancelled = {
+            number: dataclasses.replace(
+                trial, status="cancelled", reason="cancelled on request", ended=event.number
+            )
+            for number in request["trials"]
+            if (trial := state.trials.get(number)) is not None and trial.open
+        }
+        return dataclasses.replace(state, trials={**state.trials, **cancelled})
+    if request["ask"] == "extend":
+        return dataclasses.replace(state, extended_to=request["total"])
+    return dataclasses.replace(state, stopping=request["ask"])
 
 
 def _changed(trial: Trial, event: Event) -> Trial:

@@ -1,12 +1,16 @@
 """The record of a study: an append-only list of events in SQLite, one transaction each.
 
-Everything else (Ax's experiment, the report, the state) is rebuilt from it.
+Everything else (Ax's experiment, the report, the state) is rebuilt from it. The loop alone opens
+it; everybody else reads the snapshot (see `study.snapshot`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import uuid
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,8 +20,10 @@ from typing import Any, Literal, Self
 
 from codesign.errors import StudyError
 
-VERSION = 1
-EventKind = Literal["opened", "created", "submitted", "completed", "failed", "exhausted"]
+VERSION = 2
+EventKind = Literal[
+    "opened", "created", "submitted", "completed", "failed", "requested", "exhausted"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,95 +31,164 @@ class Event:
     """Something that happened.
 
     Attributes:
-        number: position in the record, from 1.
+        number: position in the record, from 1; the only order there is.
         time: seconds since the epoch; for people, never for logic.
+        elapsed_s: seconds since the loop that recorded it began, by a clock that is never set.
         trial: None for events of the study itself.
     """
 
     number: int
     time: float
+    elapsed_s: float = 0.0
     kind: EventKind
     trial: int | None
     payload: Mapping[str, Any]
 
+    @property
+    def crc(self) -> int:
+        """CRC-32 of all the rest: tells an event that is whole from a torn page."""
+        fields = [self.number, self.time, self.elapsed_s, self.kind, self.trial, self.payload]
+        return zlib.crc32(json.dumps(fields).encode())
+
+
+class DamagedStoreError(StudyError):
+    """The file holds something else than what was recorded."""
+
+
+class TakenOverError(StudyError):
+    """Another process has opened the store since; this one records nothing more."""
+
 
 class Store:
-    """Opened for writing by the loop alone.
-
-    Args:
-        read_only: read an existing store and change nothing.
+    """Open for recording until another process opens it.
 
     Raises:
-        StudyError: the file is no study store, is damaged, or is of another version.
+        DamagedStoreError: the file is no study store, or is torn.
+        StudyError: it is of another version, or cannot be opened.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
+        self._token = uuid.uuid4().hex
+        self._last = 0
+        with self._told("opened"):
+            self._connection = sqlite3.connect(path, isolation_level=None)
         try:
-            mode = "ro" if read_only else "rwc"
-            uri = f"{path.absolute().as_uri()}?mode={mode}"
-            self._connection = sqlite3.connect(uri, uri=True, isolation_level=None)
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, VERSION):
-                raise StudyError(
-                    f"has store version {version}; this codesign reads version {VERSION}",
-                    where=str(path),
-                )
-            if read_only:
-                self._connection.execute("SELECT count(*) FROM event")
-                return
-            self._connection.execute("PRAGMA journal_mode = DELETE")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS event (number INTEGER PRIMARY KEY, time REAL NOT NULL,"
-                " kind TEXT NOT NULL, trial INTEGER, payload TEXT NOT NULL) STRICT"
-            )
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
-        except sqlite3.DatabaseError as error:
-            raise StudyError(
-                f"cannot be read as a study store: {error}",
-                where=str(path),
-                hint="restore it from a copy, or start the study in another folder",
-            ) from error
+            with self._told("opened"):
+                self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make or migrate the tables, and make this process the one that records."""
+        self._connection.execute("PRAGMA journal_mode = DELETE")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        with self.together():
+            version = _version(self._connection, self._path)
+            old = list(_events(self._connection, self._path)) if version == 1 else []
+            if version < VERSION:
+                if version == 1:
+                    self._connection.execute("DROP TABLE event")
+                for statement in _TABLES:
+                    self._connection.execute(statement)
+            self._connection.execute("DELETE FROM owner")
+            self._connection.execute("INSERT INTO owner VALUES (?)", (self._token,))
+            for event in old:
+                self._insert(event)
+        last = self._connection.execute("SELECT coalesce(max(number), 0) FROM event")
+        self._last = last.fetchone()[0]
 
     def append(
-        self, kind: EventKind, trial: int | None, payload: Mapping[str, Any], *, time: float
+        self,
+        kind: EventKind,
+        trial: int | None,
+        payload: Mapping[str, Any],
+        *,
+        time: float,
+        elapsed_s: float = 0.0,
     ) -> Event:
-        """Record one event; it is on disk when this returns."""
-        try:
-            cursor = self._connection.execute(
-                "INSERT INTO event (time, kind, trial, payload) VALUES (?, ?, ?, ?)",
-                (time, kind, trial, json.dumps(payload)),
+        """Record one event; it is on disk when this returns.
+
+        Raises:
+            TakenOverError: another process has opened the store; nothing was recorded.
+            StudyError: the disk is full, or broken.
+        """
+        event = Event(
+            number=self._last + 1,
+            time=time,
+            elapsed_s=elapsed_s,
+            kind=kind,
+            trial=trial,
+            payload=payload,
+        )
+        with self._told("written"):
+            recorded = self._insert(event)
+        if not recorded:
+            self.require_mine()
+        self._last = event.number
+        return event
+
+    def _insert(self, event: Event) -> bool:
+        """Record an event unless another process has opened the store: one statement does both."""
+        return (
+            self._connection.execute(
+                "INSERT INTO event SELECT ?, ?, ?, ?, ?, ?, ? WHERE (SELECT token FROM owner) = ?",
+                (
+                    event.number,
+                    event.time,
+                    event.elapsed_s,
+                    event.kind,
+                    event.trial,
+                    json.dumps(event.payload),
+                    event.crc,
+                    self._token,
+                ),
+            ).rowcount
+            == 1
+        )
+
+    def is_mine(self) -> bool:
+        """Whether no other process has opened the store since."""
+        with self._told("read"):
+            found = self._connection.execute("SELECT token FROM owner").fetchone()
+        return bool(found == (self._token,))
+
+    def require_mine(self) -> None:
+        """Raise `TakenOverError` once another process has opened the store."""
+        if not self.is_mine():
+            raise TakenOverError(
+                "was taken over by another process, which goes on with it",
+                where=str(self._path.parent),
+                hint="`codesign status` says which; nothing recorded is lost",
             )
-        except sqlite3.OperationalError as error:
-            raise StudyError(
-                f"cannot be written: {error}",
-                where=str(self._path),
-                hint="free disk space and start again; nothing recorded is lost",
-            ) from error
-        assert cursor.lastrowid is not None
-        return Event(number=cursor.lastrowid, time=time, kind=kind, trial=trial, payload=payload)
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Record what is appended inside in one transaction: all of it, or nothing."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+        last = self._last
+        with self._told("written"):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._last = last
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
 
-    def events(self) -> Iterator[Event]:
-        """Yield all events in order."""
-        rows = self._connection.execute(
-            "SELECT number, time, kind, trial, payload FROM event ORDER BY number"
-        )
-        for number, time, kind, trial, payload in rows:
-            yield Event(
-                number=number, time=time, kind=kind, trial=trial, payload=json.loads(payload)
-            )
+    def events(self, *, after: int = 0) -> Iterator[Event]:
+        """Yield the events in order.
+
+        Args:
+            after: the number of the last event to leave out.
+
+        Raises:
+            DamagedStoreError: an event is not what was recorded.
+        """
+        with self._told("read"):
+            yield from _events(self._connection, self._path, after=after)
 
     def close(self) -> None:
         """Close the file."""
@@ -129,3 +204,131 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn SQLite's errors into ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _our_error(error, self._path, what) from error
+
+
+def whole_events(path: Path, *, read_only: bool = False) -> tuple[list[Event], str]:
+    """Read what is whole in a store, and say what is wrong with the rest of it.
+
+    Args:
+        read_only: leave what a killed loop was about to write, which is rolled back otherwise.
+
+    Returns:
+        The events that are as they were recorded, in order; and a line, empty for a sound file.
+
+    Raises:
+        StudyError: the store cannot be opened, or is of another version.
+    """
+    events: list[Event] = []
+    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    try:
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            if _version(connection, path) == 0:
+                tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+                return events, f"has {tables} tables, yet no version" if tables else ""
+            found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            for event in _events(connection, path):
+                events.append(event)  # noqa: PERF402 (kept up to the first that is not whole)
+            return events, "" if found == "ok" else str(found)
+    except sqlite3.Error as error:
+        told = _our_error(error, path, "read")
+        if isinstance(told, DamagedStoreError):
+            return events, told.what
+        raise told from error
+    except DamagedStoreError as error:
+        return events, error.what
+
+
+_TABLES = (
+    """CREATE TABLE event (
+        number INTEGER PRIMARY KEY, time REAL NOT NULL, elapsed_s REAL NOT NULL,
+        kind TEXT NOT NULL, trial INTEGER, payload TEXT NOT NULL, crc INTEGER NOT NULL
+    ) STRICT""",
+    "CREATE TABLE owner (token TEXT NOT NULL) STRICT",
+    f"PRAGMA user_version = {VERSION}",
+)
+# What the surroundings of a file are to blame for; any other error tells of the file itself.
+_OUTSIDE = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """Return 0 for a file without tables, else the version of the store."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if not 0 <= version <= VERSION:
+        raise StudyError(
+            f"has store version {version}; this codesign reads versions 1 to {VERSION}",
+            where=str(path),
+            hint="continue it with the codesign that began it",
+        )
+    return version
+
+
+def _events(connection: sqlite3.Connection, path: Path, *, after: int = 0) -> Iterator[Event]:
+    connection.text_factory = lambda text: text.decode("utf-8", errors="replace")
+    version = _version(connection, path)
+    rows = connection.execute(
+        "SELECT number, time, kind, trial, payload, "
+        + ("NULL, NULL" if version == 1 else "elapsed_s, crc")
+        + " FROM event WHERE number > ? ORDER BY number",
+        (after,),
+    )
+    before: Event | None = None
+    for number, time, kind, trial, payload, elapsed_s, crc in rows:
+        try:
+            event = Event(
+                number=number,
+                time=time,
+                elapsed_s=_elapsed_s(before, kind, time) if version == 1 else elapsed_s,
+                kind=kind,
+                trial=trial,
+                payload=json.loads(payload),
+            )
+            whole = version == 1 or event.crc == crc
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise _damaged(f"event {number} is not as it was recorded", path)
+        yield event
+        before = event
+
+
+def _elapsed_s(before: Event | None, kind: str, time: float) -> float:
+    """Version 1 kept no clock but one that may have been set back."""
+    if before is None or kind == "opened":
+        return 0.0
+    return before.elapsed_s + max(0.0, time - before.time)
+
+
+def _damaged(what: str, path: Path) -> DamagedStoreError:
+    hint = "run `codesign optimize` again, which restores what is whole"
+    return DamagedStoreError(what, where=str(path), hint=hint)
+
+
+def _our_error(error: sqlite3.Error, path: Path, what: str) -> StudyError:
+    """Tell a file that is damaged from one that cannot be used just now."""
+    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _OUTSIDE:
+        return _damaged(str(error), path)
+    return StudyError(
+        f"cannot be {what}: {error}",
+        where=str(path),
+        hint="free disk space, or end whatever else has the file open, then run the same command "
+        "again; nothing recorded is lost",
+    )

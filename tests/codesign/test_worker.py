@@ -68,3 +68,20 @@ def test_an_attempt_is_told_of_those_before_it(tmp_path: Path) -> None:
         (tmp_path / f"attempt-{number}").mkdir()
     outcome = Runner().run_trial(payload(tmp_path / "attempt-3", fate="looks_back"))
     assert outcome.facts == {"earlier": ["attempt-2", "attempt-1"]}
+
+
+def test_a_full_disk_is_no_bug_of_the_trial(tmp_path: Path) -> None:
+    program = (
+        "import json, pathlib, resource, sys\n"
+        "from codesign.worker import Runner\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "payload = json.loads((folder / 'trial.json').read_text())\n"
+        "outcome = Runner()._attempt(payload, folder)\n"
+        "print(outcome.failure, outcome.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(payload(tmp_path, width=3))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("node no space to write: ")

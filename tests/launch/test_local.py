@@ -124,3 +124,28 @@ def test_threads_are_shared_out() -> None:
             assert b"OMP_NUM_THREADS=4" in environment
     finally:
         pool.close()
+
+
+def test_a_cancelled_job_ends_and_is_not_reported(pool: LocalPool, tmp_path: Path) -> None:
+    hanging = [job(tmp_path, number, fate="hangs") for number in range(3)]
+    for one in hanging:
+        pool.submit(one)
+    while not (tmp_path / "1/attempt-1/progress.json").exists():
+        assert list(pool.poll(wait_s=0.05)) == []
+    processes = [worker.process for worker in pool._workers]
+    pool.cancel(hanging[2])  # It waits.
+    pool.cancel(hanging[0])
+    pool.cancel(hanging[0])
+    pool.submit(job(tmp_path, 4))
+    assert set(finish(pool, 1)) == {4}
+    assert not (tmp_path / "2/attempt-1/progress.json").exists()
+    assert [process.poll() is None for process in processes] == [False, True]
+
+
+def test_a_result_that_cannot_be_read_is_no_bug_of_the_loop(tmp_path: Path) -> None:
+    done = job(tmp_path, 0)
+    for text in ("{", "[]", '{"metrics": {}, "other": 1}'):
+        (done.folder / "result.json").write_text(text)
+        outcome = local.read_outcome(done)
+        assert outcome is not None
+        assert (outcome.failure, outcome.reason[:26]) == ("node", "result.json cannot be read")

@@ -10,8 +10,8 @@ import pytest
 
 from codesign import api
 from codesign.errors import StudyError
-from codesign.study.state import StudyState, fold
-from codesign.study.store import Store
+from codesign.study.state import StudyState
+from tests.support.studies import state_of
 from tests.support.toy_spec import TOY_SPEC, write_spec
 
 SPACE: dict[str, Any] = TOY_SPEC["space"]
@@ -19,8 +19,7 @@ SPACE: dict[str, Any] = TOY_SPEC["space"]
 
 def run(folder: Path, name: str, fork: Path | None = None, **sections: Any) -> StudyState:
     api.optimize(write_spec(folder, **sections), study=folder / name, fork=fork)
-    with Store(folder / name / "study.sqlite") as store:
-        return fold(store.events())
+    return state_of(folder / name)
 
 
 @pytest.fixture(scope="module")

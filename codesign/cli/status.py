@@ -1,0 +1,66 @@
+"""`codesign status`: how a study stands, while it runs and after."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from codesign import api
+from codesign.cli import options
+
+if TYPE_CHECKING:
+    from codesign.study.status import StudyStatus
+
+
+@click.command("status", help="Show how a study stands: its loop, its trials, what failed.")
+@options.study_folder
+@options.as_json
+def command(study: Path, as_json: bool) -> None:
+    """Parse, read, print."""
+    found = api.status(study)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+        return
+    for line in _lines(found):
+        click.echo(line)
+
+
+def _lines(found: StudyStatus) -> Iterator[str]:
+    from codesign.report.figures import figure
+
+    yield f"{found.study}: {_loop(found)}"
+    counts = ", ".join(f"{count} {status}" for status, count in found.trials.items())
+    yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
+    if found.best is not None:
+        values = ", ".join(f"{name} {figure(v)}" for name, v in found.best.metrics.items())
+        yield f"best     trial {found.best.trial}: {values}"
+    for trial in found.running:
+        share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
+        values = "".join(f", {name} {figure(v)}" for name, v in trial.metrics.items())
+        yield f"running  trial {trial.trial}: {share}{_left(trial.left_s)}{values}"
+    for failed in found.failures:
+        yield f"failed   trial {failed.trial}: {failed.failure}: {failed.reason}"
+
+
+def _loop(found: StudyStatus) -> str:
+    if found.owner is None:
+        return "nothing runs" if found.ended < found.planned else "has ended"
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(found.owner.since))
+    return {
+        "running": f"run by {found.owner} since {since}",
+        "silent": f"held by {found.owner} since {since}, whose heartbeat does not move",
+        "dead": f"{found.owner} ended without a word; `codesign optimize` goes on with the study",
+    }[found.loop]
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return (
+        f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+    )

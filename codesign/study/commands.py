@@ -1,0 +1,130 @@
+"""What can be done with a study besides running it; while a loop runs and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codesign.errors import StudyError
+from codesign.study.folder import StudyFolder
+from codesign.study.requests import Request, send
+
+if TYPE_CHECKING:
+    import polars
+
+    from codesign.study.lock import Owner
+    from codesign.study.status import StudyStatus
+
+
+def status(study: str | Path) -> StudyStatus:
+    """Say how a study stands.
+
+    Raises:
+        StudyError: the folder holds no study.
+    """
+    from codesign.study.recorded import read_study
+    from codesign.study.status import status_of
+
+    return status_of(read_study(study))
+
+
+def stop(study: str | Path, *, now: bool = False) -> Owner | None:
+    """Ask the loop of a study to stop; the study can be continued.
+
+    Args:
+        now: end the trials that run, which run again when the study continues; else they end first.
+
+    Returns:
+        The process that was asked; None where nothing runs.
+
+    Raises:
+        StudyError: the folder holds no study, or its loop cannot be asked.
+    """
+    from codesign.study.lock import owner_of
+
+    folder = _existing(study)
+    if owner_of(folder.path)[1] == "dead":
+        return None
+    return send(folder, Request(ask="stop now" if now else "stop"))
+
+
+def cancel(study: str | Path, trials: tuple[int, ...]) -> Owner:
+    """Ask the loop of a study to cancel trials: they end, and say nothing of their designs.
+
+    Returns:
+        The process that was asked.
+
+    Raises:
+        StudyError: nothing runs, or some of the trials have ended or are not known.
+    """
+    from codesign.study.snapshot import recorded_events
+    from codesign.study.state import fold
+
+    folder = _existing(study)
+    known = fold(recorded_events(folder)).trials
+    mistakes = [
+        f"trial {number} is {known[number].status}" if number in known else f"no trial {number}"
+        for number in trials
+        if number not in known or not known[number].open
+    ]
+    if mistakes:
+        can = ", ".join(str(trial.number) for trial in known.values() if trial.open)
+        raise StudyError(
+            f"has nothing to cancel there: {'; '.join(mistakes)}",
+            where=str(folder.path),
+            hint=f"trials that can be cancelled now: {can or 'none'}",
+        )
+    return send(folder, Request(ask="cancel", trials=trials))
+
+
+def extend(study: str | Path, *, trials: int) -> Owner:
+    """Ask the loop of a study to search longer.
+
+    Args:
+        trials: designs to search in all, as `search.trials` says.
+
+    Returns:
+        The process that was asked.
+
+    Raises:
+        StudyError: nothing runs, or as many are searched already, or may be at most.
+    """
+    from codesign.study.recorded import read_study
+    from codesign.study.results import designs_to_search
+
+    found = read_study(study)
+    due, most = designs_to_search(found.state, found.spec), found.spec.study_budgets.trials
+    if not due < trials <= (most or trials):
+        bound = "" if most is None else f", and budgets.trials allows {most}"
+        raise StudyError(
+            f"searches {due} designs{bound}; --trials is {trials}",
+            where=str(found.folder.path),
+            hint="give the number of designs in all, more than now",
+        )
+    return send(found.folder, Request(ask="extend", total=trials))
+
+
+def export(study: str | Path, *, out: str | Path | None = None) -> polars.DataFrame:
+    """Return the trials of a study as a table, one row each.
+
+    Args:
+        out: write it there, too: `.csv`, `.json` or `.parquet`.
+
+    Raises:
+        StudyError: the folder holds no study, or the file cannot be written.
+        ConfigError: the file has another ending.
+    """
+    from codesign.study.export import trial_table, write_table
+    from codesign.study.recorded import read_study
+
+    table = trial_table(read_study(study))
+    if out is not None:
+        write_table(table, Path(out))
+    return table
+
+
+def _existing(study: str | Path) -> StudyFolder:
+    folder = StudyFolder(Path(study))
+    if not folder.resolved_spec.exists():
+        raise StudyError("holds no study", where=str(folder.path), hint="name a study's folder")
+    return folder

@@ -1,0 +1,147 @@
+"""How a study stands: who runs it, what its trials do, what went wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from codesign.contracts import Value
+from codesign.study.folder import read_json_if_whole
+from codesign.study.lock import Owner, owner_of
+from codesign.study.recorded import RecordedStudy
+from codesign.study.results import best_finding, findings, planned_trials
+from codesign.study.state import Trial
+
+LoopState = Literal["running", "silent", "dead", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTrial:
+    """A trial under way.
+
+    Attributes:
+        share: of its work, 0 to 1, as it said last; None: it has said nothing yet.
+        left_s: seconds until it ends, at the pace so far.
+        metrics: *measured*, the latest it said.
+    """
+
+    trial: int
+    attempt: int
+    share: float | None
+    left_s: float | None
+    metrics: Mapping[str, float]
+    design: Mapping[str, Value]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedTrial:
+    """A trial that failed, with the kind and its line."""
+
+    trial: int
+    failure: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestTrial:
+    """The best design so far; `metrics` hold its exact costs, too."""
+
+    trial: int
+    metrics: Mapping[str, float]
+    confirmed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStatus:
+    """How a study stands, as of its snapshot.
+
+    Attributes:
+        loop: `running`; `silent`: held by a process on another host whose heartbeat does not move;
+            `dead`: its process ended without a word; `none`: nothing runs.
+        owner: who runs it, or ran it last and died.
+        trials: status → how many.
+        planned: trials in all, confirming runs included, as far as is known.
+        left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
+        event: number of the latest event; `time` of it in seconds since the epoch, for people.
+    """
+
+    study: str
+    folder: Path
+    loop: LoopState
+    owner: Owner | None
+    trials: Mapping[str, int]
+    planned: int
+    left_s: float | None
+    event: int
+    time: float | None
+    best: BestTrial | None
+    running: tuple[RunningTrial, ...]
+    failures: tuple[FailedTrial, ...]
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, whichever way."""
+        return sum(self.trials.values()) - len(self.running) - self.trials.get("pending", 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**dataclasses.asdict(self), "folder": str(self.folder), "ended": self.ended}
+
+
+def status_of(study: RecordedStudy) -> StudyStatus:
+    """Put a status together; takes a few seconds where the heartbeat of another host is watched."""
+    owner, life = owner_of(study.folder.path)
+    loop: LoopState = "none"
+    if owner is not None:
+        states: dict[str, LoopState] = {"alive": "running", "dead": "dead", "unknown": "silent"}
+        loop = states[life]
+    trials = study.state.trials.values()
+    running = tuple(_running(study, trial) for trial in trials if trial.status == "running")
+    planned = planned_trials(study.state, study.spec)
+    best = best_finding(findings(study.state, study.spec), study.spec)
+    return StudyStatus(
+        study=study.spec.name,
+        folder=study.folder.path,
+        loop=loop,
+        owner=owner,
+        trials=dict(Counter(trial.status for trial in trials)),
+        planned=planned,
+        left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
+        event=study.state.events,
+        time=study.state.ended,
+        best=None if best is None else BestTrial(
+            trial=best.trial.number, metrics=best.metrics, confirmed=best.confirmed
+        ),
+        running=running,
+        failures=tuple(
+            FailedTrial(trial=trial.number, failure=trial.failure, reason=trial.reason)
+            for trial in trials
+            if trial.failure is not None
+        ),
+    )  # fmt: skip
+
+
+def _running(study: RecordedStudy, trial: Trial) -> RunningTrial:
+    folder = study.folder.attempt(trial.number, trial.attempt)
+    said = read_json_if_whole(folder / "progress.json")
+    share = min(1.0, said["done"] / said["total"]) if said.get("total") else None
+    return RunningTrial(
+        trial=trial.number,
+        attempt=trial.attempt,
+        share=share,
+        left_s=said["seconds"] * (1 - share) / share if share and "seconds" in said else None,
+        metrics=said.get("metrics", {}),
+        design=trial.awake,
+    )
+
+
+def _left_s(study: RecordedStudy, planned: int, running: int) -> float | None:
+    trials = study.state.trials.values()
+    took = [trial.seconds for trial in trials if trial.seconds is not None]
+    left = planned - sum(not trial.open for trial in trials)
+    return statistics.median(took) * left / max(running, 1) if took else None
