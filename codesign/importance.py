@@ -18,9 +18,6 @@ Array = np.ndarray[Any, Any]
 TRIALS = 20
 """Fewer trials than that are not looked at."""
 
-R2 = 0.3
-"""A forest that predicts unseen trials worse than that has nothing to say of single knobs."""
-
 FOLDS, REPEATS, PERMUTATIONS, TREES = 5, 2, 5, 60
 MOST_TRIALS = 500
 
@@ -50,7 +47,8 @@ class Importance:
         trials: how many were used.
         r2: share of the variance of unseen trials' ranks that the forests predict (1 is all, 0 is
             no better than the mean, below 0 is worse); NaN where there were too few trials.
-        reliable: whether `r2` and `trials` suffice to read anything into `knobs`.
+        reliable: whether `r2` is above 0 by its 95% interval over trials: forests that predict
+            nothing have nothing to say of single knobs.
     """
 
     trials: int
@@ -104,9 +102,10 @@ def _permuted(columns: Mapping[str, Array], rank_N: Array, rng: np.random.Genera
             after = forest.predict(shuffled).reshape(len(columns), PERMUTATIONS, -1)
             rises = ((after - rank_N[unseen]) ** 2).mean(axis=1) - errors
             rise_NK[unseen] += rises.T / REPEATS
-    r2 = 1 - float(error_N.mean()) / variance
+    explained_N = ((rank_N - rank_N.mean()) ** 2 - error_N) / variance
+    r2, r2_half = float(explained_N.mean()), float(_half_width(explained_N))
     share_NK = rise_NK / (2 * variance)
-    mean_K, half_K = share_NK.mean(axis=0), 1.96 * share_NK.std(axis=0) / np.sqrt(len(rank_N))
+    mean_K, half_K = share_NK.mean(axis=0), _half_width(share_NK)
     found = [
         KnobImportance(
             knob=knob, share=float(mean), low=float(mean - half), high=float(mean + half)
@@ -114,7 +113,12 @@ def _permuted(columns: Mapping[str, Array], rank_N: Array, rng: np.random.Genera
         for knob, mean, half in zip(columns, mean_K, half_K, strict=True)
     ]
     ordered = tuple(sorted(found, key=lambda each: -each.share))
-    return Importance(trials=len(rank_N), r2=r2, reliable=r2 >= R2, knobs=ordered)
+    return Importance(trials=len(rank_N), r2=r2, reliable=r2 > r2_half, knobs=ordered)
+
+
+def _half_width(values_N: Array) -> Array:
+    """Half of the 95% interval of the mean over the first axis."""
+    return np.asarray(1.96 * values_N.std(axis=0, ddof=1) / np.sqrt(len(values_N)))
 
 
 def _varying(designs: Sequence[Design]) -> list[str]:

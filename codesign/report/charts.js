@@ -1,6 +1,9 @@
-// Hypervolume and learning curves, and the start of all charts.
+// Hypervolume, learning curves and throughput, and the start of all charts.
+
+const CHARTS = ["front-chart", "volume-chart", "curves-chart", "throughput-chart"];
 
 let curveMetric = null;
+let redraw = () => {};
 
 function drawVolume(colours) {
   const values = content.hypervolume;
@@ -16,8 +19,15 @@ function drawVolume(colours) {
 }
 
 function drawCurves(colours) {
-  const { lines, metrics } = content.curves;
+  const { lines, others, metrics } = content.curves;
   const metric = metrics.find((m) => m.name === curveMetric) ?? metrics[0];
+  // One trace for all others, broken between trials: they are there to compare with.
+  const broken = (read) => others.flatMap((line) => [...line.points.map(read), null]);
+  const rest = {
+    type: "scatter", mode: "lines", name: "other trials", hoverinfo: "skip",
+    x: broken((p) => p.examples), y: broken((p) => p[metric.name]),
+    line: { width: 1, color: faded(colours.muted, 0.4) },
+  };
   const traces = lines.map((line, index) => {
     const paid = `${plain(line.cost)} ${plain(content.cost ? axisTitle(content.cost) : "")}`;
     return {
@@ -28,7 +38,7 @@ function drawCurves(colours) {
       hovertemplate: `trial ${line.trial}, ${paid}<br>%{x:,} examples: %{y:.4f}<extra></extra>`,
     };
   });
-  plot("curves-chart", traces, layout(colours, {
+  plot("curves-chart", [...(others.length ? [rest] : []), ...traces], layout(colours, {
     x: { title: "examples", rangemode: "tozero" }, y: { title: axisTitle(metric) },
   }));
 }
@@ -54,6 +64,23 @@ function chooseCurves() {
   }
 }
 
+function drawThroughput(colours) {
+  const { throughput, cost, points } = content;
+  const column = content.columns.find((each) => each.name === throughput.name);
+  const known = points.map((point, index) => ({ ...point, index, y: column?.values[index] ?? null }))
+    .filter((point) => point.x !== null && point.y !== null);
+  if (!known.length) {
+    say("throughput-chart", "No trial recorded its throughput.");
+    return;
+  }
+  const log = (values) => values.every((value) => value > 0) ? logAxis(values) : {};
+  const trace = markers(known, "measured", { color: colours.front, size: 6, opacity: 0.7 });
+  plot("throughput-chart", [trace], layout(colours, {
+    x: { title: cost ? axisTitle(cost) : "trial", ...(cost ? log(known.map((p) => p.x)) : {}) },
+    y: { title: axisTitle(throughput), ...log(known.map((p) => p.y)) },
+  }));
+}
+
 function draw() {
   const colours = palette();
   drawFront(colours);
@@ -61,23 +88,51 @@ function draw() {
   else say("volume-chart", "No trial has completed yet.");
   if (content.curves.lines.length) drawCurves(colours);
   else say("curves-chart", "No trial of the front recorded a curve.");
+  drawThroughput(colours);
+}
+
+// Plotly fits its charts to the window, not to the sheet.
+function fitToSheet() {
+  printing = true;
+  redraw();
+  for (const id of CHARTS) {
+    const chart = document.getElementById(id);
+    if (chart.data) Plotly.relayout(chart, { width: chart.clientWidth });
+  }
+}
+
+function fitToWindow() {
+  printing = false;
+  for (const id of CHARTS) {
+    const chart = document.getElementById(id);
+    if (chart.data) Plotly.relayout(chart, { width: null, autosize: true });
+  }
+  redraw();
 }
 
 async function start() {
   if (typeof DecompressionStream === "undefined") {
     const lack = "This browser cannot unpack the charts: they need DecompressionStream (Chrome 80, "
       + "Firefox 113, Safari 16.4 or later). All figures are in the tables.";
-    for (const id of ["front-chart", "volume-chart", "curves-chart"]) say(id, lack);
+    for (const id of [...CHARTS, "parallel"]) say(id, lack);
     return;
   }
   await loadPlotly();
   chooseCurves();
-  draw();
+  const drawAxes = startParallel();
+  redraw = () => {
+    draw();
+    drawAxes();
+  };
+  redraw();
   document.getElementById("front-chart").on?.("plotly_click", (event) => {
     const trial = event.points[0].customdata;
     if (trial !== undefined) location.hash = `trial-${trial}`;
   });
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", redraw);
+  addEventListener("resize", drawAxes);
+  addEventListener("beforeprint", fitToSheet);
+  addEventListener("afterprint", fitToWindow);
   document.documentElement.dataset.ready = "yes";
 }
 

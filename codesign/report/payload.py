@@ -17,21 +17,25 @@ from codesign.report.figures import (
 )
 
 if TYPE_CHECKING:
+    from codesign.report.analysis import Analysis
     from codesign.report.content import ReportContent, ReportTrial
+    from codesign.scaling import LogTrend
 
 CURVES = 12
-"""Learning curves drawn at most: more cannot be told apart."""
+"""Learning curves of the front drawn at most: more cannot be told apart."""
 
 EXAMPLES = "examples"
+THROUGHPUT = "examples_per_s"
 
 
-def payload_json(content: ReportContent) -> str:
+def payload_json(analysis: Analysis) -> str:
     """Return the JSON, safe inside a script element: no `<` survives in it."""
-    text = json.dumps(_payload(content), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_payload(analysis), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
-def _payload(content: ReportContent) -> dict[str, Any]:
+def _payload(analysis: Analysis) -> dict[str, Any]:
+    content = analysis.content
     quality, cost = content.quality, cost_of(content)
     return {
         "quality": _axis(content, quality.metric),
@@ -46,6 +50,8 @@ def _payload(content: ReportContent) -> dict[str, Any]:
         "budget": finite(content.budgets.get(cost)) if cost else None,
         "best": content.best,
         "baseline": content.baseline,
+        "trend": _trend(analysis.trend),
+        "throughput": _axis(content, THROUGHPUT),
         "points": [_point(content, t, quality.metric, cost) for t in content.trials],
         "columns": [_column(column) for column in trial_columns(content)],
         "hypervolume": [finite(v) for v in content.hypervolume],
@@ -91,21 +97,31 @@ def _column(column: Column) -> dict[str, Any]:
     }
 
 
+def _trend(trend: LogTrend | None) -> dict[str, Any] | None:
+    if trend is None:
+        return None
+    lines = {"x": trend.cost_G, "y": trend.quality_G, "low": trend.low_G, "high": trend.high_G}
+    return {name: [float(f"{v:.6g}") for v in values] for name, values in lines.items()}
+
+
 def _curves(content: ReportContent, cost: str | None) -> dict[str, Any]:
-    """Return the curves of the front, cheapest first, evenly thinned to `CURVES`."""
-    with_curve = [t for t in content.front if any(EXAMPLES in point for point in t.curve)]
-    ordered = sorted(with_curve, key=lambda t: (cost and finite(t.value(cost))) or 0.0)
+    """Return curves: of the front, cheapest first, evenly thinned to `CURVES`, and of others."""
+    recorded = [t for t in content.trials if any(EXAMPLES in point for point in t.curve)]
+    front = [t for t in recorded if t.on_front]
+    ordered = sorted(front, key=lambda t: (cost and finite(t.value(cost))) or 0.0)
     step = max(1, -(-len(ordered) // CURVES))
-    metrics = dict.fromkeys(m for t in ordered for p in t.curve for m in p if m != EXAMPLES)
+    metrics = dict.fromkeys(m for t in recorded for p in t.curve for m in p if m != EXAMPLES)
     return {
         "of": len(ordered),
         "metrics": [{"name": m, "label": label(m), "unit": unit_of(content, m)} for m in metrics],
-        "lines": [
-            {
-                "trial": trial.number,
-                "cost": figure(trial.value(cost)) if cost else "",
-                "points": [{k: finite(v) for k, v in point.items()} for point in trial.curve],
-            }
-            for trial in ordered[::step]
-        ],
+        "lines": [_line(t, cost) for t in ordered[::step]],
+        "others": [_line(t, cost) for t in recorded if not t.on_front],
+    }
+
+
+def _line(trial: ReportTrial, cost: str | None) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "cost": figure(trial.value(cost)) if cost else "",
+        "points": [{k: finite(v) for k, v in point.items()} for point in trial.curve],
     }

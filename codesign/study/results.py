@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,9 @@ from codesign.report.content import ReportContent, ReportTrial, quality_objectiv
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
+
+# Curves beside the front's that a page shows: enough to compare with, few enough to read.
+OTHER_CURVES = 60
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -148,6 +152,7 @@ def report_content(
     by_number = {f.trial.number: f for f in found}
     facts = state.opened.get("facts", {})
     objectives, volumes = _volumes(state, spec)
+    drawn = _with_curve(state, found)
     return ReportContent(
         study=spec.name,
         title=f"{spec.name}: {spec.model['name']} on {facts.get('data', spec.data.source)}",
@@ -155,7 +160,10 @@ def report_content(
         objectives=objectives,
         metrics=_metric_table(metrics),
         trials=tuple(
-            _report_trial(trial, by_number.get(trial.number), folder)
+            dataclasses.replace(
+                _report_trial(trial, by_number.get(trial.number)),
+                curve=_curve(folder, trial) if trial.number in drawn else (),
+            )
             for trial in state.trials.values()
         ),
         facts=_flat_facts(facts),
@@ -189,7 +197,14 @@ def _volumes(state: StudyState, spec: StudySpec) -> tuple[tuple[Objective, ...],
     return resolved, pareto.hypervolume_over_trials(values, reference, goals)
 
 
-def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) -> ReportTrial:
+def _with_curve(state: StudyState, found: Sequence[Finding]) -> set[int]:
+    """The trials whose curves are shown: the front's, and some of the others, evenly spread."""
+    front = {f.trial.number for f in found if f.on_front}
+    others = [t.number for t in state.trials.values() if not t.open and t.number not in front]
+    return front | set(others[:: max(1, math.ceil(len(others) / OTHER_CURVES))])
+
+
+def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
     measured = trial.metrics if finding is None else {
         name: value for name, value in finding.metrics.items() if name not in trial.costs
     }  # fmt: skip
@@ -197,6 +212,7 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
     return ReportTrial(
         number=trial.number,
         kind=trial.kind,
+        of=trial.of,
         status=trial.status,
         design=trial.awake,
         metrics=measured,
@@ -205,7 +221,6 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
         seconds=trial.seconds,
         seed=trial.seed,
-        curve=_curve(folder, trial) if finding is not None and finding.on_front else (),
         on_front=finding is not None and finding.on_front,
         confirmed=None if finding is None else finding.confirmed,
         spread=over_seeds or _noise(measured),
@@ -274,10 +289,12 @@ def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
             return ""
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
+    checksums = state.opened.get("facts", {}).get("source_md5", {})
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
     return {
         "seed": str(seed),
         "started": written(state.started),
         "last event": written(state.ended),
         **opened,
+        **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }
