@@ -67,7 +67,8 @@ function chooseCurves() {
 function drawThroughput(colours) {
   const { throughput, cost, points } = content;
   const column = content.columns.find((each) => each.name === throughput.name);
-  const known = points.map((point, index) => ({ ...point, index, y: column?.values[index] ?? null }))
+  const measured = column?.values ?? [];
+  const known = points.map((point, index) => ({ ...point, index, y: measured[index] ?? null }))
     .filter((point) => point.x !== null && point.y !== null);
   if (!known.length) {
     say("throughput-chart", "No trial recorded its throughput.");

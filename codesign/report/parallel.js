@@ -2,7 +2,7 @@
 // A range kept on an axis (dragged, or moved by keys) filters the table and pales the chart.
 
 const PAD = { top: 30, bottom: 34, side: 56 };
-const AXIS_WIDTH = 92;
+// An axis with at most so many levels shows each of them.
 const FEW = 12;
 
 // Positions on an axis are shares, 0 at its lower end. A knob that sleeps lies at the lower end.
@@ -14,7 +14,7 @@ function makeAxis(column) {
     const names = [...(asleep ? ["-"] : []), ...levels.map((value) => textOf(column, value))];
     const last = Math.max(1, names.length - 1);
     const place = (value) => (value === null ? 0 : levels.indexOf(value) + asleep) / last;
-    return { column, place, step: 1 / last,
+    return { column, place, step: 1 / last, room: Math.min(0.3 / last, 0.08),
       ticks: names.map((text, index) => ({ at: names.length > 1 ? index / last : 0, text })) };
   }
   const log = levels[0] > 0 && levels.at(-1) / levels[0] > 20;
@@ -28,7 +28,7 @@ function makeAxis(column) {
     return { at: base + (1 - base) * share, text: short(log ? Math.exp(value) : value) };
   });
   if (asleep) ticks.unshift({ at: 0, text: "-" });
-  return { column, place, step: 0.05, ticks };
+  return { column, place, step: 0.05, room: 0, ticks };
 }
 
 function textOf(column, value) {
@@ -58,6 +58,10 @@ function makeParallel(root) {
   const sign = content.quality.goal === "maximize" ? 1 : -1;
   lines.sort((a, b) => sign * (a.point.y - b.point.y));
   lines.forEach((line, rank) => { line.share = lines.length > 1 ? rank / (lines.length - 1) : 1; });
+  // Lines through one level lie side by side, the best on top, so that none hides the others.
+  for (const line of lines) {
+    line.drawn = line.at.map((share, axis) => share + shown[axis].room * (line.share - 0.5));
+  }
   return { root, axes: shown, lines, kept: shown.map(() => null), canvas: element("canvas") };
 }
 
@@ -96,7 +100,7 @@ function drawParallel(chart, colours) {
       pen.strokeStyle = inside ? quality(line.share) : colours.muted;
       pen.lineWidth = thin ? 0.8 : 1.4;
       pen.beginPath();
-      line.at.forEach((share, index) => pen.lineTo(axisX(chart, index), axisY(chart, share)));
+      line.drawn.forEach((share, index) => pen.lineTo(axisX(chart, index), axisY(chart, share)));
       pen.stroke();
     }
   }
@@ -147,8 +151,8 @@ function showKept(chart) {
   });
   const kept = chart.lines.flatMap((line) => isKept(chart, line) ? [line.point.trial] : []);
   const some = chart.kept.some(Boolean);
-  document.getElementById("parallel-kept").textContent =
-    `${kept.length.toLocaleString("en")} of ${chart.lines.length.toLocaleString("en")} designs kept.`;
+  const [left, all] = [kept, chart.lines].map((list) => list.length.toLocaleString("en"));
+  document.getElementById("parallel-kept").textContent = `${left} of ${all} designs kept.`;
   document.getElementById("parallel-free").hidden = !some;
   drawParallel(chart, palette());
   cancelAnimationFrame(chart.frame);
@@ -198,14 +202,16 @@ function makeHandle(chart, axis, index) {
   const handle = element("div", { class: "axis", role: "slider", tabindex: "0",
     "aria-orientation": "vertical", "aria-label": name, "aria-valuemin": "0",
     "aria-valuemax": "100" });
-  const low = index % 2 ? " low" : "";
-  handle.append(element("b"), element("i", { class: `name${low}` }, unit ? `${name} (${unit})` : name));
+  // Every other name stands below, so that long ones have room.
+  const title = element("i", { class: `name${index % 2 ? " low" : ""}` });
+  title.textContent = unit ? `${name} (${unit})` : name;
+  handle.append(element("b"), title);
   makeBrush(chart, handle, index);
   return handle;
 }
 
 function placeParallel(chart) {
-  chart.root.style.minWidth = `${2 * PAD.side + (chart.axes.length - 1) * 46}px`;
+  chart.root.style.minWidth = `${2 * PAD.side + (chart.axes.length - 1) * 66}px`;
   chart.handles.forEach((handle, index) => { handle.style.left = `${axisX(chart, index)}px`; });
 }
 

@@ -61,7 +61,9 @@ function layout(colours, { x, y }) {
       bgcolor: colours.raised, bordercolor: colours.muted, align: "left",
       font: { color: colours.ink, family: FONT, size: 13 },
     },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 13 } },
+    legend: {
+      orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 13 },
+    },
     modebar: { bgcolor: clear, color: colours.faint, activecolor: colours.front },
     xaxis: axis(x), yaxis: axis(y),
   };

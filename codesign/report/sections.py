@@ -49,7 +49,7 @@ def importance_table(importance: Importance) -> str:
             f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
             f'<rect x="0" y="1" width="{bar:.1f}" height="8"/>'
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1="5" y2="5"/></svg></td>'
-            f'<td class="n">{each.share:.2f} ± {half:.2f}</td></tr>'
+            f'<td class="n">{round(each.share, 2) + 0.0:.2f} ± {half:.2f}</td></tr>'
         )
     return (
         '<table class="importance"><thead><tr><th scope="col">knob</th><td></td>'

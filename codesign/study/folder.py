@@ -51,11 +51,6 @@ class StudyFolder:
         return self.path / "report.md"
 
     @property
-    def trials_csv(self) -> Path:
-        """All trials, one a row."""
-        return self.path / "trials.csv"
-
-    @property
     def best(self) -> Path:
         """The best design, with all it takes to train it again."""
         return self.path / "best.yaml"

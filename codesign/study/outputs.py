@@ -1,4 +1,4 @@
-"""The files a study keeps up to date for people: the report in three forms, and best.yaml."""
+"""The files a study keeps up to date for people: the report, twice, and best.yaml."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from codesign.report.analysis import analyse
 from codesign.report.content import ReportContent, quality_objective
 from codesign.report.markdown import render_markdown
 from codesign.report.page import render_page
-from codesign.report.rows import trials_csv
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
 from codesign.study.folder import StudyFolder, write_text
@@ -29,7 +28,7 @@ PAGE_EVERY_S = 10.0
 
 
 class Outputs:
-    """Writes all four, now and then while the study runs and at its end."""
+    """Writes all three, now and then while the study runs and at its end."""
 
     def __init__(self, spec: StudySpec, metrics: Mapping[str, Metric], folder: StudyFolder) -> None:
         self._spec = spec
@@ -52,7 +51,6 @@ class Outputs:
         analysis = analyse(content)
         write_text(self._folder.page, render_page(analysis))
         write_text(self._folder.markdown, render_markdown(analysis))
-        write_text(self._folder.trials_csv, trials_csv(content))
         best = best_yaml(self._spec, state)
         if best is not None:
             write_text(self._folder.best, best)

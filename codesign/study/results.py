@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +15,10 @@ import numpy as np
 from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
 from codesign.report.content import ReportContent, ReportTrial, quality_objective
+from codesign.report.payload import OTHER_CURVES, thinned
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
-
-# Curves beside the front's that a page shows: enough to compare with, few enough to read.
-OTHER_CURVES = 60
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -201,7 +198,7 @@ def _with_curve(state: StudyState, found: Sequence[Finding]) -> set[int]:
     """The trials whose curves are shown: the front's, and some of the others, evenly spread."""
     front = {f.trial.number for f in found if f.on_front}
     others = [t.number for t in state.trials.values() if not t.open and t.number not in front]
-    return front | set(others[:: max(1, math.ceil(len(others) / OTHER_CURVES))])
+    return front | set(thinned(others, OTHER_CURVES))
 
 
 def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
