@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from codesign.contracts import Knob, Value
+from codesign.metrics import split_name
 from codesign.spec.model import Choice, Parameter, Range
 
 DEFAULT_FLOAT_POINTS = 21
@@ -215,6 +216,9 @@ def _choice_mistakes(choice: Choice, knob: Knob) -> list[str]:
             fits, demand = isinstance(value, bool), "true or false"
         elif knob.kind == "choice":
             fits, demand = value in knob.choices, f"one of {', '.join(knob.choices)}"
+        elif knob.kind == "metric":
+            plain = split_name(value)[0] if isinstance(value, str) else ""
+            fits, demand = plain in knob.choices, f"one of {', '.join(knob.choices)}"
         else:
             whole = isinstance(value, int) and not isinstance(value, bool)
             fits = whole or (knob.kind == "float" and isinstance(value, float))

@@ -23,13 +23,14 @@ class Knob:
     """One thing a space may search over.
 
     Attributes:
-        kind: `int`, `float`, `choice` (one of `choices`) or `flag` (true or false).
+        kind: `int`, `float`, `choice` (one of `choices`), `flag` (true or false), or `metric`
+            (one of `choices`, or METRIC.TASK for one of the data's tasks).
         low, high: the values that make sense at all, both included (int and float).
         affects_cost: whether any exact cost depends on it.
         counted_by: the knob that counts its layers, where each may have a value of its own.
     """
 
-    kind: Literal["int", "float", "choice", "flag"]
+    kind: Literal["int", "float", "choice", "flag", "metric"]
     meaning: str
     low: float | None = None
     high: float | None = None
@@ -40,7 +41,7 @@ class Knob:
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A quantity that a study reports.
+    """A quantity that a study reports; see `codesign.metrics` for the names of one task's.
 
     Attributes:
         goal: which way is better.
@@ -135,6 +136,9 @@ class Task(Protocol):
 
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design (an empty list: nothing)."""
+
+    def check_metric(self, name: str) -> list[str]:
+        """Say why the data cannot have a learned metric of the family (an empty list: they can)."""
 
     def settings(self, design: Design) -> Mapping[str, Any]:
         """Everything that decides what a trial of the design measures, defaults filled in.

@@ -111,7 +111,7 @@ def parts(columns: Columns, schema: InputSchema, *, high: Columns | None = None)
             )
         last_low = np.where(repeats > 0, out_low, last_low)
         n_low, n_high = out_low, out_high
-    yield _head_part(low_of, high_of, last_low)
+    yield from _head_parts(low_of, high_of, last_low, schema)
 
 
 class Fields:
@@ -276,11 +276,14 @@ def _attention_part(low: Fields, i: int, n_in: Array, k: Array) -> Part:
     return Part("attentive Y", i + 1, np.where(on, flop, 0.0), np.where(on, weights, 0.0))
 
 
-def _head_part(low: Fields, high: Fields, n_last: Array) -> Part:
+def _head_parts(low: Fields, high: Fields, n_last: Array, schema: InputSchema) -> Iterator[Part]:
     flat = n_last * low["d"]
     width = [low["head_width", i] for i in range(int(high["head_depth"].max()))]
     depth = low["head_depth"]
     products = _mlp_products(flat, width, depth, high["head_depth"], np.ones(1))
     hidden = _hidden_units(width, depth)
     norms = np.where(low["head_norm"] == "none", 0.0, 2 * hidden)
-    return Part("head", 0, 6 * products, products + hidden + 1 + norms)
+    parameters = products + hidden + 1 + norms
+    for task in schema.tasks:
+        name = "head" if len(schema.tasks) == 1 else f"head of {task}"
+        yield Part(name, 0, 6 * products, parameters)

@@ -44,10 +44,7 @@ def operations(
     fields = Fields(columns)
     _inputs(step, columns, schema)
     rows = _layers(step, fields, input_row_columns(fields, schema))
-    width = _Widths.of(columns, "head_width", fields["head_depth"])
-    dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
-    flat = rows * fields["d"]
-    step.mlp(_ONE, flat, width, _ONE, norm=fields["head_norm"], dropout=dropout > 0)
+    _heads(step, columns, rows * fields["d"], float(len(schema.tasks)))
     return step.found
 
 
@@ -282,6 +279,17 @@ def _layer(step: _Step, fields: Fields, i: int, count: Array, n: Array) -> None:
     step.elementwise("backward", count * (3 + attentive), B * n * d, 3)
 
 
+def _heads(step: _Step, columns: Columns, flat: Array, tasks: float) -> None:
+    fields = Fields(columns)
+    width = _Widths.of(columns, "head_width", fields["head_depth"])
+    dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
+    step.mlp(tasks * _ONE, flat, width, _ONE, norm=fields["head_norm"], dropout=dropout > 0)
+    if tasks > 1:
+        step.copy("forward", _ONE, step.batch * tasks)
+        # What all heads see gets a gradient from each; they are added up.
+        step.elementwise("backward", (tasks - 1) * _ONE, step.batch * flat, 3)
+
+
 def _plain_interactions(step: _Step, count: Array, n: Array, d: Array) -> None:
     B = step.batch
     step.product("nt", "forward", count, (n, n, d), batch=B)
@@ -333,7 +341,8 @@ def _tensor_count(fields: Fields, schema: InputSchema) -> Array:
         total = total + (i < layers) * (own_y + mlp + mix + 5)  # two norms and the LCB
         n_in = n_out
     depth = fields["head_depth"]
-    total = total + 2 * (depth + 1) + 2 * depth * (fields["head_norm"] != "none")
+    head = 2 * (depth + 1) + 2 * depth * (fields["head_norm"] != "none")
+    total = total + len(schema.tasks) * head
     for group in fields.config(1).table_groups:
         total = total + 2 * (len(group.hidden) + 1)
     if not schema.dense:

@@ -109,6 +109,8 @@ def _range(knob: Knob | None) -> str:
         return "true or false"
     if knob.kind == "choice":
         return ", ".join(f"`{choice}`" for choice in knob.choices)
+    if knob.kind == "metric":
+        return ", ".join(f"`{choice}`" for choice in knob.choices) + ", or METRIC.TASK"
     word = "whole number" if knob.kind == "int" else "number"
     return f"{word} {_plain(knob.low)} … {_plain(knob.high)}" if knob.low is not None else word
 
@@ -133,7 +135,14 @@ def _budgets(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _objectives(schema: Mapping[str, Any]) -> list[str]:
-    return [*_table(schema["properties"]["objectives"]), "", *_metrics("")]
+    return [
+        *_table(schema["properties"]["objectives"]),
+        "",
+        *_metrics(""),
+        "",
+        "Where the data have several tasks, a metric of the model is the mean over them, and",
+        "`METRIC.TASK`, such as `auc.ctr`, is that of one task.",
+    ]
 
 
 def _search(schema: Mapping[str, Any]) -> list[str]:

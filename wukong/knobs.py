@@ -22,11 +22,11 @@ MODEL_RANGES: Mapping[str, tuple[float, float, str]] = {
     "dense_rows": (1, 4096, "rows made from the dense features"),
     "bottom_depth": (0, 16, "hidden layers of the bottom MLP"),
     "bottom_width": (1, 131072, "width of the bottom MLP"),
-    "head_depth": (0, 16, "hidden layers of the head"),
-    "head_width": (1, 131072, "width of the head"),
+    "head_depth": (0, 16, "hidden layers of each head"),
+    "head_width": (1, 131072, "width of the heads"),
     "ln_eps": (1e-12, 1.0, "epsilon of the layer norms"),
-    "dropout": (0.0, 0.99, "dropout in the FMB MLPs and the head"),
-    "head_dropout": (0.0, 0.99, "dropout in the head, where it differs"),
+    "dropout": (0.0, 0.99, "dropout in the FMB MLPs and the heads"),
+    "head_dropout": (0.0, 0.99, "dropout in the heads, where it differs"),
     "table_init_std": (1e-8, 10.0, "standard deviation of the tables' initial weights"),
 }
 # name → meaning; the values are those of the field's Literal, or true and false
@@ -44,7 +44,7 @@ MODEL_SWITCHES: Mapping[str, str] = {
     "dense_bias": "bias of the last dense map",
     "bottom_output_activation": "ReLU after the bottom MLP",
     "dense_first": "dense rows come first",
-    "head_norm": "norm inside the head",
+    "head_norm": "norm inside the heads",
 }
 TRAIN_RANGES: Mapping[str, tuple[float, float, str]] = {
     "batch_size": (1, 2**24, "examples a step"),

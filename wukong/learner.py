@@ -1,6 +1,6 @@
 """One training step, and the best weights so far: what the training loop is made of.
 
-B examples of a batch.
+B examples of a batch, T tasks.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from wukong.embeddings import TableOptimizer, build_tables
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
+from wukong.train_config import MAXIMIZED, TrainConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from wukong.data.batch import Batch
     from wukong.evaluate import Evaluation
     from wukong.schema import InputSchema
-    from wukong.train_config import TrainConfig
 
 
 class Learner:
-    """A model with its optimizers: what one training step changes."""
+    """A model with its optimizers: what one training step changes.
+
+    Args:
+        task_weights: of each task's loss, in the order of `schema.tasks`; empty: all alike.
+        steps: of the whole run.
+    """
 
     def __init__(
         self,
@@ -35,6 +42,7 @@ class Learner:
         *,
         steps: int,
         seed: int,
+        task_weights: Sequence[float] = (),
     ) -> None:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
@@ -53,6 +61,7 @@ class Learner:
         self.dense = _dense_state(self.model)
         self._trained = [w for w in self.dense.values() if isinstance(w, nn.Parameter)]
         self._clip_norm = config.clip_norm
+        self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
         self._optimizers: list[OptimizerLike] = [
             build_optimizer("adam", self._trained, lr=config.dense_lr, l2=config.dense_l2)
         ]
@@ -80,8 +89,8 @@ class Learner:
         self.schedule.before_step(self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        logit_B = self._forward(batch)
-        loss, weight = weighted_log_loss(logit_B, batch)
+        logit_BT = self._forward(batch)
+        loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
         loss.backward()
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
@@ -103,29 +112,34 @@ class Learner:
         self._loss_weight.zero_()
 
 
-def weighted_log_loss(logit: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Mean log loss in nats over the observed labels, each as heavy as its example.
+def weighted_log_loss(
+    logit_BT: Tensor, batch: Batch, task_weights: Sequence[float] = ()
+) -> tuple[Tensor, Tensor]:
+    """Mean log loss in nats over the observed labels, each as heavy as its example and task.
 
     Args:
-        logit: (B,) for data of one task, (B, T) for T.
         batch: its labels are NaN where they were not observed.
+        task_weights: T numbers ≥ 0; empty: all alike.
 
     Returns:
         The mean, 0 where nothing was observed, and the sum of the weights; both scalars.
 
     Raises:
-        ConfigError: where the model's outputs are not as many as the tasks.
+        ConfigError: where the logits are not one for each example and task.
     """
-    logit_BT, label_BT = logit.view(len(batch), -1), batch.label_BT
+    label_BT = batch.label_BT
     if logit_BT.shape != label_BT.shape:
         raise ConfigError(
-            f"the model has {logit_BT.shape[1]} outputs, the data {label_BT.shape[1]} tasks",
+            f"the model's logits are {tuple(logit_BT.shape)}, the labels {tuple(label_BT.shape)}; "
+            "both must be (examples, tasks)",
             hint="train on data with as many labels as the model predicts",
         )
     observed_BT = ~label_BT.isnan()
-    weight_BT = observed_BT.to(logit.dtype)
+    weight_BT = observed_BT.to(logit_BT.dtype)
     if batch.weight_B is not None:
         weight_BT = weight_BT * batch.weight_B[:, None]
+    if task_weights:
+        weight_BT = weight_BT * weight_BT.new_tensor(task_weights)
     weighted_mean = F.binary_cross_entropy_with_logits(
         logit_BT, label_BT.where(observed_BT, 0.0), weight=weight_BT
     )
@@ -141,7 +155,7 @@ class Best:
         self.step = 0
         self.stale_evaluations = 0
         self._learner = learner
-        self._sign = 1.0 if monitor == "auc" else -1.0
+        self._sign = 1.0 if monitor.partition(".")[0] in MAXIMIZED else -1.0
         self._monitor = monitor
 
     def offer(self, evaluation: Evaluation) -> bool:
@@ -164,7 +178,7 @@ class Best:
         self._learner.tables.load_weights(self._tables)
 
     def _score(self, evaluation: Evaluation) -> float:
-        return self._sign * float(getattr(evaluation, self._monitor))
+        return self._sign * evaluation[self._monitor]
 
 
 def _dense_state(model: Wukong) -> dict[str, Tensor]:

@@ -1,10 +1,12 @@
-"""Wukong: rows made from the features, a stack of layers, and a head that makes one logit.
+"""Wukong: rows made from the features, a stack of layers, and for each task a head.
 
-B examples, N rows, D width, W columns of all tables together. Source: arXiv 2403.02545, section 3.
+B examples, N rows, D width, W columns of all tables together, T tasks. Source: arXiv
+2403.02545, section 3.
 
 The rows of X_0, in this order: the rows of each ungrouped categorical feature, in schema order;
 the rows of each table group, in the config's order; the rows of the dense features (first, not
-last, with `dense_first`). X_l is flattened row by row for the head.
+last, with `dense_first`). X_l is flattened row by row for the heads; each
+makes its task's logit.
 
 State-dict keys: `layers.{i}.*` as `wukong.layers` lists them, and
 
@@ -12,8 +14,8 @@ State-dict keys: `layers.{i}.*` as `wukong.layers` lists them, and
     groups.{g}.linears.{i}.{weight,bias}     group g's columns → rows·D, rows first
     dense.linears.{i}.{weight,bias}          modes `mlp` and `linear`; the last: rows·D, rows first
     dense.weight, dense.bias                 mode `per_feature`: (dense features, D) each
-    head.linears.{i}.{weight,bias}           n_l·D → … → 1
-    head.norms.{i}.*                         only with `head_norm`
+    heads.{t}.linears.{i}.{weight,bias}      n_l·D → … → 1, of task t of the schema
+    heads.{t}.norms.{i}.*                    only with `head_norm`
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from torch import Tensor, nn
 
 from wukong.layers import MLP, WukongLayer
 from wukong.shape import (
+    LayerShape,
     TableGroup,
     WukongConfig,
     input_rows,
@@ -43,7 +46,7 @@ class Wukong(nn.Module):
 
     Args:
         config: its shape and switches.
-        schema: the features of the batches.
+        schema: the features and tasks of the batches.
         tables: looks up a batch, → (B, W): the pooled vectors of all categorical features side by
             side, as wide and in the order as `wukong.shape.table_specs` says.
 
@@ -59,14 +62,7 @@ class Wukong(nn.Module):
         self.dense = _dense_part(config, len(schema.dense)) if schema.dense else None
         shapes = layer_shapes(config, input_rows(config, schema))
         self.layers = nn.ModuleList(WukongLayer(shape, config) for shape in shapes)
-        self.head = MLP(
-            shapes[-1].n_out * config.d,
-            config.head_hidden,
-            1,
-            norm=config.head_norm,
-            dropout=config.dropout if config.head_dropout is None else config.head_dropout,
-            init=config.linear_init,
-        )
+        self.heads = nn.ModuleList(_head(shapes[-1], config) for _ in schema.tasks)
         specs = table_specs(config, schema)
         self._table_names = tuple(spec.feature for spec in specs)
         self._table_widths = [spec.width for spec in specs]
@@ -82,12 +78,13 @@ class Wukong(nn.Module):
         return rows_BP.view(len(rows_BP), -1, self.config.d)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return the logits, (B,)."""
+        """Return the logits, (B, T)."""
         x_BND = self.input(batch)
         for layer in self.layers:
             x_BND = layer(x_BND)
-        logit_B1: Tensor = self.head(x_BND.flatten(1))
-        return logit_B1.squeeze(1)
+        flat_BP = x_BND.flatten(1)
+        logits_B1 = [head(flat_BP) for head in self.heads]
+        return logits_B1[0] if len(logits_B1) == 1 else torch.cat(logits_B1, dim=1)
 
     def _categorical_rows(self, looked_up_BW: Tensor) -> list[Tensor]:
         if not self.groups:
@@ -140,6 +137,17 @@ def first_norm_input_std(model: Wukong, batch: Batch) -> float:
 def _group_mlp(group: TableGroup, config: WukongConfig) -> MLP:
     width = group.width * len(group.features)
     return MLP(width, group.hidden, group.rows * config.d, init=config.linear_init)
+
+
+def _head(last: LayerShape, config: WukongConfig) -> MLP:
+    return MLP(
+        last.n_out * config.d,
+        config.head_hidden,
+        1,
+        norm=config.head_norm,
+        dropout=config.dropout if config.head_dropout is None else config.head_dropout,
+        init=config.linear_init,
+    )
 
 
 def _dense_part(config: WukongConfig, n_dense: int) -> nn.Module:

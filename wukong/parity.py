@@ -73,7 +73,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
         r"wukong_stack\.(\d+)\.lcb\.linear": r"layers.\1.lcb",
         r"wukong_stack\.(\d+)\.residual_proj": r"layers.\1.residual",
         r"wukong_stack\.(\d+)\.layer_norm": r"layers.\1.norm",
-        r"fc\.mlp\..*": "head *",
+        r"fc\.mlp\..*": "heads.0 *",
     },
     "torcheasyrec": {
         r"_wukong_layers\.(\d+)\.fmb": r"layers.\1.fmb.y",
@@ -83,7 +83,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
         r"_wukong_layers\.(\d+)\.residual_projection": r"layers.\1.residual T",
         r"_wukong_layers\.(\d+)\.norm": r"layers.\1.norm",
         r"dense_mlp\..*": "dense *",
-        r"final_mlp\..*|output_mlp": "head *",
+        r"final_mlp\..*|output_mlp": "heads.0 *",
     },
     "clabrugere": {
         r"interaction_layers\.(\d+)\.fmb": r"layers.\1.fmb.y",
@@ -93,7 +93,7 @@ _RENAMED: Mapping[str, Mapping[str, str]] = {
         r"interaction_layers\.(\d+)\.residual_projection": r"layers.\1.residual T",
         r"interaction_layers\.(\d+)\.norm": r"layers.\1.norm",
         r"embedding\.dense_embedding": "dense *",
-        r"projection_head\..*": "head *",
+        r"projection_head\..*": "heads.0 *",
     },
 }
 

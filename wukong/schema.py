@@ -1,9 +1,9 @@
-"""What one example consists of: the features of a data set. Standard library only."""
+"""What one example consists of: features, and a label for each task. Standard library only."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,10 +34,20 @@ class CategoricalFeature:
 
 @dataclass(frozen=True, kw_only=True)
 class InputSchema:
-    """The features of a data set, in the order in which models see them."""
+    """The features of a data set, in the order in which models see them, and what is predicted.
+
+    Attributes:
+        tasks: what each column of the labels says, e.g. `("ctr", "cvr")`; a model has a head for
+            each. The names of several tasks are identifiers: they stand in names of metrics,
+            `auc.ctr`.
+
+    Raises:
+        ConfigError: no feature or no task, or a name that cannot be.
+    """
 
     categorical: tuple[CategoricalFeature, ...]
     dense: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ("label",)
 
     def __post_init__(self) -> None:
         names = [f.name for f in self.categorical] + list(self.dense)
@@ -46,6 +56,9 @@ class InputSchema:
             raise ConfigError(f"features named twice: {', '.join(twice)}")
         if not names:
             raise ConfigError("a schema needs at least one feature")
+        mistakes = task_mistakes(self.tasks)
+        if mistakes:
+            raise ConfigError("\n".join(mistakes))
 
     @property
     def one_hot(self) -> tuple[CategoricalFeature, ...]:
@@ -62,12 +75,30 @@ class InputSchema:
         return {
             "categorical": [vars(f).copy() for f in self.categorical],
             "dense": list(self.dense),
+            "tasks": list(self.tasks),
         }
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> InputSchema:
-        """Rebuild a schema written by `to_json`."""
+        """Rebuild a schema written by `to_json`, also by one that knew no tasks."""
         return cls(
             categorical=tuple(CategoricalFeature(**f) for f in fields["categorical"]),
             dense=tuple(fields["dense"]),
+            **({"tasks": tuple(fields["tasks"])} if "tasks" in fields else {}),
         )
+
+
+def task_mistakes(tasks: Sequence[str]) -> list[str]:
+    """Say what is wrong with the names of all tasks of a data set (an empty list: nothing)."""
+    if not tasks:
+        return ["a schema needs at least one task"]
+    twice = sorted(name for name, count in Counter(tasks).items() if count > 1)
+    mistakes = [f"tasks named twice: {', '.join(twice)}"] if twice else []
+    if len(tasks) > 1:
+        mistakes += [
+            f"task {name!r} cannot be told apart in names of metrics such as auc.{name}; "
+            "must be letters, digits and _, not beginning with a digit"
+            for name in tasks
+            if not name.isidentifier()
+        ]
+    return mistakes

@@ -118,8 +118,8 @@ class WukongConfig:
             N(0, 2 / (fan-in + fan-out)), biases 0; `kaiming_uniform` is U(±sqrt(6 / fan-out)):
             code that stores these weights transposed takes the one fan for the other.
         ln_eps: epsilon of every layer norm.
-        dropout: after each hidden activation of the FMB MLPs and of the head, in [0, 1).
-        head_dropout: the same for the head alone, where it differs.
+        dropout: after each hidden activation of the FMB MLPs and of the heads, in [0, 1).
+        head_dropout: the same for the heads alone, where it differs.
         dense_rows: rows of X_0 made from the dense features (not in mode `per_feature`).
         dense_mode: `mlp` is a bottom MLP over all dense features; `linear` is one linear map;
             `per_feature` is one Linear(1, d) and one row for each.
@@ -128,8 +128,8 @@ class WukongConfig:
             tuple with the width of each.
         bottom_output_activation: a ReLU after the last linear map of the bottom MLP.
         dense_first: the dense rows come first in X_0, not last.
-        head_depth, head_width: the same for the head, the MLP that makes the logit.
-        head_norm: norm after each hidden linear map of the head, before its ReLU.
+        head_depth, head_width: the same for each head, the MLP that makes the logit of one task.
+        head_norm: norm after each hidden linear map of a head, before its ReLU.
         table_init_std: tables start as N(0, std²). The first factorization machine's output
             grows with std²: at 1e-4 its variance lies far below `ln_eps`, so the layer norm
             that follows hands on almost nothing and the first FMB starts switched off; at 1e-2
@@ -190,7 +190,7 @@ class WukongConfig:
 
     @property
     def head_hidden(self) -> tuple[int, ...]:
-        """Widths of the hidden layers of the head."""
+        """Widths of the hidden layers of each head."""
         return tuple(_at(self.head_width, i) for i in range(self.head_depth))
 
 

@@ -6,9 +6,10 @@ The only module of this package that knows `codesign.contracts`.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,10 @@ from cost_models import exact
 from wukong import knobs
 from wukong.data import sources
 from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
-from wukong.train_config import TrainConfig
+from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
+    from wukong.data.columns import LabelTask
     from wukong.data.dataset import DataSet
     from wukong.train import TrainProgress, TrainResult
 
@@ -42,6 +44,10 @@ METRICS: Mapping[str, Metric] = dict(
         _metric("auc", "", "maximize", "learned", "area under the ROC curve on validation"),
         _metric("normalized_entropy", "", "minimize", "learned",
                 "log loss on validation over the entropy of train's base rate"),
+        _metric("calibration_error", "", "minimize", "learned",
+                "|ln(mean predicted probability / observed rate)| on validation"),
+        _metric("grouped_auc", "", "maximize", "learned",
+                "AUC within each group on validation, mean by examples"),
         _metric("gflop_per_example", "GFLOP", "minimize", "exact",
                 "forward + backward of the dense part"),
         _metric("parameters", "", "minimize", "exact", "weights in all"),
@@ -77,6 +83,8 @@ def _knobs(config: type) -> dict[str, Knob]:
 def _kind(hint: Any) -> tuple[Any, tuple[str, ...]]:
     if typing.get_origin(hint) is typing.Literal:
         return "choice", tuple(typing.get_args(hint))
+    if hint is str:
+        return "metric", MONITORS
     members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for kind in (bool, float, int):
         if kind in members:
@@ -150,11 +158,30 @@ class WukongTask:
     def check(self, design: Design) -> list[str]:
         """Say what is wrong with a complete design."""
         try:
-            model, _ = self.configs(design)
+            model, settings = self.configs(design)
             input_rows(model, self._data.schema)
         except ConfigError as error:
             return error.what.splitlines()
-        return []
+        found = self.check_metric(settings.monitor)
+        return [f"monitor is {settings.monitor!r}; {complaint}" for complaint in found]
+
+    def check_metric(self, name: str) -> list[str]:
+        """Say why the data cannot have a learned metric: no such task, no groups."""
+        metric, _, task = name.partition(".")
+        tasks = self._data.schema.tasks
+        mistakes = []
+        if metric == "grouped_auc" and not self._data.has_groups:
+            mistakes.append(
+                "needs groups, which the data do not have; describe a column of type group "
+                "(batches of one's own: give group_B), or choose another metric"
+            )
+        if task and len(tasks) == 1:
+            mistakes.append(f"names a task, but the data have one only; must be {metric}")
+        elif task and task not in tasks:
+            names = [f"{metric}.{known}" for known in tasks]
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            mistakes.append(f"must be one of {', '.join(names)}; did you mean {near[0]!r}?")
+        return mistakes
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `cost_models.exact.costs`)."""
@@ -184,7 +211,7 @@ class WukongTask:
         return {
             "data": self._data_name,
             "rows": {split: self._data.rows(split) for split in SPLITS},
-            "base_rate": self._data.base_rate,
+            **_base_rates(self._data.tasks),
             "split": self._data.split_rule,
             "source_md5": dict(self._data.source_md5),
             "one_hot_features": len(self._data.schema.one_hot),
@@ -251,8 +278,18 @@ def _progress(progress: TrainProgress) -> Progress:
     return Progress(
         done=progress.examples,
         total=progress.total_examples,
-        metrics={"auc": progress.validation_auc, "log_loss": progress.validation_log_loss},
+        metrics={
+            "auc": progress.validation_auc,
+            "log_loss": progress.validation_log_loss,
+            **progress.by_task,
+        },
     )
+
+
+def _base_rates(tasks: Sequence[LabelTask]) -> dict[str, float]:
+    if len(tasks) == 1:
+        return {"base_rate": tasks[0].base_rate}
+    return {f"base_rate of {task.name}": task.base_rate for task in tasks}
 
 
 def _outcome(result: TrainResult, threads: int) -> Outcome:
@@ -267,10 +304,9 @@ def _outcome(result: TrainResult, threads: int) -> Outcome:
     }
     if result.validation is None or result.test is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)
-    test = {f"test_{name}": value for name, value in dataclasses.asdict(result.test).items()}
     metrics = {
-        **dataclasses.asdict(result.validation),
-        **test,
+        **result.validation.figures,
+        **{f"test_{name}": value for name, value in result.test.figures.items()},
         "examples_per_s": result.examples_per_s,
         "train_seconds": result.train_seconds,
     }

@@ -23,7 +23,7 @@ from wukong.model import Wukong, first_norm_input_std
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wukong.data.batch import Batch
@@ -48,7 +48,9 @@ class TrainProgress:
 
     Attributes:
         examples: trained on so far; `total_examples` if the run is not stopped early.
-        train_log_loss: mean over the examples since the evaluation before.
+        train_log_loss: mean over the labels since the evaluation before, as the loss weighs them.
+        validation_auc, validation_log_loss: of several tasks, the means.
+        by_task: `auc.TASK` and `log_loss.TASK` on validation; empty where there is one task.
         lr: the dense part's learning rate at the last step.
         seconds: since the run began, evaluations included.
     """
@@ -61,6 +63,7 @@ class TrainProgress:
     validation_log_loss: float
     lr: float
     seconds: float
+    by_task: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +108,9 @@ def train(
 
     A run has diverged when a loss or a logit is not finite, or when at two evaluations in a row
     the training log loss since the last one *and* the validation log loss are above 1.5 times
-    the entropy of the base rate. A constant prediction reaches 1, and overfitting raises the
-    validation loss alone, so only a broken descent gets there.
+    the entropy of the base rate (of several tasks: the mean loss, and the largest entropy). A
+    constant prediction reaches 1, and overfitting raises the validation loss alone, so only a
+    broken descent gets there.
 
     Args:
         seed: decides the initial weights, the order of the examples and dropout. torch's global
@@ -117,6 +121,7 @@ def train(
 
     Raises:
         ConfigError: settings that cannot be together.
+        DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
@@ -147,10 +152,15 @@ class _Run:
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
-            model_config, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
+            model_config,
+            schema,
+            config,
+            steps=config.passes * self._steps_per_pass,
+            seed=seed,
+            task_weights=[task.weight for task in data.tasks],
         )
         self._best = Best(self._learner, config.monitor)
-        self._divergence = _Divergence(data.base_rate)
+        self._divergence = _Divergence([task.base_rate for task in data.tasks])
         self._warnings = _initial_warnings(self._learner.model, data)
         self._step_seconds = 0.0
 
@@ -223,20 +233,23 @@ class _Run:
             examples=learner.examples,
             total_examples=self._config.passes * self._data.rows("train"),
             train_log_loss=train_log_loss,
-            validation_auc=evaluation.auc,
-            validation_log_loss=evaluation.log_loss,
+            validation_auc=evaluation["auc"],
+            validation_log_loss=evaluation["log_loss"],
             lr=lr,
             seconds=self._clock() - self._started,
+            by_task={
+                name: value
+                for name, value in evaluation.figures.items()
+                if name.startswith(("auc.", "log_loss."))
+            },
         )
 
     def _measure(self, split: str) -> Evaluation | None:
         """Evaluate the present weights; None where a logit is not finite."""
-        label_N, logit_N = predict(
-            self._learner.model, self._data, split, self._config.eval_batch_size
-        )
-        if not np.isfinite(logit_N).all():
+        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
+        if not np.isfinite(predictions.logit_NT).all():
             return None
-        return evaluate(label_N, logit_N, self._data.base_rate)
+        return evaluate(predictions, self._data.tasks)
 
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience
@@ -246,9 +259,9 @@ class _Run:
 class _Divergence:
     """Decides whether a run has diverged; see `train` for the rule."""
 
-    def __init__(self, base_rate: float) -> None:
+    def __init__(self, base_rates: Sequence[float]) -> None:
         self.reason = ""
-        self._limit = DIVERGED_NORMALIZED_ENTROPY * metrics.entropy(base_rate)
+        self._limit = DIVERGED_NORMALIZED_ENTROPY * max(map(metrics.entropy, base_rates))
         self._bad_evaluations = 0
 
     def at_step(self, train_log_loss: float, step: int) -> bool:
@@ -264,11 +277,11 @@ class _Divergence:
         if evaluation is None:
             self.reason = f"a validation logit is not finite at step {step}"
             return
-        bad = min(train_log_loss, evaluation.log_loss) > self._limit
+        bad = min(train_log_loss, evaluation["log_loss"]) > self._limit
         self._bad_evaluations = self._bad_evaluations + 1 if bad else 0
         if self._bad_evaluations == DIVERGED_EVALUATIONS:
             self.reason = (
-                f"log loss {train_log_loss:.3g} in training and {evaluation.log_loss:.3g} on "
+                f"log loss {train_log_loss:.3g} in training and {evaluation['log_loss']:.3g} on "
                 f"validation at step {step}, evaluation {DIVERGED_EVALUATIONS} in a row "
                 f"above {self._limit:.3g}, {DIVERGED_NORMALIZED_ENTROPY} times a constant's"
             )

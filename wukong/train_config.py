@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 TableOptimizerName = Literal["adam", "rowwise_adagrad", "sgd"]
 TableBackend = Literal["plain", "dense", "fused"]
-Monitor = Literal["auc", "log_loss"]
+# What a validation split is judged by; `auc.ctr` is that of the task ctr.
+MONITORS = ("auc", "log_loss", "normalized_entropy", "calibration_error", "grouped_auc")
+MAXIMIZED = ("auc", "grouped_auc")
 
 FUSED_OPTIMIZERS: tuple[TableOptimizerName, ...] = ("rowwise_adagrad", "sgd")
 
@@ -36,7 +38,8 @@ class TrainConfig:
         plateau_patience: evaluations in a row without improvement that make a plateau, ≥ 1.
         early_stop_patience: evaluations in a row without improvement that end the run; 0 never.
         evals_per_pass: evaluations on the validation split in each pass, ≥ 1.
-        monitor: the validation metric that decides about plateaus and the best weights.
+        monitor: the validation metric that decides about plateaus and the best weights, one of
+            `MONITORS`; of several tasks it is the mean, and METRIC.TASK is one task's.
         compile: pass the model through torch.compile; pays back after hundreds of steps only.
         threads: CPU threads of torch; None leaves them as they are.
         eval_batch_size: examples a forward pass in evaluations, ≥ 1.
@@ -57,7 +60,7 @@ class TrainConfig:
     plateau_patience: int = 1
     early_stop_patience: int = 0
     evals_per_pass: int = 1
-    monitor: Monitor = "auc"
+    monitor: str = "auc"
     compile: bool = False
     threads: int | None = None
     eval_batch_size: int = 8192
@@ -87,11 +90,12 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
     choices = {
         "table_optimizer": TableOptimizerName,
         "table_backend": TableBackend,
-        "monitor": Monitor,
     }
     for name, allowed in choices.items():
         if getattr(c, name) not in get_args(allowed):
             yield f"{name} is {getattr(c, name)!r}; must be one of {', '.join(get_args(allowed))}"
+    if c.monitor.partition(".")[0] not in MONITORS:
+        yield f"monitor is {c.monitor!r}; must be one of {', '.join(MONITORS)}"
     if c.table_backend == "fused":
         yield from fused_mistakes(c.table_optimizer, c.table_l2)
     if c.threads is not None and c.threads < 1:

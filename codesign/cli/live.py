@@ -77,7 +77,9 @@ class Live:
                 self._bars[number] = self._progress.add_task(name, total=100, note="")
             share = progress.get("done", 0) / max(progress.get("total", 1), 1)
             metrics = progress.get("metrics", {})
-            note = "  ".join(f"{name} {value:.4f}" for name, value in metrics.items() if value)
+            # A line has no room for the figures of single tasks.
+            shown = {name: value for name, value in metrics.items() if value and "." not in name}
+            note = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
             self._progress.update(self._bars[number], completed=int(100 * share), note=note)
 
     def _eta(self, ended: int, planned: int) -> str:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from codesign.contracts import Metric, Value
+from codesign.metrics import split_name
 
 if TYPE_CHECKING:
     from codesign.report.content import ReportContent, ReportTrial
@@ -18,8 +19,11 @@ _SPELLED = {"auc": "AUC", "ne": "NE", "gflop": "GFLOP", "mflop": "MFLOP", "id": 
 
 
 def label(name: str) -> str:
-    """Spell a metric or knob for a person: `test_auc` is `test AUC`."""
-    return " ".join(_SPELLED.get(word, word) for word in name.replace("_per_", "_/_").split("_"))
+    """Spell a metric or knob for a person: `test_auc.ctr` is `test AUC of ctr`."""
+    metric, task = split_name(name)
+    words = metric.replace("_per_", "_/_").split("_")
+    spelled = " ".join(_SPELLED.get(word, word) for word in words)
+    return f"{spelled} of {task}" if task else spelled
 
 
 def figure(value: Cell) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from codesign.contracts import Metric, Objective
 from codesign.errors import SpecError
+from codesign.metrics import split_name
 from codesign.spec.model import (
     Choice,
     ConfirmSpec,
@@ -82,7 +83,7 @@ def build_spec(
         objectives=tuple(
             Objective(
                 metric=entry["metric"],
-                goal=entry.get("goal", metrics[entry["metric"]].goal),
+                goal=entry.get("goal", metrics[split_name(entry["metric"])[0]].goal),
                 reference=entry.get("reference"),
             )
             for entry in values["objectives"]

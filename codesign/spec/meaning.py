@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from codesign.axes import knob_of, make_axes
-from codesign.contracts import Knob, TaskFamily
+from codesign.contracts import Knob, Task, TaskFamily
 from codesign.errors import ConfigError
+from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin
 from codesign.spec.loader import parameter
 from codesign.spec.model import Choice, DesignFile, Parameter, study_budget_names
@@ -136,12 +137,12 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
             yield at(("objectives", i, "metric"), complaint)
         if name in names[:i]:
             yield at(("objectives", i, "metric"), f"is {shown(name)} again; must be given once")
-        exact = name in family.METRICS and family.METRICS[name].source == "exact"
-        if exact and objective.get("reference", 1) <= 0:
+        metric = metric_named(name, family.METRICS)
+        if metric and metric.source == "exact" and objective.get("reference", 1) <= 0:
             found = objective["reference"]
             yield at(("objectives", i, "reference"), f"is {shown(found)} for a cost; must be > 0")
-    known = [family.METRICS[name] for name in names if name and name in family.METRICS]
-    if names and len(known) == len(names) and all(metric.source == "exact" for metric in known):
+    known = [metric_named(name, family.METRICS) for name in names if name]
+    if names and len(known) == len(names) and all(m and m.source == "exact" for m in known):
         learned = [name for name, metric in family.METRICS.items() if metric.source == "learned"]
         yield at(
             ("objectives",),
@@ -153,8 +154,11 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
 def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator[str]:
     exact = {key for key, metric in family.METRICS.items() if metric.source == "exact"}
     allowed = exact if budget else set(family.METRICS)
-    if name in allowed:
+    if name in allowed or (not budget and metric_named(name, family.METRICS)):
         return
+    task = split_name(name)[1]
+    if task and not budget:
+        allowed = {f"{metric}.{task}" for metric in allowed - exact}
     if name in family.NOT_YET_PREDICTED:
         yield (
             "needs the cost model, which does not exist yet; must be one of "
@@ -166,6 +170,24 @@ def _metric_mistakes(name: str, family: TaskFamily, *, budget: bool) -> Iterator
         yield f"is unknown; {nearest(name, allowed)}"
     else:
         yield f"is {shown(name)}; {nearest(name, allowed)}"
+
+
+def data_mistakes(document: Document, family: TaskFamily, task: Task) -> Iterator[str]:
+    """Every metric that is named must be one that the data can have."""
+    values = document.values
+    named: dict[KeyPath, str] = {
+        ("objectives", i, "metric"): objective["metric"]
+        for i, objective in enumerate(values["objectives"])
+        if family.METRICS[split_name(objective["metric"])[0]].source == "learned"
+    }
+    for section, known in family.SETTINGS.items():
+        for key, value in values.get(section, {}).items():
+            knob = known.get(key)
+            if knob is not None and knob.kind == "metric":
+                named[section, key] = value
+    for path, name in named.items():
+        for complaint in task.check_metric(name):
+            yield f"{document.where(path)}: {dotted(path)} is {shown(name)}; {complaint}"
 
 
 def design_mistakes(design: DesignFile, family: TaskFamily) -> Iterator[str]:

@@ -20,7 +20,7 @@ from codesign.spec.lattice import (
     make_space,
 )
 from codesign.spec.loader import build_spec, load_document, refuse
-from codesign.spec.meaning import design_mistakes, family_of, name_mistakes
+from codesign.spec.meaning import data_mistakes, design_mistakes, family_of, name_mistakes
 from codesign.spec.model import DesignFile, StudySpec
 from codesign.spec.yaml_reader import Document
 
@@ -78,6 +78,7 @@ def load_problem(
     spec = loaded.spec
     space = make_space(spec.space, spec.model, loaded.family)
     task = make_task(spec)
+    refuse(data_mistakes(loaded.document, loaded.family, task))
     feasible = FeasibleSet(space, task, spec.budgets)
     refuse(combination_mistakes(loaded.document, task, space))
     try:

@@ -14,6 +14,7 @@ import numpy as np
 
 from codesign import pareto
 from codesign.contracts import Metric, Objective, Value
+from codesign.metrics import deviation_name, metric_named, split_name
 from codesign.report.content import ReportContent, ReportTrial, quality_objective
 from codesign.report.payload import OTHER_CURVES, thinned
 from codesign.spec.model import StudySpec
@@ -155,7 +156,7 @@ def report_content(
         title=f"{spec.name}: {spec.model['name']} on {facts.get('data', spec.data.source)}",
         task=spec.model["name"],
         objectives=objectives,
-        metrics=_metric_table(metrics),
+        metrics=_metric_table(metrics, state, spec.objectives),
         trials=tuple(
             dataclasses.replace(
                 _report_trial(trial, by_number.get(trial.number)),
@@ -235,16 +236,30 @@ def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]
         "train_log_loss": "train_log_loss",
     }
     points = (json.loads(line) for line in path.read_text("utf-8").splitlines())
-    return tuple({names[key]: point[key] for key in names if key in point} for point in points)
+    return tuple(
+        {names[key]: point[key] for key in names if key in point} | point.get("by_task", {})
+        for point in points
+    )
 
 
-def _metric_table(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
+def _metric_table(
+    metrics: Mapping[str, Metric], state: StudyState, objectives: Sequence[Objective]
+) -> dict[str, Metric]:
+    """Every metric that may be shown: also on test, and those of single tasks."""
     table = dict(metrics)
     for metric in metrics.values():
         if metric.source == "learned":
             name = f"test_{metric.name}"
             meaning = metric.meaning.replace("validation", "test")
             table[name] = dataclasses.replace(metric, name=name, meaning=meaning)
+    shown = {name: None for trial in state.trials.values() for name in trial.metrics}
+    for name in [*(o.metric for o in objectives), *shown]:
+        found = metric_named(name, table)
+        if found is not None:
+            table[name] = found
+    for plain in {split_name(name)[0] for name in shown if split_name(name)[1]} & table.keys():
+        meaning = f"{table[plain].meaning}, mean over the tasks"
+        table[plain] = dataclasses.replace(table[plain], meaning=meaning)
     return table
 
 
@@ -264,18 +279,18 @@ def _flat_facts(facts: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _floor(facts: Mapping[str, Any]) -> dict[str, float]:
-    names = {"validation_auc": "auc", "validation_log_loss": "log_loss"}
     given = facts.get("baseline", {})
     return {
-        names.get(name, name): value
+        name.removeprefix("validation_"): value
         for name, value in given.items()
-        if isinstance(value, float) and not name.endswith("_sd")
+        if isinstance(value, float) and not split_name(name)[0].endswith("_sd")
     }
 
 
 def _noise(metrics: Mapping[str, float]) -> dict[str, float]:
     """Metric → ±1 sd of its sampling noise, for those that have a metric `…_sd` beside them."""
-    return {name: metrics[f"{name}_sd"] for name in metrics if f"{name}_sd" in metrics}
+    deviations = {name: deviation_name(name) for name in metrics}
+    return {name: metrics[sd] for name, sd in deviations.items() if sd in metrics}
 
 
 def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:

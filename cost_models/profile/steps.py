@@ -176,8 +176,8 @@ class _Step:
             label_BT=self._labels[i][:, None],
             looked_up_BW=self._rows[i],
         )
-        logit_B = self._forward(batch).float()
-        self._loss = F.binary_cross_entropy_with_logits(logit_B, batch.label_B)
+        logit_BT = self._forward(batch).float()
+        self._loss = F.binary_cross_entropy_with_logits(logit_BT, batch.label_BT)
 
     def _run_backward(self, i: int) -> None:  # noqa: ARG002
         self._loss.backward()

@@ -29,6 +29,12 @@ SCHEMA = InputSchema(
     dense=("year", "age"),
 )
 SCHEMA_WITHOUT_DENSE = InputSchema(categorical=SCHEMA.categorical)
+SCHEMAS = {
+    "dense": SCHEMA,
+    "no dense": SCHEMA_WITHOUT_DENSE,
+    "two tasks": dataclasses.replace(SCHEMA, tasks=("ctr", "cvr")),
+    "three tasks": dataclasses.replace(SCHEMA, tasks=("ctr", "cvr", "like")),
+}
 
 
 def built(config: WukongConfig, schema: InputSchema) -> Wukong:
@@ -104,7 +110,7 @@ BASE = {"layers": 2, "n_F": 3, "n_L": 2, "k": 4, "mlp_depth": 2, "mlp_width": 8,
     ],
     ids=str,
 )
-@pytest.mark.parametrize("schema", [SCHEMA, SCHEMA_WITHOUT_DENSE], ids=["dense", "no dense"])
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_every_switch_is_counted_as_torch_counts_it(
     schema: InputSchema, switches: dict[str, Any]
 ) -> None:
@@ -132,10 +138,19 @@ small = st.integers(1, 9)
             "dense_rows": st.integers(1, 3),
             "fm": st.sampled_from(["low_rank", "plain"]),
         }
-    )
+    ),
+    st.sampled_from(list(SCHEMAS)),
 )
-def test_random_shapes_are_counted_as_torch_counts_them(fields: dict[str, Any]) -> None:
-    check(SCHEMA, **fields)
+def test_random_shapes_are_counted_as_torch_counts_them(
+    fields: dict[str, Any], schema: str
+) -> None:
+    check(SCHEMAS[schema], **fields)
+
+
+def test_each_task_has_a_head_of_its_own_in_the_list_of_parts() -> None:
+    names = [part.name for part in exact.parts(BASE, SCHEMAS["two tasks"])]
+    assert names[-2:] == ["head of ctr", "head of cvr"]
+    assert [part.name for part in exact.parts(BASE, SCHEMA)][-1] == "head"
 
 
 def test_columns_give_what_each_design_gives_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -32,7 +33,14 @@ SCHEMA = InputSchema(
 )
 WITHOUT_DENSE = InputSchema(categorical=SCHEMA.categorical)
 WITHOUT_TABLES = InputSchema(categorical=(), dense=("year",))
-SCHEMAS = {"both": SCHEMA, "no dense": WITHOUT_DENSE, "no tables": WITHOUT_TABLES}
+TASKS = ("ctr", "cvr", "like")
+SCHEMAS = {
+    "both": SCHEMA,
+    "no dense": WITHOUT_DENSE,
+    "no tables": WITHOUT_TABLES,
+    "two tasks": dataclasses.replace(SCHEMA, tasks=TASKS[:2]),
+    "three tasks": dataclasses.replace(SCHEMA, tasks=TASKS),
+}
 
 
 class EndOfGradient(torch.autograd.Function):
@@ -239,10 +247,11 @@ def test_columns_with_a_value_for_each_layer_give_what_each_design_gives_alone()
         assert operations_of(together, row) == operations_of(one, 0)
 
 
-def test_the_flop_add_up_to_the_exact_counts() -> None:
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_the_flop_add_up_to_the_exact_counts(schema: InputSchema) -> None:
     columns = random_columns(200)
-    listed = total_flop(operations(columns, SCHEMA, batch=48))
-    counted = 48e9 * exact.costs(columns, SCHEMA)["gflop_per_example"]
+    listed = total_flop(operations(columns, schema, batch=48))
+    counted = 48e9 * exact.costs(columns, schema)["gflop_per_example"]
     np.testing.assert_allclose(listed, counted, rtol=1e-12)
 
 
@@ -252,13 +261,14 @@ def test_the_flop_add_up_to_the_exact_counts() -> None:
                  {"dense_mode": "per_feature", "head_norm": "batch", "n_L": 1, "n_F": 4},
                  {"dense_mode": "linear", "dense_bias": False, "mlp_norm": "layer"}], ids=str
 )  # fmt: skip
-def test_the_optimizer_does_what_fused_adam_does(switches: dict[str, Any]) -> None:
-    fields = {**BASE, **switches}
-    model = dense_part(fields, SCHEMA, 4, "float32").to_empty(device="cpu")
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_the_optimizer_does_what_fused_adam_does(switches: dict[str, Any], tasks: int) -> None:
+    fields, schema = {**BASE, **switches}, dataclasses.replace(SCHEMA, tasks=TASKS[:tasks])
+    model = dense_part(fields, schema, 4, "float32").to_empty(device="cpu")
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     traced = trace_step(torch.optim.Adam(model.parameters(), fused=True))
-    assert traced == operations_of(optimizer_operations(fields, SCHEMA), 0)
+    assert traced == operations_of(optimizer_operations(fields, schema), 0)
 
 
 @pytest.mark.parametrize(

@@ -122,12 +122,15 @@ def model(
     *,
     training: bool = True,
 ) -> Array:
-    """Logits (B,) of the whole model."""
+    """Logits (B, T) of the whole model."""
     x = input_rows(w, looked_up, dense, config)
     for i in range(config.layers):
         x = layer(within(w, f"layers.{i}"), x, config, training=training)
     flat = x.reshape(len(x), -1)
-    return mlp(within(w, "head"), flat, norm=config.head_norm, training=training)[:, 0]
+    tasks = 1 + max(int(key.split(".")[1]) for key in w if key.startswith("heads."))
+    heads = [within(w, f"heads.{t}") for t in range(tasks)]
+    norm = config.head_norm
+    return np.concatenate([mlp(head, flat, norm=norm, training=training) for head in heads], 1)
 
 
 def log_loss(logits: Array, labels: Array) -> float:

@@ -73,6 +73,10 @@ class ToyTask:
         impossible = design.get("form") == "b" and design.get("wide")
         return ["form b cannot be wide"] if impossible else []
 
+    def check_metric(self, name: str) -> list[str]:
+        """Refuse every task."""
+        return ["has no tasks"] if "." in name else []
+
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """See `Task`."""
         return self.cost_floor(columns, columns)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema
+from wukong import metrics
 from wukong.data import loader
 from wukong.data.prepared import UNOBSERVED, PreparedData, SplitColumns, write_prepared
 from wukong.evaluate import predict
@@ -49,12 +50,16 @@ def test_rows_without_a_label_are_neither_trained_on_nor_judged(tmp_path: Path) 
     result = train(MODEL, data.schema, data, CONFIG, seed=0)
     assert not result.diverged
     observed = [row for row in range(ROWS) if row % 3]
-    label_N, logit_N = predict(result.model, data, "validation", 64)
+    found = predict(result.model, data, "validation", 64)
     columns = data.columns("validation")
-    assert label_N.tolist() == columns.label[observed].tolist()
+    assert np.flatnonzero(~np.isnan(found.label_NT[:, 0])).tolist() == observed
+    assert found.label_NT[observed, 0].tolist() == columns.label[observed].tolist()
     with torch.no_grad():
         expected = result.model.eval()(batch_by_hand(columns, observed))
-    np.testing.assert_allclose(logit_N, expected.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.logit_NT[observed], expected.numpy(), rtol=1e-5, atol=1e-6)
+    label_N, logit_N = found.label_NT[observed, 0], found.logit_NT[observed, 0]
+    assert result.validation is not None
+    assert result.validation["auc"] == metrics.auc(label_N, logit_N)
 
 
 def test_a_streamed_run_is_repeatable_to_the_bit_and_learns_from_every_row(

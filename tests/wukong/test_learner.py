@@ -38,7 +38,7 @@ def test_without_weights_and_gaps_loss_and_gradient_are_those_of_the_plain_mean_
     label_B = (torch.rand(examples) < 0.3).float()
     plain = F.binary_cross_entropy_with_logits(logit_B, label_B)
     (plain_grad,) = torch.autograd.grad(plain, logit_B)
-    loss, weight = weighted_log_loss(logit_B, batch_of(label_B[:, None]))
+    loss, weight = weighted_log_loss(logit_B[:, None], batch_of(label_B[:, None]))
     (grad,) = torch.autograd.grad(loss, logit_B)
     assert torch.equal(loss, plain)
     assert torch.equal(grad, plain_grad)
@@ -56,9 +56,9 @@ cases = st.lists(
 )
 
 
-@given(cases)
-def test_each_observed_label_counts_as_much_as_its_example_weighs(
-    examples: list[tuple[list[float], float, list[float]]],
+@given(cases, st.sampled_from([(), (2.0, 0.25)]))
+def test_each_observed_label_counts_as_much_as_its_example_and_its_task_weigh(
+    examples: list[tuple[list[float], float, list[float]]], task_weights: tuple[float, ...]
 ) -> None:
     batch = batch_of(
         torch.tensor([labels for labels, _, _ in examples]),
@@ -67,12 +67,13 @@ def test_each_observed_label_counts_as_much_as_its_example_weighs(
     logit_BT = torch.tensor([logits for _, _, logits in examples], requires_grad=True)
     total = weights = 0.0
     for labels, weight, logits in examples:
-        for label, logit in zip(labels, logits, strict=True):
+        factors = task_weights or (1.0, 1.0)
+        for label, logit, factor in zip(labels, logits, factors, strict=True):
             if not math.isnan(label):
                 sign = 1 if label else -1
-                total += weight * math.log1p(math.exp(-sign * logit))
-                weights += weight
-    loss, weight_sum = weighted_log_loss(logit_BT, batch)
+                total += factor * weight * math.log1p(math.exp(-sign * logit))
+                weights += factor * weight
+    loss, weight_sum = weighted_log_loss(logit_BT, batch, task_weights)
     loss.backward()
     assert weight_sum.item() == pytest.approx(weights, rel=1e-5)
     expected = total / weights if weights else 0.0
@@ -83,6 +84,9 @@ def test_each_observed_label_counts_as_much_as_its_example_weighs(
     assert grad_BT.isfinite().all()
 
 
-def test_a_model_with_one_output_is_not_trained_on_two_tasks() -> None:
-    with pytest.raises(ConfigError, match="1 outputs, the data 2 tasks"):
-        weighted_log_loss(torch.zeros(4), batch_of(torch.zeros(4, 2)))
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 4)])
+def test_logits_that_are_not_one_for_each_example_and_task_are_refused(
+    shape: tuple[int, ...],
+) -> None:
+    with pytest.raises(ConfigError, match=r"logits are \(.*, the labels \(4, 2\); both must be"):
+        weighted_log_loss(torch.zeros(shape), batch_of(torch.zeros(4, 2)))

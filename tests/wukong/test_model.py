@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -79,10 +80,11 @@ class PlainBags(nn.Module):
         return torch.cat(out, dim=1)
 
 
-def build(seed: int = 0, **switches) -> Wukong:
+def build(seed: int = 0, tasks: int = 1, **switches) -> Wukong:
     torch.manual_seed(seed)
     config = WukongConfig(**{**SMALL, **switches})
-    model = Wukong(config, SCHEMA, PlainBags(config, SCHEMA)).double()
+    schema = dataclasses.replace(SCHEMA, tasks=("ctr", "cvr", "like")[:tasks])
+    model = Wukong(config, schema, PlainBags(config, schema)).double()
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.6)
     return model
@@ -99,7 +101,7 @@ def random_ids(batch: int, seed: int = 0) -> dict[str, list[list[int]]]:
     }
 
 
-def to_batch(ids: dict[str, list[list[int]]], seed: int = 0) -> Batch:
+def to_batch(ids: dict[str, list[list[int]]], seed: int = 0, tasks: int = 1) -> Batch:
     rng = np.random.default_rng(seed)
     size = len(ids["user"])
     bags = [ids[f.name] for f in SCHEMA.multi_hot]
@@ -109,7 +111,7 @@ def to_batch(ids: dict[str, list[list[int]]], seed: int = 0) -> Batch:
         bag_values=torch.tensor([i for bag in bags for one in bag for i in one]),
         bag_lengths_FB=torch.tensor([[len(one) for one in bag] for bag in bags]),
         dense_BD=torch.from_numpy(rng.normal(size=(size, len(SCHEMA.dense)))),
-        label_BT=torch.from_numpy(rng.integers(0, 2, (size, 1)).astype(float)),
+        label_BT=torch.from_numpy(rng.integers(0, 2, (size, tasks)).astype(float)),
     )
 
 
@@ -122,11 +124,12 @@ def reference_logits(model: Wukong, ids, batch: Batch, weights=None, training: b
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-def test_the_model_computes_the_equations(name):
-    model, ids = build(**SWITCHES[name]), random_ids(11)
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_the_model_computes_the_equations(name, tasks):
+    model, ids = build(tasks=tasks, **SWITCHES[name]), random_ids(11)
     batch = to_batch(ids)
     logits = model(batch)
-    assert logits.shape == (11,)
+    assert logits.shape == (11, tasks)
     np.testing.assert_allclose(
         logits.detach(), reference_logits(model, ids, batch), rtol=1e-8, atol=1e-9
     )
@@ -142,10 +145,11 @@ def test_a_trained_batch_norm_judges_each_example_alone():
 
 
 @pytest.mark.parametrize("name", ["the paper's form", "attentive Y", "groups and rows", "norms"])
-def test_the_gradient_of_the_loss_is_the_references_central_difference(name):
-    model, ids = build(seed=2, **SWITCHES[name]), random_ids(6, seed=1)
-    batch = to_batch(ids)
-    nn.functional.binary_cross_entropy_with_logits(model(batch), batch.label_B).backward()
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_the_gradient_of_the_loss_is_the_references_central_difference(name, tasks):
+    model, ids = build(seed=2, tasks=tasks, **SWITCHES[name]), random_ids(6, seed=1)
+    batch = to_batch(ids, tasks=tasks)
+    nn.functional.binary_cross_entropy_with_logits(model(batch), batch.label_BT).backward()
     rng = np.random.default_rng(0)
     step = 1e-6
     for key, weight in model.named_parameters():
@@ -155,7 +159,7 @@ def test_the_gradient_of_the_loss_is_the_references_central_difference(name):
             moved = {k: v.detach().numpy().copy() for k, v in model.state_dict().items()}
             moved[key] += sign * step * direction
             logits = reference_logits(model, ids, batch, moved)
-            losses.append(numpy_wukong.log_loss(logits, batch.label_B.numpy()))
+            losses.append(numpy_wukong.log_loss(logits, batch.label_BT.numpy()))
         slope = (losses[0] - losses[1]) / (2 * step)
         along = float((weight.grad.numpy() * direction).sum())
         assert along == pytest.approx(slope, rel=1e-4, abs=1e-8), key
@@ -176,7 +180,7 @@ def test_without_categorical_features_the_dense_rows_are_the_input():
     config = WukongConfig(**SMALL)
     batch = to_batch(random_ids(5))
     model = Wukong(config, schema, nn.Identity()).double()
-    assert model(batch).shape == (5,)
+    assert model(batch).shape == (5, 1)
 
 
 def test_a_config_that_does_not_fit_the_data_is_refused():
@@ -187,8 +191,8 @@ def test_a_config_that_does_not_fit_the_data_is_refused():
 
 def test_the_head_may_have_a_dropout_of_its_own():
     model = build(dropout=0.3, head_dropout=0.1)
-    assert (model.head.dropout.p, model.layers[0].fmb.mlp.dropout.p) == (0.1, 0.3)
-    assert build(dropout=0.3).head.dropout.p == 0.3
+    assert (model.heads[0].dropout.p, model.layers[0].fmb.mlp.dropout.p) == (0.1, 0.3)
+    assert build(dropout=0.3).heads[0].dropout.p == 0.3
 
 
 @pytest.mark.parametrize("init_std", [1e-4, 1e-2, 1e-1])

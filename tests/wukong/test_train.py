@@ -81,25 +81,26 @@ def run(data, model=MODEL, seed=1, folder=None, **settings):
 def test_training_beats_the_constant_and_the_result_is_that_of_its_model(data):
     result, curve = run(data, passes=12)
     assert not result.diverged
-    assert result.test.normalized_entropy < 0.95
+    assert result.test["normalized_entropy"] < 0.95
     for split, found in [("validation", result.validation), ("test", result.test)]:
-        assert evaluate(*predict(result.model, data, split, 64), data.base_rate) == found
+        assert evaluate(predict(result.model, data, split, 64), data.tasks) == found
     best = max(curve, key=lambda progress: progress.validation_auc)
-    assert (result.best_step, result.validation.auc) == (best.step, best.validation_auc)
+    assert (result.best_step, result.validation["auc"]) == (best.step, best.validation_auc)
     assert result.best_step < result.steps
 
 
 def test_an_evaluation_holds_the_four_measures_of_its_predictions(data):
     result, _ = run(data, passes=1)
-    label, logit = predict(result.model, data, "test", 500)
+    predictions = predict(result.model, data, "test", 500)
+    label, logit = predictions.label_NT[:, 0], predictions.logit_NT[:, 0]
     assert len(label) == data.rows("test")
-    assert result.test.auc == metrics.auc(label, logit)
-    assert result.test.auc_sd == metrics.auc_standard_deviation(label, logit)
+    assert result.test["auc"] == metrics.auc(label, logit)
+    assert result.test["auc_sd"] == metrics.auc_standard_deviation(label, logit)
     likelihood = np.where(label == 1, expit(logit), expit(-logit))
-    assert result.test.log_loss == pytest.approx(-np.log(likelihood).mean(), rel=1e-5)
+    assert result.test["log_loss"] == pytest.approx(-np.log(likelihood).mean(), rel=1e-5)
     rate = data.columns("train").label.mean()
     constant = -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
-    assert result.test.normalized_entropy == pytest.approx(result.test.log_loss / constant)
+    assert result.test["normalized_entropy"] == pytest.approx(result.test["log_loss"] / constant)
 
 
 def test_the_monitored_metric_decides_which_weights_are_best(data):
@@ -146,7 +147,7 @@ def test_plain_and_fused_backends_draw_the_same_curve_with_row_wise_adagrad(data
     results = [run(data, table_backend=backend, **settings) for backend in ("plain", "fused")]
     losses = [[(p.train_log_loss, p.validation_log_loss) for p in curve] for _, curve in results]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
-    assert results[0][0].test.log_loss == pytest.approx(results[1][0].test.log_loss, rel=1e-5)
+    assert results[0][0].test["log_loss"] == pytest.approx(results[1][0].test["log_loss"], rel=1e-5)
 
 
 def test_a_step_is_that_of_a_loop_written_by_hand(data):
@@ -166,7 +167,7 @@ def test_a_step_is_that_of_a_loop_written_by_hand(data):
     for batch in loader.batches(data, "train", 200, shuffle=False):
         optimizer.zero_grad()
         probability = torch.sigmoid(theirs.model(batch).double())
-        loss = functional.binary_cross_entropy(probability, batch.label_B.double())
+        loss = functional.binary_cross_entropy(probability, batch.label_BT.double())
         loss.backward()
         norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in dense))
         assert norm > 0.05
@@ -194,7 +195,7 @@ def test_a_last_batch_of_one_example_is_left_out_so_that_batch_norm_can_work(dat
     model = dataclasses.replace(MODEL, head_norm="batch")
     result, _ = run(data, model=model, passes=1)
     assert (result.steps, result.diverged) == (8, False)
-    assert evaluate(*predict(result.model, data, "test", 64), data.base_rate) == result.test
+    assert evaluate(predict(result.model, data, "test", 64), data.tasks) == result.test
 
 
 def test_warm_up_and_plateau_show_in_the_learning_rates(data):
@@ -243,7 +244,7 @@ def poisoned(monkeypatch, after_step, poison):
 
 
 def test_a_loss_that_is_not_a_number_is_a_divergence_and_not_an_error(data, monkeypatch):
-    poisoned(monkeypatch, 3, lambda model: model.head.linears[-1].bias.fill_(math.nan))
+    poisoned(monkeypatch, 3, lambda model: model.heads[0].linears[-1].bias.fill_(math.nan))
     result, curve = run(data)
     assert result.diverged
     assert "training log loss is nan at step 8" in result.reason
@@ -251,7 +252,7 @@ def test_a_loss_that_is_not_a_number_is_a_divergence_and_not_an_error(data, monk
 
 
 def test_logits_that_are_not_finite_only_on_validation_are_a_divergence(data, monkeypatch):
-    poisoned(monkeypatch, 16, lambda model: model.head.linears[-1].bias.fill_(math.inf))
+    poisoned(monkeypatch, 16, lambda model: model.heads[0].linears[-1].bias.fill_(math.inf))
     result, curve = run(data)
     assert result.diverged
     assert result.reason == "a validation logit is not finite at step 16"
@@ -270,7 +271,7 @@ def test_overfitting_is_no_divergence(data):
     result, curve = run(
         data, model=small, passes=30, dense_lr=0.02, table_lr=0.05, table_l2=0.0, warmup_share=0.0
     )
-    limit = 1.5 * metrics.entropy(data.base_rate)
+    limit = 1.5 * metrics.entropy(data.tasks[0].base_rate)
     assert sum(p.validation_log_loss > limit for p in curve) > 3
     assert not result.diverged
 
@@ -303,7 +304,7 @@ def test_all_wrong_settings_are_named_at_once():
 def test_settings_that_cannot_be_together_are_refused_before_anything_is_built():
     with pytest.raises(ConfigError, match=r"one batch only[^§]*only rows looked up"):
         TrainConfig(table_backend="fused", table_optimizer="adam", table_l2=0.1)
-    with pytest.raises(ConfigError, match="monitor is 'ne'; must be one of auc, log_loss"):
+    with pytest.raises(ConfigError, match="monitor is 'ne'; must be one of auc, log_loss, norm"):
         TrainConfig(monitor="ne")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from codesign.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -81,14 +81,17 @@ class SplitColumns:
             named |= {f"bag_{i}_values": values, f"bag_{i}_offsets": offsets}
         return named
 
-    def blocks(self, most_rows: int) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
-        """Yield ids (rows, F1) and first labels (rows,) of the first `most_rows` rows, as copies.
+    def blocks(
+        self, most_rows: int
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32] | None]]:
+        """Yield ids (rows, F1), labels (rows, T) and weights of the first `most_rows` rows, copied.
 
         Files are mapped anew for each block: a map that lives on counts as memory of the process.
         """
         for start in range(0, min(len(self), most_rows), BLOCK_ROWS):
             rows = slice(start, min(start + BLOCK_ROWS, most_rows))
-            yield _copied(self.one_hot, rows), _copied(self.labels, rows)[:, 0]
+            weight = None if self.weight is None else _copied(self.weight, rows)
+            yield _copied(self.one_hot, rows), _copied(self.labels, rows), weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,8 @@ class LabelTask:
 
     Attributes:
         weight: of the task's loss among all tasks.
-        base_rate: share of positive labels among those observed in train.
+        base_rate: share of positive labels among those observed in train, by weight where the
+            examples have weights.
     """
 
     name: str
@@ -113,8 +117,8 @@ def deviation_or_one(
     return np.where(deviation > noise, deviation, 1.0)
 
 
-def map_columns(folder: Path, split: str, *, bags: int, **extra: NDArray[Any]) -> SplitColumns:
-    """Map the files of a split that every prepared folder has; `extra` are further columns.
+def map_columns(folder: Path, split: str, *, bags: int, extra: Iterable[str] = ()) -> SplitColumns:
+    """Map the files of a split; `extra` names those that not every prepared folder has.
 
     Raises:
         DataError: where a file is missing or broken.
@@ -125,7 +129,7 @@ def map_columns(folder: Path, split: str, *, bags: int, **extra: NDArray[Any]) -
         bag_offsets=tuple(load_column(folder, split, f"bag_{i}_offsets") for i in range(bags)),
         dense=load_column(folder, split, "dense"),
         labels=load_column(folder, split, "labels"),
-        **extra,
+        **{name: load_column(folder, split, name) for name in extra},
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from wukong.data.batch import Batch
+    from wukong.data.columns import LabelTask
     from wukong.schema import InputSchema
 
 
@@ -19,11 +20,15 @@ class DataSet(Protocol):
 
     @property
     def schema(self) -> InputSchema:
-        """Its features."""
+        """Its features and tasks."""
 
     @property
-    def base_rate(self) -> float:
-        """Share of positive labels in train, of the first task."""
+    def tasks(self) -> tuple[LabelTask, ...]:
+        """What the labels say, one by one as in the schema, with base rates."""
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether every example belongs to a group."""
 
     @property
     def split_rule(self) -> str:

@@ -2,25 +2,26 @@
 
 The function takes the path that the spec gives (or None) and returns an object with what
 `OwnBatches` lists. Nothing is prepared or cached; everything else (training, search, costs, the
-report) is as with prepared data. B examples of a batch.
+report) is as with prepared data. B examples of a batch, N of a split, T tasks.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import torch
 
 from codesign.errors import DataError
+from wukong.data.baselines import baseline_figures
 from wukong.data.batch import Batch
-from wukong.data.columns import SPLITS, file_md5
-from wukong.metrics import auc, auc_standard_deviation, log_loss
+from wukong.data.columns import SPLITS, LabelTask, file_md5
+from wukong.metrics import over_tasks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +39,7 @@ class OwnBatches(Protocol):
     """What the user's function returns.
 
     Attributes:
-        schema: the features of the batches.
+        schema: the features of the batches, and the tasks of their labels.
     """
 
     schema: InputSchema
@@ -92,6 +93,13 @@ def _code_md5(function: object) -> dict[str, str]:
     return {Path(file).name: file_md5(Path(file))} if file else {}
 
 
+class _Labels(NamedTuple):
+    """The labels of one task that were observed, and the weights of their examples."""
+
+    label_N: NDArray[np.float64]
+    weight_N: NDArray[np.float64] | None
+
+
 class OwnData:
     """A user's batches as a data set (see `wukong.data.prepared.PreparedData`).
 
@@ -109,9 +117,13 @@ class OwnData:
     def __init__(self, name: str, own: OwnBatches, source_md5: Mapping[str, str]) -> None:
         self.name, self.schema, self.source_md5 = name, own.schema, source_md5
         self._own = own
+        self.has_groups = False
         labels = {split: self._labels(split) for split in SPLITS}
-        self.base_rate = float(labels["train"].mean())
-        self.facts: dict[str, Any] = {"baseline": _baseline(labels, self.base_rate)}
+        self.tasks = tuple(
+            LabelTask(name=name, base_rate=float(np.average(train.label_N, weights=train.weight_N)))
+            for name, train in zip(self.schema.tasks, labels["train"], strict=True)
+        )
+        self.facts: dict[str, Any] = {"baseline": _baseline(labels, self.tasks)}
 
     def rows(self, split: str) -> int:
         """Count the rows of `split`."""
@@ -125,30 +137,47 @@ class OwnData:
             split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
         )
 
-    def _labels(self, split: str) -> NDArray[np.float64]:
-        """Return the first observed labels of a split, (N,), and check its first batch."""
+    def _labels(self, split: str) -> list[_Labels]:
+        """Return the first labels of a split, task by task, and check its first batch."""
         batches = self.batches(split, _LOOK_BATCH, shuffle=False)
-        labels = []
+        labels, weights = [], []
         for i, batch in enumerate(islice(batches, LOOKED_AT // _LOOK_BATCH)):
             if not isinstance(batch, Batch):
                 raise DataError(f"{split} yields {batch!r}; must be a Batch", where=self.name)
             if i == 0:
                 self._check(split, batch)
-            label_B = batch.label_B.numpy().astype(np.float64)
-            labels.append(label_B[~np.isnan(label_B)])
-        found = np.concatenate([np.empty(0), *labels])
-        wrong = found[(found != 0) & (found != 1)]
+                self.has_groups = batch.group_B is not None
+            labels.append(batch.label_BT.numpy().astype(np.float64))
+            if batch.weight_B is not None:
+                weights.append(batch.weight_B.numpy().astype(np.float64))
+        label_NT = np.concatenate([np.empty((0, len(self.schema.tasks))), *labels])
+        wrong = label_NT[(label_NT != 0) & (label_NT != 1) & ~np.isnan(label_NT)]
         if len(wrong):
             raise DataError(
                 f"{split} has a label {wrong[0]:g}; must be 0, 1 or NaN", where=self.name
             )
+        weight_N = np.concatenate(weights) if weights else None
+        return [self._observed(split, t, label_NT[:, t], weight_N) for t in range(len(label_NT.T))]
+
+    def _observed(
+        self,
+        split: str,
+        task: int,
+        label_N: NDArray[np.float64],
+        weight_N: NDArray[np.float64] | None,
+    ) -> _Labels:
+        """Leave out what was not observed; refuse labels that no model can be judged by."""
+        observed_N = ~np.isnan(label_N)
+        found = label_N[observed_N if weight_N is None else observed_N & (weight_N > 0)]
         if min(found.sum(), (1 - found).sum()) < 2:
+            tasks = self.schema.tasks
+            of = f" of the task {tasks[task]}" if len(tasks) > 1 else ""
             raise DataError(
-                f"{found.sum():.0f} of the {len(found)} labels of {split} are 1",
+                f"{found.sum():.0f} of the {len(found)} labels{of} of {split} are 1",
                 where=self.name,
                 hint="every split needs at least two rows of each label",
             )
-        return found
+        return _Labels(label_N[observed_N], None if weight_N is None else weight_N[observed_N])
 
     def _check(self, split: str, batch: Batch) -> None:
         self._check_shapes(split, batch)
@@ -172,8 +201,9 @@ class OwnData:
 
     def _check_shapes(self, split: str, batch: Batch) -> None:
         schema, labels = self.schema, batch.label_BT
-        if labels.ndim != 2 or not labels.shape[1]:
-            self._refuse(split, "label_BT", labels, "must be (examples, tasks)")
+        if labels.ndim != 2 or labels.shape[1] != len(schema.tasks):
+            tasks = f"with the schema's tasks {', '.join(schema.tasks)}"
+            self._refuse(split, "label_BT", labels, f"must be (examples, tasks), {tasks}")
         rows = len(labels)
         expected = {
             "one_hot_BF": (rows, len(schema.one_hot)),
@@ -213,13 +243,14 @@ class OwnData:
             )
 
 
-def _baseline(labels: Mapping[str, NDArray[np.float64]], base_rate: float) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": "base rate"}
-    logit = float(np.log(base_rate) - np.log1p(-base_rate))
-    for split in ("validation", "test"):
-        label_N = labels[split]
-        logit_N = np.full(len(label_N), logit)
-        facts[f"{split}_auc"] = auc(label_N, logit_N)
-        facts[f"{split}_auc_sd"] = auc_standard_deviation(label_N, logit_N)
-        facts[f"{split}_log_loss"] = log_loss(label_N, logit_N)
-    return facts
+def _baseline(
+    labels: Mapping[str, Sequence[_Labels]], tasks: Sequence[LabelTask]
+) -> dict[str, Any]:
+    by_task: dict[str, dict[str, float]] = {task.name: {} for task in tasks}
+    for t, task in enumerate(tasks):
+        logit = float(np.log(task.base_rate) - np.log1p(-task.base_rate))
+        for split in ("validation", "test"):
+            label_N, weight_N = labels[split][t]
+            found = baseline_figures(label_N, np.full(len(label_N), logit), weight_N)
+            by_task[task.name] |= {f"{split}_{name}": value for name, value in found.items()}
+    return {"name": "base rate", **over_tasks(by_task)}

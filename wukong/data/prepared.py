@@ -23,7 +23,6 @@ from wukong.data.columns import (
     SplitColumns,
     broken,
     file_md5,
-    load_column,
     map_columns,
 )
 from wukong.data.writer import ONE_TASK, PreparedWriter
@@ -54,8 +53,7 @@ class PreparedData:
     Attributes:
         name: the source it was prepared from.
         row_counts: rows of each split.
-        tasks: what `labels` holds, in order.
-        base_rate: that of the first task.
+        tasks: what `labels` holds, in order; the schema has their names from here.
         split_rule: how the rows were split, in words.
         source_md5: file name → md5 of the files it was made from.
         vocabularies: categorical feature → the file of its values (id i is row i, from 1), or
@@ -71,7 +69,6 @@ class PreparedData:
     schema: InputSchema
     row_counts: Mapping[str, int]
     tasks: tuple[LabelTask, ...]
-    base_rate: float
     split_rule: str
     source_md5: Mapping[str, str]
     vocabularies: Mapping[str, str]
@@ -79,6 +76,11 @@ class PreparedData:
     notes: tuple[str, ...]
     facts: Mapping[str, Any]
     held: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether every example belongs to a group."""
+        return "train/group.npy" in self.checksums
 
     def rows(self, split: str) -> int:
         """Count the rows of `split`.
@@ -98,12 +100,8 @@ class PreparedData:
             DataError: where a file is missing or broken.
         """
         rows, bags = self.rows(split), range(len(self.schema.multi_hot))
-        extra = {
-            name: load_column(self.folder, split, name)
-            for name in ("weight", "group")
-            if f"{split}/{name}.npy" in self.checksums
-        }
-        columns = map_columns(self.folder, split, bags=len(bags), **extra)
+        extra = [n for n in ("weight", "group") if f"{split}/{n}.npy" in self.checksums]
+        columns = map_columns(self.folder, split, bags=len(bags), extra=extra)
         expected: dict[str, tuple[int, ...]] = {
             "one_hot": (rows, len(self.schema.one_hot)),
             "dense": (rows, len(self.schema.dense)),
@@ -153,9 +151,12 @@ def open_prepared(folder: str | Path) -> PreparedData:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         version = manifest.pop("format_version")
         if version == FORMAT_VERSION:
-            manifest["schema"] = InputSchema.from_json(manifest["schema"])
+            tasks = tuple(LabelTask(**task) for task in manifest["tasks"])
+            names = [task.name for task in tasks]
+            manifest["tasks"] = tasks
+            manifest["schema"] = InputSchema.from_json({**manifest["schema"], "tasks": names})
             manifest["notes"] = tuple(manifest["notes"])
-            manifest["tasks"] = tuple(LabelTask(**task) for task in manifest["tasks"])
+            manifest.pop("base_rate", None)  # of the first task, in older manifests
             return PreparedData(folder=folder, **manifest)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise broken(

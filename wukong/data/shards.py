@@ -21,7 +21,7 @@ from codesign.errors import ConfigError, DataError
 from wukong.data.columns import MOST_FLOAT32, UNOBSERVED, SplitColumns
 from wukong.data.hashing import MOST_BUCKETS, ids_of
 from wukong.data.stream import BlockRows
-from wukong.schema import CategoricalFeature, InputSchema
+from wukong.schema import CategoricalFeature, InputSchema, task_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,8 +64,7 @@ class ShardColumns:
             for name, buckets in {**self.one_hot, **self.multi_hot}.items()
             if not 2 <= buckets <= MOST_BUCKETS
         ]
-        if not self.labels:
-            mistakes.append("no label; at least one is needed")
+        mistakes += task_mistakes(self.labels)
         if self.max_length is not None and self.max_length < 1:
             mistakes.append(f"max_length is {self.max_length}; must be ≥ 1")
         if mistakes:
@@ -79,13 +78,13 @@ class ShardColumns:
         return tuple(dict.fromkeys((*self.labels, *features, *extra)))
 
     def schema(self) -> InputSchema:
-        """The features as models see them: one-hot, multi-hot, dense."""
+        """The features as models see them: one-hot, multi-hot, dense; a task for each label."""
         categorical = [
             CategoricalFeature(name=name, cardinality=buckets, multi_hot=columns is self.multi_hot)
             for columns in (self.one_hot, self.multi_hot)
             for name, buckets in columns.items()
         ]
-        return InputSchema(categorical=tuple(categorical), dense=self.dense)
+        return InputSchema(categorical=tuple(categorical), dense=self.dense, tasks=self.labels)
 
 
 class ShardRows(BlockRows):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -46,7 +47,7 @@ class PreparedWriter:
 
     Args:
         folder: to be made; it must not be there yet, or be a prepared data set.
-        tasks: name → weight of its loss, in the order of `labels`.
+        tasks: name → weight of its loss, in the order of `labels`; the schema gets these names.
         first_wins: the folder's name says what is in it, so that one that another process made
             meanwhile is as good; else it is refused.
     """
@@ -59,8 +60,9 @@ class PreparedWriter:
         self._folder, self._tasks, self._first_wins = folder, tasks, first_wins
         self._files: dict[str, dict[str, _GrowingArray]] = {split: {} for split in SPLITS}
         self._rows = dict.fromkeys(SPLITS, 0)
-        self._observed_T = np.zeros(len(tasks), dtype=np.int64)
-        self._positive_T = np.zeros(len(tasks), dtype=np.int64)
+        # Sums of weights; without weights they are counts, exact to 2^53.
+        self._observed_T = np.zeros(len(tasks))
+        self._positive_T = np.zeros(len(tasks))
 
     def __enter__(self) -> Self:
         """Make the hidden folder.
@@ -106,11 +108,13 @@ class PreparedWriter:
             files[name].append(array[1:] + files[name].last if offsets else array)
         self._rows[split] += len(columns)
         if split == "train":
-            self._observed_T += (columns.labels != UNOBSERVED).sum(axis=0)
-            self._positive_T += (columns.labels == 1).sum(axis=0)
+            labels, weight = columns.labels, columns.weight
+            weight_N1 = 1.0 if weight is None else weight[:, None].astype(np.float64)
+            self._observed_T += (weight_N1 * (labels != UNOBSERVED)).sum(axis=0)
+            self._positive_T += (weight_N1 * (labels == 1)).sum(axis=0)
 
     def columns(self) -> dict[str, SplitColumns]:
-        """Map what was appended, without weight and group; nothing may be appended afterwards.
+        """Map what was appended, without groups; nothing may be appended afterwards.
 
         Raises:
             DataError: where a split has no rows.
@@ -121,7 +125,10 @@ class PreparedWriter:
             for file in self._files[split].values():
                 file.close()
         bags = sum(name.endswith("_offsets") for name in self._files["train"])
-        return {split: map_columns(self._unfinished, split, bags=bags) for split in SPLITS}
+        extra = [name for name in ("weight",) if name in self._files["train"]]
+        return {
+            split: map_columns(self._unfinished, split, bags=bags, extra=extra) for split in SPLITS
+        }
 
     def finish(
         self,
@@ -141,7 +148,8 @@ class PreparedWriter:
                 and the first does not win.
         """
         self.columns()
-        rate_T = self._positive_T / np.maximum(self._observed_T, 1)
+        observed_T = np.where(self._observed_T > 0, self._observed_T, 1.0)
+        rate_T = self._positive_T / observed_T
         tasks = [
             LabelTask(name=task, weight=weight, base_rate=float(rate))
             for (task, weight), rate in zip(self._tasks.items(), rate_T, strict=True)
@@ -150,10 +158,9 @@ class PreparedWriter:
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": name,
-            "schema": schema.to_json(),
+            "schema": replace(schema, tasks=tuple(self._tasks)).to_json(),
             "row_counts": self._rows,
             "tasks": [vars(task) for task in tasks],
-            "base_rate": tasks[0].base_rate,
             "split_rule": split_rule,
             "source_md5": dict(source_md5),
             "vocabularies": dict(vocabularies),

@@ -62,7 +62,7 @@ def test_every_value_keeps_its_id_and_unseen_values_get_zero(folder: Path, tmp_p
         assert data.rows(split) == len(frame)
         unseen += sum(row.count(0) for row in expected)
     assert unseen > 0
-    assert data.base_rate == pytest.approx(np.mean(read["train"]["label"] == "1"))
+    assert data.tasks[0].base_rate == pytest.approx(np.mean(read["train"]["label"] == "1"))
 
 
 def test_line_ends_and_a_byte_order_mark_change_nothing(folder: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def prepared(folder: Path, rows: int, bags: int = 2, tasks: int = 1, seed: int =
         source_md5={},
         notes=(),
         facts={},
-        tasks={f"task {i}": 1.0 for i in range(tasks)},
+        tasks={f"task_{i}": 1.0 for i in range(tasks)},
     )
 
 

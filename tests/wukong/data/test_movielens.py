@@ -82,7 +82,7 @@ def test_labels_and_split_sizes_are_those_counted_from_the_files(data: PreparedD
         assert data.rows(split) == (part == i).sum()
         np.testing.assert_array_equal(data.columns(split).label, label[part == i])
     assert sum(data.row_counts.values()) == 100_000
-    assert data.base_rate == pytest.approx(label[part == 0].mean())
+    assert data.tasks[0].base_rate == pytest.approx(label[part == 0].mean())
 
 
 @with_recbole

@@ -57,7 +57,7 @@ def broken(path: Path | None) -> object:
 
 def test_base_rate_and_baseline_are_those_of_the_labels() -> None:
     data = OwnData("mine:make", Clicks(), {})
-    assert data.base_rate == 0.25
+    assert data.tasks[0].base_rate == 0.25
     labels = np.tile([1.0, 0, 0, 0], 10)
     expected = log_loss(labels, np.full(40, np.log(0.25 / 0.75)))
     assert data.facts["baseline"]["test_log_loss"] == pytest.approx(expected)
@@ -133,7 +133,7 @@ class Bags(Clicks):
         ({"one_hot_BF": torch.zeros(40, 1)}, "one_hot_BF .*; must be int32 or int64"),
         ({"dense_BD": torch.zeros(40, 1, dtype=torch.int64)}, "dense_BD .*; must be floating"),
         ({"dense_BD": torch.full((40, 1), torch.nan)}, "dense values that are not finite"),
-        ({"label_BT": torch.zeros(40)}, r"label_BT .*; must be \(examples, tasks\)"),
+        ({"label_BT": torch.zeros(40)}, r"label_BT .*; must be \(examples, tasks\), with"),
     ],
 )
 def test_bags_types_and_missing_values_are_checked(damage: dict[str, Any], complaint: str) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import signal
@@ -64,8 +65,13 @@ def write(folder: Path) -> PreparedData:
 
 
 def rate_by_hand(task: int) -> float:
-    observed = [label for label in COLUMNS["train"].labels[:, task].tolist() if label != UNOBSERVED]
-    return sum(observed) / len(observed)
+    train = COLUMNS["train"]
+    weighed = [
+        (label, weight)
+        for label, weight in zip(train.labels[:, task].tolist(), train.weight, strict=True)
+        if label != UNOBSERVED
+    ]
+    return sum(label * weight for label, weight in weighed) / sum(w for _, w in weighed)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -78,13 +84,12 @@ def test_what_is_written_is_read_back_whole(tmp_path: Path) -> None:
     assert data == PreparedData(
         folder=tmp_path / "cache" / "toy",
         name="toy",
-        schema=SCHEMA,
+        schema=dataclasses.replace(SCHEMA, tasks=("click", "like")),
         row_counts={"train": 30, "validation": 8, "test": 9},
         tasks=(
-            LabelTask(name="click", weight=1.0, base_rate=rate_by_hand(0)),
-            LabelTask(name="like", weight=0.5, base_rate=rate_by_hand(1)),
+            LabelTask(name="click", weight=1.0, base_rate=pytest.approx(rate_by_hand(0))),
+            LabelTask(name="like", weight=0.5, base_rate=pytest.approx(rate_by_hand(1))),
         ),
-        base_rate=rate_by_hand(0),
         split_rule="by hand",
         source_md5={"toy.csv": "0" * 32},
         vocabularies={},
@@ -191,10 +196,15 @@ def test_blocks_are_the_first_rows_whether_mapped_or_in_memory(
     monkeypatch.setattr(columns, "BLOCK_ROWS", 8)
     mapped = write(tmp_path / "toy").columns("train")
     for part in (mapped, COLUMNS["train"]):
-        ids, labels = zip(*part.blocks(21), strict=True)
+        ids, labels, weights = zip(*part.blocks(21), strict=True)
         assert [len(block) for block in labels] == [8, 8, 5]
         np.testing.assert_array_equal(np.concatenate(ids), COLUMNS["train"].one_hot[:21])
-        np.testing.assert_array_equal(np.concatenate(labels), COLUMNS["train"].labels[:21, 0])
+        np.testing.assert_array_equal(np.concatenate(labels), COLUMNS["train"].labels[:21])
+        for block, start in zip(weights, (0, 8, 16), strict=True):
+            expected = COLUMNS["train"].weight
+            assert (block is None) == (expected is None)
+            if block is not None:
+                np.testing.assert_array_equal(block, expected[start:21][:8])
 
 
 KILLED_WHILE_WRITING = """
@@ -265,7 +275,7 @@ def test_a_manifest_that_cannot_be_trusted_is_refused(tmp_path: Path, change: st
     elif change == "no JSON":
         manifest.write_text("{")
     elif change == "lacks a field":
-        del fields["base_rate"]
+        del fields["split_rule"]
         manifest.write_text(json.dumps(fields))
     else:
         manifest.write_text(json.dumps(fields | {"format_version": 0}))

@@ -245,7 +245,7 @@ def test_columns_that_cannot_be_are_refused() -> None:
         ShardColumns(labels=(), one_hot={"user": 1}, max_length=0)
     assert caught.value.what.splitlines() == [
         "user has 1 buckets; must be from 2 to 2147483647",
-        "no label; at least one is needed",
+        "a schema needs at least one task",
         "max_length is 0; must be ≥ 1",
     ]
     with pytest.raises(DataError, match="no Parquet files"):

@@ -16,6 +16,7 @@ from wukong.data.columns import SPLITS
 from wukong.data.hashing import MOST_BUCKETS
 from wukong.data.prepare.marked_yaml import Value, read_marked
 from wukong.data.prepare.split_rule import Split, read_split
+from wukong.schema import task_mistakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -279,11 +280,14 @@ def _columns(value: Value) -> tuple[Column, ...]:
 def _check_together(value: Value, entries: Mapping[str, Value], columns: list[Column]) -> None:
     """Note what is wrong with the columns as a whole."""
     kinds = [column.type for column in columns]
-    if "label" not in kinds:
+    labels = [column.name for column in columns if column.type == "label"]
+    if not labels:
         value.refuse("holds no label; must hold at least one column of type label")
     for kind in ("weight", "group"):
         if kinds.count(kind) > 1:
             value.refuse(f"holds {kinds.count(kind)} columns of type {kind}; at most one may be")
+    for mistake in task_mistakes(labels) if labels else ():
+        value.refuse(f"holds labels that cannot be: {mistake}")
     if not set(kinds) - {"label", "weight", "group"}:
         value.refuse("holds no feature")
     owners = {c.name for c in columns if "hash" in _KEYS[c.type] and not c.shares}

@@ -125,6 +125,7 @@ class Encoder:
                 for column in self._ids
             ),
             dense=(*(column.name for column in self._dense), *vectors),
+            tasks=tuple(column.name for column in self._description.of_type("label")),
         )
 
     def encode(self, rows: Rows) -> SplitColumns:

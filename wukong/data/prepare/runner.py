@@ -110,7 +110,7 @@ def _facts(
     columns: Mapping[str, SplitColumns],
     faults: Faults,
 ) -> dict[str, Any]:
-    refuse_one_sided(description.name, columns)
+    refuse_one_sided(description.name, columns, schema.tasks)
     facts: dict[str, Any] = {
         "baseline": mean_baseline(schema, columns, description.baseline or None)
     }

@@ -186,7 +186,7 @@ def test_labels_may_be_written_otherwise_or_be_absent(tmp_path: Path) -> None:
     labels = np.concatenate([data.columns(split).label for split in data.row_counts])
     assert sorted(labels.tolist()) == [0] * 60 + [1] * 30 + [255] * 30
     train = data.columns("train").label
-    assert data.base_rate == pytest.approx((train == 1).sum() / (train != 255).sum())
+    assert data.tasks[0].base_rate == pytest.approx((train == 1).sum() / (train != 255).sum())
 
 
 def test_a_rating_can_be_cut_into_a_label(tmp_path: Path) -> None:
