@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+TEST_LOSSES = "test_losses.npy"
+
 Value = int | float | str | bool
 Design = Mapping[str, Value]
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
@@ -169,7 +171,12 @@ class Task(Protocol):
     def run(
         self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
     ) -> Outcome:
-        """Train one design; may write curve and checkpoints into `folder`."""
+        """Train one design; may write curve and checkpoints into `folder`.
+
+        `TEST_LOSSES` there, float32 (N,), says what each test example adds to the log loss, whose
+        mean they have (nat): the same examples in the same order for every trial, or evenly spread
+        ones of them. From it the report compares designs example by example.
+        """
 
 
 class TaskFamily(Protocol):

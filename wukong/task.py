@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
+from codesign.contracts import (
+    TEST_LOSSES,
+    Columns,
+    CostPart,
+    Design,
+    Knob,
+    Metric,
+    Outcome,
+    Progress,
+)
 from codesign.errors import ConfigError
 from cost_models import exact
 from wukong import knobs
@@ -236,6 +245,8 @@ class WukongTask:
         result = train(
             model, schema, self._data, settings, seed=seed, folder=folder, report=passed_on
         )
+        if result.test_losses is not None:
+            np.save(folder / TEST_LOSSES, result.test_losses)
         return _outcome(result, settings.threads or torch.get_num_threads())
 
     def _merged(self, columns: Columns) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from wukong import metrics
-from wukong.evaluate import Evaluation, evaluate, predict
+from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, first_norm_input_std
 from wukong.train_config import TrainConfig
@@ -73,6 +73,8 @@ class TrainResult:
     Attributes:
         diverged: the run was given up; `reason` says why, and nothing was evaluated.
         validation, test: quality of the weights that were best on validation; `model` holds them.
+        test_losses: of each test example, or of evenly spread ones, with the test log loss for
+            their mean (see `wukong.evaluate.example_losses`); None where the run diverged.
         best_step: the step after which the weights were best; 0 where the run diverged.
         examples_seen: training examples, counted in each pass.
         examples_per_s: of the training steps alone, without set-up and evaluations.
@@ -91,6 +93,7 @@ class TrainResult:
     train_seconds: float
     warnings: list[str]
     model: Wukong = field(repr=False, compare=False)
+    test_losses: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 def train(
@@ -184,17 +187,18 @@ class _Run:
     def result(self) -> TrainResult:
         """Restore the best weights, evaluate them on the test split, and sum up the run."""
         reason = self._divergence.reason
-        test = None
+        predictions = None
         if not reason:
             self._best.restore()
-            test = self._measure("test")
-            if test is None:
+            predictions = self._predict("test")
+            if predictions is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
             reason=reason,
             validation=None if reason else self._best.evaluation,
-            test=test,
+            test=None if predictions is None else self._judge(predictions),
+            test_losses=None if predictions is None else example_losses(predictions),
             best_step=0 if reason else self._best.step,
             steps=self._learner.steps,
             examples_seen=self._learner.examples,
@@ -223,7 +227,8 @@ class _Run:
         learner = self._learner
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
-        evaluation = self._measure("validation")
+        predictions = self._predict("validation")
+        evaluation = None if predictions is None else self._judge(predictions)
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
@@ -244,11 +249,12 @@ class _Run:
             },
         )
 
-    def _measure(self, split: str) -> Evaluation | None:
-        """Evaluate the present weights; None where a logit is not finite."""
+    def _predict(self, split: str) -> Predictions | None:
+        """Predict with the present weights; None where a logit is not finite."""
         predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
-        if not np.isfinite(predictions.logit_NT).all():
-            return None
+        return predictions if np.isfinite(predictions.logit_NT).all() else None
+
+    def _judge(self, predictions: Predictions) -> Evaluation:
         return evaluate(predictions, self._data.tasks)
 
     def _is_over(self) -> bool:

@@ -19,6 +19,7 @@ from codesign.report.content import ReportContent, ReportTrial, quality_objectiv
 from codesign.report.payload import OTHER_CURVES, thinned
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
+from codesign.study.paired import comparisons
 from codesign.study.state import StudyState, Trial
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -151,6 +152,7 @@ def report_content(
     facts = state.opened.get("facts", {})
     objectives, volumes = _volumes(state, spec)
     drawn = _with_curve(state, found)
+    reference, compared = comparisons(state, found, spec.objectives, folder)
     return ReportContent(
         study=spec.name,
         title=f"{spec.name}: {spec.model['name']} on {facts.get('data', spec.data.source)}",
@@ -161,6 +163,7 @@ def report_content(
             dataclasses.replace(
                 _report_trial(trial, by_number.get(trial.number)),
                 curve=_curve(folder, trial) if trial.number in drawn else (),
+                comparison=compared.get(trial.number),
             )
             for trial in state.trials.values()
         ),
@@ -170,6 +173,7 @@ def report_content(
         noise_sd={} if best is None else _noise(best.metrics),
         best=None if best is None else best.trial.number,
         baseline=next((t.number for t in state.of_kind("baseline")), None),
+        reference=reference,
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
