@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 TRIALS = 20
 """Fewer trials than that are not looked at."""
 
-FOLDS, REPEATS, PERMUTATIONS, TREES = 5, 2, 5, 60
+FOLDS, REPEATS, PERMUTATIONS, TREES = 5, 2, 3, 40
 MOST_TRIALS = 500
 
 

@@ -168,6 +168,15 @@ function shareAt(handle, event) {
   return 1 - (event.clientY - box.top) / box.height;
 }
 
+// The ends of a dragged range take in a level, or the end of the axis, that they come close to.
+function snapped(axis, [from, to]) {
+  const [low, high] = [Math.min(from, to), Math.max(from, to)];
+  if (!axis.room) return [low < 0.03 ? 0 : low, high > 0.97 ? 1 : high];
+  const near = 0.35;
+  const ends = [Math.ceil(low / axis.step - near), Math.floor(high / axis.step + near)];
+  return ends[0] <= ends[1] ? ends.map((level) => level * axis.step) : [low, high];
+}
+
 function makeBrush(chart, handle, axis) {
   let from = null;
   handle.addEventListener("pointerdown", (event) => {
@@ -175,7 +184,8 @@ function makeBrush(chart, handle, axis) {
     from = shareAt(handle, event);
   });
   handle.addEventListener("pointermove", (event) => {
-    if (from !== null) keep(chart, axis, [from, shareAt(handle, event)]);
+    if (from === null) return;
+    keep(chart, axis, snapped(chart.axes[axis], [from, shareAt(handle, event)]));
   });
   handle.addEventListener("pointerup", (event) => {
     // A press without a drag frees the axis.
