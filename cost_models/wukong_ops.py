@@ -44,7 +44,7 @@ def operations(
     fields = Fields(columns)
     _inputs(step, columns, schema)
     rows = _layers(step, fields, input_row_columns(fields, schema))
-    _heads(step, columns, rows * fields["d"], float(len(schema.tasks)))
+    _heads(step, columns, rows * fields["d"], len(schema.tasks))
     return step.found
 
 
@@ -279,15 +279,13 @@ def _layer(step: _Step, fields: Fields, i: int, count: Array, n: Array) -> None:
     step.elementwise("backward", count * (3 + attentive), B * n * d, 3)
 
 
-def _heads(step: _Step, columns: Columns, flat: Array, tasks: float) -> None:
+def _heads(step: _Step, columns: Columns, flat: Array, tasks: int) -> None:
     fields = Fields(columns)
     width = _Widths.of(columns, "head_width", fields["head_depth"])
     dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
     step.mlp(tasks * _ONE, flat, width, _ONE, norm=fields["head_norm"], dropout=dropout > 0)
-    if tasks > 1:
-        step.copy("forward", _ONE, step.batch * tasks)
-        # What all heads see gets a gradient from each; they are added up.
-        step.elementwise("backward", (tasks - 1) * _ONE, step.batch * flat, 3)
+    step.copy("forward", float(tasks > 1) * _ONE, step.batch * tasks)
+    step.elementwise("backward", (tasks - 1) * _ONE, step.batch * flat, 3)  # gradients added up
 
 
 def _plain_interactions(step: _Step, count: Array, n: Array, d: Array) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ from wukong.shape import TableGroup, TableOverride, WukongConfig, input_rows
 from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
-    from wukong.data.columns import LabelTask
     from wukong.data.dataset import DataSet
     from wukong.train import TrainProgress, TrainResult
 
@@ -177,20 +176,16 @@ class WukongTask:
     def check_metric(self, name: str) -> list[str]:
         """Say why the data cannot have a learned metric: no such task, no groups."""
         metric, _, task = name.partition(".")
-        tasks = self._data.schema.tasks
-        mistakes = []
+        names = [f"{metric}.{known}" for known in self._data.schema.tasks]
         if metric == "grouped_auc" and not self._data.has_groups:
-            mistakes.append(
-                "needs groups, which the data do not have; describe a column of type group "
-                "(batches of one's own: give group_B), or choose another metric"
-            )
-        if task and len(tasks) == 1:
-            mistakes.append(f"names a task, but the data have one only; must be {metric}")
-        elif task and task not in tasks:
-            names = [f"{metric}.{known}" for known in tasks]
+            needed = "needs groups, which the data do not have; describe a column of type group"
+            return [f"{needed} (batches of one's own: give group_B), or choose another metric"]
+        if task and len(names) == 1:
+            return [f"names a task, but the data have one only; must be {metric}"]
+        if task and name not in names:
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
-            mistakes.append(f"must be one of {', '.join(names)}; did you mean {near[0]!r}?")
-        return mistakes
+            return [f"must be one of {', '.join(names)}; did you mean {near[0]!r}?"]
+        return []
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Count each design exactly (see `cost_models.exact.costs`)."""
@@ -217,10 +212,12 @@ class WukongTask:
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set."""
+        given = self._data.tasks
+        tasks = {f" of {task.name}" if len(given) > 1 else "": task for task in given}
         return {
             "data": self._data_name,
             "rows": {split: self._data.rows(split) for split in SPLITS},
-            **_base_rates(self._data.tasks),
+            **{f"base_rate{of}": task.base_rate for of, task in tasks.items()},
             "split": self._data.split_rule,
             "source_md5": dict(self._data.source_md5),
             "one_hot_features": len(self._data.schema.one_hot),
@@ -295,12 +292,6 @@ def _progress(progress: TrainProgress) -> Progress:
             **progress.by_task,
         },
     )
-
-
-def _base_rates(tasks: Sequence[LabelTask]) -> dict[str, float]:
-    if len(tasks) == 1:
-        return {"base_rate": tasks[0].base_rate}
-    return {f"base_rate of {task.name}": task.base_rate for task in tasks}
 
 
 def _outcome(result: TrainResult, threads: int) -> Outcome:

@@ -90,14 +90,11 @@ def mean_baseline(
     best = 0
     if len(names) > 1:
         best = int(np.argmax(sum(score.aucs(columns["validation"]) for score in scores)))
-    by_task = {
-        task: {
-            f"{split}_{name}": value
-            for split in ("validation", "test")
-            for name, value in score.figures(columns[split], best).items()
-        }
-        for task, score in zip(schema.tasks, scores, strict=True)
-    }
+    by_task: dict[str, dict[str, float]] = {task: {} for task in schema.tasks}
+    for task, score in zip(schema.tasks, scores, strict=True):
+        for split in ("validation", "test"):
+            found = score.figures(columns[split], best)
+            by_task[task] |= {f"{split}_{name}": value for name, value in found.items()}
     return {"name": f"{names[best]} mean" if names else "base rate", **over_tasks(by_task)}
 
 

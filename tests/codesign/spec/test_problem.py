@@ -164,8 +164,25 @@ def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("auk.ctr", "is \"auk.ctr\"; did you mean 'auc.ctr'?"),
+        ("parameters.ctr", 'is "parameters.ctr"; must be one of auc.ctr, log_loss.ctr'),
+        ("auc.", "is \"auc.\"; did you mean 'auc'?"),
+        ("auc.ctr", 'is "auc.ctr"; has no tasks'),  # said by the task, once the data are there
+    ],
+)
+def test_a_metric_of_one_task_is_checked_before_its_dot_and_then_by_the_data(
+    tmp_path: Path, name: str, complaint: str
+) -> None:
+    objectives = [{"metric": name}, {"metric": "gflop_per_example"}]
+    assert mistakes(tmp_path, objectives=objectives) == [f"objectives[0].metric {complaint}"]
+
+
+@pytest.mark.parametrize(
     ("section", "complaint"),
     [
+        ({"objectives": [{"metric": 5}]}, "objectives[0].metric is 5; must be text"),
         ({"data": 5}, "data is 5; must be text or a mapping"),
         ({"train": {"lr": [0.1, 0.2]}}, "train.lr is [0.1, 0.2]; must be one value"),
         ({"model": {"name": "tests.support.toy_task", "width": {"a": 1}}},

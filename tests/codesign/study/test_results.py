@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from codesign.contracts import Objective
+from codesign.contracts import Metric, Objective
+from codesign.report.columns import trial_columns
+from codesign.report.figures import label
 from codesign.spec.model import ConfirmSpec, DataSpec, LaunchSpec, SearchSpec, StudySpec
-from codesign.study.results import Finding, best_finding, findings, planned_trials, to_confirm
+from codesign.study.folder import StudyFolder
+from codesign.study.results import (
+    Finding,
+    best_finding,
+    findings,
+    planned_trials,
+    report_content,
+    to_confirm,
+)
 from codesign.study.state import StudyState, Trial
 
 AUC = Objective(metric="auc", goal="maximize")
@@ -132,6 +143,31 @@ def test_a_lucky_single_run_takes_no_confirmed_design_off_the_front() -> None:
     best = best_finding(list(found.values()), spec())
     assert best is not None
     assert best.trial.number == 1
+
+
+def test_figures_of_one_task_have_their_noise_and_say_what_they_are(tmp_path: Path) -> None:
+    figures = {"auc": 0.8, "auc_sd": 0.3, "auc.cvr": 0.9, "auc_sd.cvr": 0.2, "test_auc.cvr": 0.7}
+    cvr = Objective(metric="auc.cvr", goal="maximize")
+    table = {"auc": Metric(name="auc", unit="", goal="maximize", source="learned", meaning="AUC")}
+    found = report_content(
+        spec(cvr, GFLOP, top=0),
+        table,
+        state(trial(0, 0.8, 1.0, metrics=figures)),
+        StudyFolder(tmp_path),
+    )
+    assert found.trials[0].spread == {"auc": 0.3, "auc.cvr": 0.2}
+    assert found.noise_sd["auc.cvr"] == 0.2
+    meanings = {name: metric.meaning for name, metric in found.metrics.items()}
+    assert meanings == {
+        "auc": "AUC, mean over the tasks",
+        "test_auc": "AUC, mean over the tasks",
+        "auc.cvr": "AUC, of the task cvr",
+        "test_auc.cvr": "AUC, of the task cvr",
+    }
+    assert found.quality.metric == "auc.cvr"
+    assert label("test_auc.cvr") == "test AUC of cvr"
+    relative = [c for c in trial_columns(found) if c.name == "test_auc.cvr"]
+    assert [(c.label, c.texts) for c in relative] == [("test AUC of cvr", ("0.7000",))]
 
 
 def test_a_study_without_completed_trials_has_no_best() -> None:

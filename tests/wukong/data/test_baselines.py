@@ -134,6 +134,52 @@ def test_blocks_of_any_size_give_the_same_figures(
     assert mean_baseline(SCHEMA, columns) == expected
 
 
+def test_each_of_several_tasks_has_its_figures_and_a_weight_of_two_counts_twice(
+    columns: dict[str, SplitColumns],
+) -> None:
+    rng = np.random.default_rng(5)
+    both, doubled = {}, {}
+    for name, part in columns.items():
+        unlike = np.where(rng.random(len(part)) < 0.2, UNOBSERVED, 1 - part.labels[:, 0])
+        labels = np.stack([part.labels[:, 0], unlike.astype(np.uint8)], axis=1)
+        weight = rng.integers(1, 3, len(part)).astype(np.float32)
+        both[name] = dataclasses.replace(part, labels=labels, weight=weight)
+        rows = np.repeat(np.arange(len(part)), weight.astype(int))
+        for t in range(2):
+            alone = dataclasses.replace(
+                part, one_hot=part.one_hot[rows], labels=labels[rows, t, None]
+            )
+            doubled[name, t] = alone
+    found = mean_baseline(dataclasses.replace(SCHEMA, tasks=("one", "two")), both, "signal")
+    for t, task in enumerate(("one", "two")):
+        alone = mean_baseline(SCHEMA, {name: doubled[name, t] for name in columns}, "signal")
+        for split_name in ("validation", "test"):
+            for figure in (f"{split_name}_auc", f"{split_name}_log_loss"):
+                assert found[f"{figure}.{task}"] == pytest.approx(alone[figure])
+                mean = (found[f"{figure}.one"] + found[f"{figure}.two"]) / 2
+                assert found[figure] == pytest.approx(mean)
+
+
+def test_every_task_that_cannot_be_judged_is_named_with_its_split(
+    columns: dict[str, SplitColumns],
+) -> None:
+    parts = {
+        name: dataclasses.replace(part, labels=np.repeat(part.labels, 2, axis=1))
+        for name, part in columns.items()
+    }
+    parts["test"].labels[:, 1] = UNOBSERVED
+    light = np.where(parts["train"].labels[:, 0] == 1, 0.0, 1.0).astype(np.float32)
+    parts["train"] = dataclasses.replace(parts["train"], weight=light)
+    with pytest.raises(DataError) as caught:
+        refuse_one_sided("shop", parts, ("ctr", "cvr"))
+    negatives = int(light.sum())
+    assert caught.value.what.splitlines() == [
+        f"shop: 0 of the {negatives} labels of the task ctr of train are 1",
+        f"shop: 0 of the {negatives} labels of the task cvr of train are 1",
+        "shop: 0 of the 0 labels of the task cvr of test are 1",
+    ]
+
+
 def test_a_split_of_one_label_only_is_refused(columns: dict[str, SplitColumns]) -> None:
     columns["test"].labels[1:] = 0
     columns["test"].labels[0] = 1

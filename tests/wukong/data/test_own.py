@@ -105,6 +105,40 @@ def test_batches_that_contradict_their_schema_are_refused(
         OwnData("mine:make", Clicks(**damage), {})
 
 
+class Shop(Clicks):
+    """As `Clicks`, with weights and a task more, known of every second row."""
+
+    schema = dataclasses.replace(SCHEMA, tasks=("ctr", "cvr"))
+
+    def __init__(self, buys: int) -> None:
+        ctr = (torch.arange(40) % 4 == 0).float()
+        cvr = (torch.arange(40) < 2 * buys).float()
+        cvr[1::2] = torch.nan
+        weight = torch.where(ctr == 1, 3.0, 1.0)
+        super().__init__(label_BT=torch.stack([ctr, cvr], dim=1), weight_B=weight)
+
+
+def test_tasks_of_ones_own_data_are_those_of_the_schema_each_with_its_base_rate() -> None:
+    data = OwnData("mine:make", Shop(buys=6), {})
+    # 10 of 40 rows weigh 3, and so do 10 of the 20 that are known, and 3 of the 6 that bought.
+    assert [(task.name, task.base_rate) for task in data.tasks] == [
+        ("ctr", 30 / 60),
+        ("cvr", (3 * 3 + 3) / 40),
+    ]
+    assert not data.has_groups
+    expected = -np.log(0.5)
+    assert data.facts["baseline"]["test_log_loss.ctr"] == pytest.approx(expected)
+    assert data.facts["baseline"]["test_auc"] == 0.5
+    with pytest.raises(DataError, match="0 of the 20 labels of the task cvr of train are 1"):
+        OwnData("mine:make", Shop(buys=0), {})
+    shop = Shop(buys=6)
+    shop.schema = SCHEMA
+    with pytest.raises(
+        DataError, match=r"label_BT of shape \(40, 2\); .* the schema's tasks label"
+    ):
+        OwnData("mine:make", shop, {})
+
+
 class Bags(Clicks):
     """As `Clicks`, with a bag of one id for each example."""
 

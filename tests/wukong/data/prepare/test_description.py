@@ -109,6 +109,11 @@ def test_all_mistakes_are_listed_at_once_with_their_lines(tmp_path: Path) -> Non
             "{by: files, validation: {of: train, share: 1}}",
             "share is '1'; must be between 0 and 1",
         ),
+        (
+            "{type: label}",
+            "{type: label}\n  a.b: {type: label, from: label}",
+            "holds labels that cannot be: task 'a.b'",
+        ),
         (GOOD, "", "the file is empty"),
         (GOOD, "a: [", ":1: is not YAML"),
         (GOOD, "- 1\n", "is a list; must be a mapping"),

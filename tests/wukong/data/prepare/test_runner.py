@@ -177,13 +177,10 @@ def test_the_manifest_holds_tasks_vocabularies_and_checksums(tmp_path: Path) -> 
     seen = [row for row in train if row["seen"] == "1"]
     likes = [int(row["like"]) for row in seen]
     clicks = [hand.labels(row)[0] for row in train]
+    weigh = [[float(row["w"]) for row in part] for part in (train, seen)]
     assert [(task.name, task.weight) for task in data.tasks] == [("click", 2.0), ("like", 1.0)]
-    assert [task.base_rate for task in data.tasks] == pytest.approx(
-        [
-            statistics.fmean(clicks, [float(row["w"]) for row in train]),
-            statistics.fmean(likes, [float(row["w"]) for row in seen]),
-        ]
-    )
+    rates = [statistics.fmean(clicks, weigh[0]), statistics.fmean(likes, weigh[1])]
+    assert [task.base_rate for task in data.tasks] == pytest.approx(rates)
     assert data.vocabularies["device"] == "hashed:5"
     assert data.vocabularies["item"] == data.vocabularies["history"]
     with (data.folder / data.vocabularies["item"]).open(newline="") as file:
