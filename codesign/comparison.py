@@ -46,7 +46,6 @@ class Comparison:
         noticeable_percent: differences up to that count as none.
         seeds: whether the interval covers the spread between seeds; else it is of these very
             weights, and another seed may give another answer.
-        p: of no difference, two-sided, not adjusted.
     """
 
     percent: float
@@ -54,7 +53,6 @@ class Comparison:
     noticeable_percent: float
     family: int
     seeds: bool
-    p: float
 
     @property
     def finding(self) -> Finding:
@@ -73,14 +71,14 @@ class Comparison:
         """Say it in words: `better by 0.04% ± 0.01, significant at 0.02%`."""
         limit = f"{self.noticeable_percent:g}%"
         amount = f"{abs(self.percent):.2f}% ± {self.half_width_percent:.2f}"
-        way = "better" if self.percent < 0 else "worse"
+        signed = f"{self.percent:+.2f}% ± {self.half_width_percent:.2f}"
         return {
             "better": f"better by {amount}, significant at {limit}",
             "worse": f"worse by {amount}, significant at {limit}",
             "slightly better": f"better by {amount}, but perhaps by less than {limit}",
             "slightly worse": f"worse by {amount}, but perhaps by less than {limit}",
-            "equal": f"equal within {limit}: {way} by {amount}",
-            "open": f"no difference shown: {way} by {amount}",
+            "equal": f"equal within {limit} ({signed})",
+            "open": f"no difference shown ({signed})",
         }[self.finding]
 
 
@@ -133,12 +131,10 @@ def compare(
     variance = sampling + between
     degrees = variance**2 * spread.degrees / between**2 if spread and between else math.inf
     quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * family), degrees))
-    distance = abs(ratio - 1) / math.sqrt(variance) if variance else math.inf
     return Comparison(
         percent=100 * (ratio - 1),
         half_width_percent=100 * quantile * math.sqrt(variance),
         noticeable_percent=NOTICEABLE_PERCENT,
         family=family,
         seeds=spread is not None,
-        p=float(2 * stats.t.sf(distance, degrees)) if ratio != 1 else 1.0,
     )

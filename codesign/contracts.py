@@ -83,6 +83,56 @@ class CostPart:
     parameters: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class HardwareSpec:
+    """The device that costs are predicted for.
+
+    Attributes:
+        name: of a shipped device, or the path of a file.
+        precision: of matrix products.
+        latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+    """
+
+    name: str
+    precision: Literal["fp32", "tf32"] = "fp32"
+    latency_batch: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One predicted metric of one design; the true value is above `low` and below `high`, each
+    with the confidence asked for.
+
+    Attributes:
+        value: the median.
+        label: where the figures come from: cost model, device, and what it was fitted to.
+    """
+
+    value: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionColumns:
+    """One predicted metric of N designs: as `Prediction`, each array (N,) or (1,)."""
+
+    value: np.ndarray[Any, Any]
+    low: np.ndarray[Any, Any]
+    high: np.ndarray[Any, Any]
+    label: str
+
+    def bound(self, goal: Literal["minimize", "maximize"]) -> np.ndarray[Any, Any]:
+        """The end of the interval that a budget holds: the worse one."""
+        return self.high if goal == "minimize" else self.low
+
+    def __getitem__(self, row: int) -> Prediction:
+        ends = {"value": self.value, "low": self.low, "high": self.high}
+        figures = {end: float(v[row if len(v) > 1 else 0]) for end, v in ends.items()}
+        return Prediction(**figures, label=self.label)
+
+
 FailureKind = Literal[
     "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
 ]

@@ -1,6 +1,7 @@
 // Hypervolume, learning curves and throughput, and the start of all charts.
 
-const CHARTS = ["front-chart", "volume-chart", "curves-chart", "throughput-chart"];
+const CHARTS = ["front-chart", "volume-chart", "curves-chart", "throughput-chart",
+  ...content.checks.map((_, place) => `check-${place}-chart`)];
 
 let curveMetric = null;
 let redraw = () => {};
@@ -82,6 +83,29 @@ function drawThroughput(colours) {
   }));
 }
 
+// Predicted against measured, with the prediction's interval, and the line where both are equal.
+function drawCheck({ metric, points }, place, colours) {
+  const [measured, predicted] = ["measured", "value"].map((name) => points.map((p) => p[name]));
+  const all = [...measured, ...predicted];
+  const ends = [Math.min(...all), Math.max(...all)];
+  const trace = {
+    type: "scatter", mode: "markers", name: "trials", x: measured, y: predicted,
+    marker: { color: colours.front, size: 6 },
+    error_y: { type: "data", symmetric: false, color: colours.muted, thickness: 1, width: 2,
+      array: points.map((p) => p.high - p.value),
+      arrayminus: points.map((p) => p.value - p.low) },
+    customdata: points.map((p) => p.trial), showlegend: false,
+    hovertemplate: "trial %{customdata}<br>measured %{x:.4g}, predicted %{y:.4g}<extra></extra>",
+  };
+  const equal = { type: "scatter", mode: "lines", x: ends, y: ends, hoverinfo: "skip",
+    showlegend: false, line: { color: colours.soft, width: 1, dash: "dash" } };
+  const title = axisTitle(metric);
+  plot(`check-${place}-chart`, [equal, trace], layout(colours, {
+    x: { title: `measured ${title}`, ...logAxis(measured) },
+    y: { title: `predicted ${title}`, ...logAxis(predicted) },
+  }));
+}
+
 function draw() {
   const colours = palette();
   drawFront(colours);
@@ -90,6 +114,7 @@ function draw() {
   if (content.curves.lines.length) drawCurves(colours);
   else say("curves-chart", "No trial of the front recorded a curve.");
   drawThroughput(colours);
+  content.checks.forEach((check, place) => drawCheck(check, place, colours));
 }
 
 // Plotly fits its charts to the window, not to the sheet.

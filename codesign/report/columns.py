@@ -14,6 +14,7 @@ from codesign.report.figures import (
     measured_figure,
     metric_of,
     percent_figure,
+    prediction_figure,
     relative_log_loss_percent,
     unit_of,
 )
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from codesign.contracts import Value
     from codesign.report.content import ReportContent, ReportTrial
 
-Group = Literal["trial", "measured", "exact count", "design", "run"]
+Group = Literal["trial", "measured", "exact count", "predicted", "design", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,7 @@ def trial_columns(content: ReportContent) -> list[Column]:
         *(_measured(content, name) for name in _names(content, "metrics")),
         *([_relative_log_loss(content)] if content.baseline is not None else []),
         *(_counted(content, name) for name in _names(content, "costs")),
+        *(_predicted(content, name) for name in _names(content, "predictions")),
         *(_knob(content, name) for name in varying_knobs(content)),
         _attribute(content, "seed", "run"),
         _attribute(content, "seconds", "run", unit="s", meaning="wall time"),
@@ -134,6 +136,21 @@ def _counted(content: ReportContent, name: str) -> Column:
     return _column(content, name, "exact count", read, unit=unit, meaning=meaning)
 
 
+def _predicted(content: ReportContent, name: str) -> Column:
+    """The median of each trial; its text holds the interval, too."""
+    metric = metric_of(content, name)
+    found = [trial.predictions.get(name) for trial in content.trials]
+    labels = dict.fromkeys(p.label for p in found if p is not None)
+    return Column(
+        name=f"predicted_{name}",
+        group="predicted",
+        unit=unit_of(content, name),
+        meaning=f"{metric.meaning}; {', '.join(labels)}",
+        values=tuple(None if p is None else finite(p.value) for p in found),
+        texts=tuple(prediction_figure(p) for p in found),
+    )
+
+
 def _knob(content: ReportContent, name: str) -> Column:
     def read(trial: ReportTrial) -> Cell:
         return trial.design.get(name)
@@ -157,7 +174,9 @@ def _relative_log_loss(content: ReportContent) -> Column:
     )
 
 
-def _names(content: ReportContent, part: Literal["design", "metrics", "costs"]) -> Sequence[str]:
+def _names(
+    content: ReportContent, part: Literal["design", "metrics", "costs", "predictions"]
+) -> Sequence[str]:
     """Return the names in one part of the trials: objectives first, then as first seen."""
     seen: dict[str, None] = {}
     for trial in content.trials:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from codesign.comparison import Comparison
-    from codesign.contracts import Metric, Objective, Value
+    from codesign.contracts import Metric, Objective, Prediction, Value
 
 
 Status = Literal["completed", "failed", "running", "pending"]
@@ -24,9 +24,9 @@ class ReportTrial:
     Attributes:
         number: ≥ 0, unique in its study.
         kind: `search` proposed, `baseline` given, `confirm` a rerun of a design on a fresh seed.
-        of: for a confirming run, the trial whose design it repeats.
         metrics: metric → value, *measured*; NaN where it could not be.
         costs: metric → value, *exact counts*, known before the trial ran.
+        predictions: metric → what a cost model *predicted* of it before the trial ran.
         failure: the kind of failure where `status` is `failed`; `reason` is its one line.
         seconds: wall time from start to end.
         curve: what the trial said while it trained: `examples` seen and metrics at that point.
@@ -39,11 +39,11 @@ class ReportTrial:
 
     number: int
     kind: Literal["search", "baseline", "confirm"] = "search"
-    of: int | None = None
     status: Status
     design: Mapping[str, Value]
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
     failure: str | None = None
     reason: str = ""
     seconds: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from codesign.contracts import Metric, Value
+from codesign.contracts import Metric, Prediction, Value
 from codesign.metrics import split_name
 
 if TYPE_CHECKING:
@@ -56,6 +56,13 @@ def measured_figure(value: Cell) -> str:
 def percent_figure(value: Cell) -> str:
     """Write a difference in %: its sign and two decimals, `-` where missing."""
     return f"{value:+.2f}" if isinstance(value, float) and math.isfinite(value) else MISSING
+
+
+def prediction_figure(prediction: Prediction | None) -> str:
+    """Write a predicted figure with its interval; `-` where there is none."""
+    if prediction is None:
+        return MISSING
+    return f"{figure(prediction.value)} ({figure(prediction.low)} to {figure(prediction.high)})"
 
 
 def finite(value: float | None) -> float | None:

@@ -53,6 +53,7 @@ def render_page(analysis: Analysis) -> str:
         importance_note=escape(importance_note(analysis.importance)),
         importance=sections.importance_table(analysis.importance),
         volume_note=escape(sections.volume_note(content)),
+        checks=sections.check_charts(content),
         failures=sections.failure_table(content),
         trials_note=escape(_trials_note(content)),
         facts=sections.data_facts(content),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from codesign.report.checks import Check, cost_checks
 from codesign.report.columns import Column, trial_columns
 from codesign.report.figures import (
     cost_of,
@@ -59,6 +60,7 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
         "baseline": content.baseline,
         "trend": _trend(analysis.trend),
         "throughput": _axis(content, THROUGHPUT),
+        "checks": [_check(content, check) for check in cost_checks(content)],
         "points": [_point(content, t, quality.metric, cost) for t in content.trials],
         "columns": [_column(column) for column in trial_columns(content)],
         "hypervolume": [_short(v) for v in content.hypervolume],
@@ -114,6 +116,17 @@ def _trend(trend: LogTrend | None) -> dict[str, Any] | None:
 def _short(value: float | None) -> float | None:
     """Return seven digits of a finite value: more than a page can show, in half the bytes."""
     return None if finite(value) is None else float(f"{value:.7g}")
+
+
+def _check(content: ReportContent, check: Check) -> dict[str, Any]:
+    return {
+        "metric": _axis(content, check.metric),
+        "points": [
+            {"trial": number, "measured": _short(measured)}
+            | {end: _short(getattr(p, end)) for end in ("value", "low", "high")}
+            for number, p, measured in check.points
+        ],
+    }
 
 
 def _curves(content: ReportContent, cost: str | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
+from codesign.report.checks import cost_checks
 from codesign.report.figures import figure, finite, label, metric_of, unit_of, with_sd
 
 if TYPE_CHECKING:
@@ -102,6 +103,17 @@ def data_facts(content: ReportContent) -> str:
         bound = "≥" if metric_of(content, name).goal == "maximize" else "≤"
         limits.append((label(name), f"{bound} {figure(limit)} {unit_of(content, name)}".strip()))
     return definitions([*content.facts.items(), *floor, *noise, *limits])
+
+
+def check_charts(content: ReportContent) -> str:
+    """Return the places of the charts of predicted against measured costs, each with its note."""
+    return "".join(
+        f"<div><h2>{escape(label(check.metric))}: predicted against measured</h2>"
+        f'<p class="note">{escape(check.note)}</p>'
+        f'<div class="chart" id="check-{place}-chart" role="img" '
+        f'aria-label="Predicted against measured, one point a trial"></div></div>'
+        for place, check in enumerate(cost_checks(content))
+    )
 
 
 def definitions(pairs: Iterable[tuple[str, Value]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from codesign import pareto
-from codesign.contracts import Metric, Objective, Value
+from codesign.contracts import Metric, Objective, Prediction, Value
 from codesign.metrics import deviation_name, metric_named, split_name
 from codesign.report.content import ReportContent, ReportTrial, quality_objective
 from codesign.report.payload import OTHER_CURVES, thinned
@@ -214,11 +214,11 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
     return ReportTrial(
         number=trial.number,
         kind=trial.kind,
-        of=trial.of,
         status=trial.status,
         design=trial.awake,
         metrics=measured,
         costs=trial.costs,
+        predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
         failure=trial.failure,
         reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
         seconds=trial.seconds,

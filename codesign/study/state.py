@@ -23,7 +23,7 @@ class Trial:
         attempt, token: the latest attempt (0: none yet), and the token its result must carry.
         lost: attempts whose worker was lost.
         ended: number of the event that ended it: the order in which trials ended.
-        costs: exact counts; metrics: measured.
+        costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
         asleep: knobs of the design whose condition does not hold.
     """
 
@@ -32,6 +32,7 @@ class Trial:
     design: Design
     seed: int
     costs: Mapping[str, float]
+    predictions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     of: int | None = None
     asleep: Sequence[str] = ()
     status: Status = "pending"

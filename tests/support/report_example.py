@@ -219,7 +219,6 @@ def _placed(trial: ReportTrial, rank: int | None, rng: np.random.Generator) -> R
         noticeable_percent=0.02,
         family=5,
         seeds=True,
-        p=0.01,
     )
     return ReportTrial(
         **{

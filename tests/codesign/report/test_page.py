@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from codesign.contracts import Prediction
 from codesign.report.analysis import analyse
 from codesign.report.content import ReportTrial
 from codesign.report.page import render_page
@@ -351,3 +352,40 @@ def test_print_is_light_fits_the_sheet_and_leaves_the_long_table_out(show: Show)
         assert complaints(browser) == []
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+def test_predicted_costs_stand_against_measured_ones_with_their_interval_and_error(
+    show: Show,
+) -> None:
+    content = example_content(30)
+    off = {t.number: 1.1 if t.number % 2 else 0.7 for t in content.trials}
+
+    def predicted(trial: ReportTrial) -> ReportTrial:
+        if trial.status != "completed":
+            return trial
+        value = off[trial.number] * trial.metrics["examples_per_s"]
+        made = Prediction(value=value, low=0.8 * value, high=1.2 * value, label="roofline: cpu")
+        return dataclasses.replace(trial, predictions={"examples_per_s": made})
+
+    trials = tuple(map(predicted, content.trials))
+    browser = show(dataclasses.replace(content, trials=trials))
+    done = [t for t in trials if t.status == "completed"]
+    drawn = browser.execute_script(
+        """const t = document.getElementById('check-0-chart').data[1]; return t.customdata.map(
+        (trial, i) => [trial, t.x[i], t.y[i], t.error_y.array[i], t.error_y.arrayminus[i]])"""
+    )
+    for row, trial in zip(drawn, done, strict=True):
+        value = trial.predictions["examples_per_s"].value
+        measured = trial.metrics["examples_per_s"]
+        expected = [trial.number, measured, value, 0.2 * value, 0.2 * value]
+        assert row == pytest.approx(expected, rel=1e-4)
+    odd = sum(t.number % 2 for t in done)
+    error = 10 if odd > len(done) / 2 else 30
+    said = browser.find_element(By.TAG_NAME, "main").text
+    assert f"Predicted by roofline: cpu. Median error {error}%" in said
+    assert f"{odd} of {len(done)} measured figures lie within" in said
+    assert complaints(browser) == []
+
+
+def test_without_predictions_there_is_no_chart_of_them(show: Show) -> None:
+    assert show(example_content(30)).find_elements(By.ID, "check-0-chart") == []
