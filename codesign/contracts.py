@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+TEST_LOSSES = "test_losses.npy"
+
 Value = int | float | str | bool
 Design = Mapping[str, Value]
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
@@ -254,8 +256,12 @@ class Task(Costs, Protocol):
     ) -> Outcome:
         """Train one design.
 
+        `TEST_LOSSES` in `folder`, float32 (N,), says what each test example adds to the log loss,
+        whose mean they have (nat): the same examples in the same order for every trial, or evenly
+        spread ones of them. From it the report compares designs example by example.
+
         Args:
-            folder: for curve and checkpoints.
+            folder: for the curve, checkpoints and `TEST_LOSSES`.
             earlier: the folders of attempts that ended without a result, to be continued from
                 what they left.
         """

@@ -104,3 +104,17 @@ def test_the_page_names_the_baseline_and_the_noise(study: Path) -> None:
     page = (study / "report.html").read_text()
     assert "item mean" in page
     assert "±" in page
+
+
+def test_the_front_is_compared_on_its_test_examples_with_its_cheapest_design(study: Path) -> None:
+    found = json.loads((study.parent / "front.json").read_text())
+    reference = min(found["front"], key=lambda trial: trial["exact"]["gflop_per_example"])
+    others = [trial for trial in found["front"] if trial != reference]
+    assert found["reference"] == reference["trial"]
+    assert others
+    for trial in others:
+        ratio = trial["measured"]["test_log_loss"] / reference["measured"]["test_log_loss"]
+        compared = trial["comparison"]
+        assert compared["percent"] == pytest.approx(100 * (ratio - 1), abs=1e-4)
+        assert compared["verdict"] in (study / "report.html").read_text()
+        assert compared["verdict"] in (study / "report.md").read_text()

@@ -42,13 +42,14 @@ HOME = {
     "ax": "codesign.search.ax_experiment",
     "fbgemm_gpu": "wukong.embeddings.torchrec_tables",
     "nevergrad": "codesign.search.evolution",
+    "sklearn": "codesign.importance",
     "submitit": "launch.slurm",
     "torchrec": "wukong.embeddings.torchrec_tables",
     "wandb": "codesign.tracking.wandb",
 }
 
 HEAVY = ("ax", "botorch", "jsonschema", "nevergrad", "pandas", "plotly", "polars", "scipy")
-HEAVY += ("submitit", "torch", "torchrec", "wandb")
+HEAVY += ("sklearn", "submitit", "torch", "torchrec", "wandb")
 
 
 def module_name(path: Path) -> str:

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign.contracts import Design, Outcome, Progress
+import numpy as np
+
+from codesign.contracts import TEST_LOSSES, Design, Outcome, Progress
 from codesign.errors import ConfigError
 from wukong.data.columns import SPLITS
 from wukong.train_config import TrainConfig
@@ -135,6 +137,8 @@ class DataTask(ABC):
             earlier=earlier,
             report=passed_on,
         )
+        if result.test_losses is not None:
+            np.save(folder / TEST_LOSSES, result.test_losses)
         return _outcome(result, settings.threads or torch.get_num_threads())
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
 
 
+LOSS_EXAMPLES = 100_000
+"""Examples whose losses are kept: 400 kB a trial."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
     """What a model says of a split, in its order.
@@ -128,6 +132,24 @@ def evaluate(predictions: Predictions, tasks: Sequence[LabelTask]) -> Evaluation
     return Evaluation(
         by_task={task.name: _quality(predictions, t, task) for t, task in enumerate(tasks)}
     )
+
+
+def example_losses(predictions: Predictions, most: int = LOSS_EXAMPLES) -> np.ndarray:
+    """Return what each example adds to the log loss, float32, at most `most` of them.
+
+    Their mean is the log loss, that of several tasks the mean over the tasks; weights and labels
+    that were not observed are accounted for. Of more examples, evenly spread ones are taken, the
+    same for every model.
+    """
+    rows = len(predictions.label_NT)
+    chosen = np.linspace(0, rows - 1, min(rows, most)).astype(np.int64)
+    label_NT, logit_NT = predictions.label_NT[chosen], predictions.logit_NT[chosen]
+    weight_NT = (~np.isnan(label_NT)).astype(np.float64)
+    if predictions.weight_N is not None:
+        weight_NT *= predictions.weight_N[chosen, None]
+    share_NT = weight_NT / weight_NT.mean(axis=0)
+    loss_NT = metrics.losses(np.nan_to_num(label_NT), logit_NT)
+    return (share_NT * loss_NT).mean(axis=1).astype(np.float32)
 
 
 def _quality(predictions: Predictions, column: int, task: LabelTask) -> Quality:

@@ -122,7 +122,7 @@ def log_loss(label_N: FloatArray, logit_N: FloatArray, weight_N: FloatArray | No
     Raises:
         DataError: where a logit is not a number or there are no examples.
     """
-    return float(np.average(_losses(label_N, logit_N), weights=weight_N))
+    return float(np.average(losses(label_N, logit_N), weights=weight_N))
 
 
 def log_loss_standard_deviation(
@@ -132,7 +132,7 @@ def log_loss_standard_deviation(
 
     It is the noise of a test set of this size, not the spread between training seeds.
     """
-    losses_N = _losses(label_N, logit_N)
+    losses_N = losses(label_N, logit_N)
     if weight_N is not None:
         return _mean_deviation(losses_N, np.asarray(weight_N))
     return float(losses_N.std(ddof=1) / np.sqrt(len(losses_N)))
@@ -238,7 +238,7 @@ def _clipped(logit_N: FloatArray) -> NDArray[np.float64]:
     return np.clip(np.asarray(logit_N, dtype=np.float64), -MAX_LOGIT, MAX_LOGIT)
 
 
-def _losses(label_N: FloatArray, logit_N: FloatArray) -> NDArray[np.float64]:
+def losses(label_N: FloatArray, logit_N: FloatArray) -> NDArray[np.float64]:
     """Negative log likelihood of each example, nats (N,); see `log_loss`."""
     label_N = np.asarray(label_N, dtype=np.float64)
     logit_N = _clipped(logit_N)

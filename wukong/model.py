@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
 
+# Below this share of sqrt(ln_eps), a layer norm hands on less than a tenth of its unit variance.
+SWALLOWED_SHARE = 0.1
+
 
 class Wukong(nn.Module):
     """The whole model: batch → logits.
@@ -132,6 +135,20 @@ def first_norm_input_std(model: Wukong, batch: Batch) -> float:
     first = cast("WukongLayer", model.layers[0])
     flat_BP = first.fmb.interactions(model.input(batch)).flatten(1)
     return float(flat_BP.var(dim=1, correction=0).mean().sqrt())
+
+
+def initial_warnings(model: Wukong, batch: Batch) -> list[str]:
+    """Look at an untrained model, in training mode, through its first examples."""
+    model.eval()
+    std, epsilon_root = first_norm_input_std(model, batch), model.config.ln_eps**0.5
+    model.train()
+    if std >= SWALLOWED_SHARE * epsilon_root:
+        return []
+    return [
+        f"the first layer norm's input has standard deviation {std:.2g}, far below the root of "
+        f"ln_eps, {epsilon_root:.2g}: the first FMB starts switched off; raise table_init_std "
+        f"({model.config.table_init_std:g}) or lower ln_eps ({model.config.ln_eps:g})"
+    ]
 
 
 def _group_mlp(group: TableGroup, config: WukongConfig) -> MLP:

@@ -5,7 +5,6 @@ On the CPU, the same seed and thread count give bit-identical results. B example
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,9 +18,9 @@ from torch import nn
 from wukong import checkpoint
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
-from wukong.evaluate import Evaluation, evaluate, predict
+from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
-from wukong.model import Wukong, first_norm_input_std
+from wukong.model import Wukong, initial_warnings
 from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig
 
@@ -38,8 +37,6 @@ __all__ = ["TrainConfig", "TrainProgress", "TrainResult", "train"]
 
 # Steps between two looks at whether the loss is still a number, and a checkpoint due.
 FINITE_CHECK_STEPS = 100
-# Below this share of sqrt(ln_eps), a layer norm hands on less than a tenth of its unit variance.
-SWALLOWED_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,8 @@ class TrainResult:
     Attributes:
         diverged: the run was given up; `reason` says why, and nothing was evaluated.
         validation, test: quality of the weights that were best on validation; `model` holds them.
+        test_losses: of each test example, or of evenly spread ones, with the test log loss for
+            their mean (see `wukong.evaluate.example_losses`); None where the run diverged.
         best_step: the step after which the weights were best; 0 where the run diverged.
         examples_seen: training examples, counted in each pass.
         examples_per_s: of the training steps alone, without set-up and evaluations.
@@ -69,6 +68,7 @@ class TrainResult:
     resumed_at_step: int
     warnings: list[str]
     model: nn.Module = field(repr=False, compare=False)
+    test_losses: np.ndarray | None = field(default=None, repr=False, compare=False)
 
 
 def train(
@@ -151,7 +151,10 @@ class _Run:
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
-        self._warnings = _initial_warnings(self._learner.model, data)
+        self._warnings: list[str] = []
+        if isinstance(self._learner.model, Wukong):
+            first_batch = next(data.batches("train", 1024, shuffle=False))
+            self._warnings += initial_warnings(self._learner.model, first_batch)
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []
@@ -190,17 +193,18 @@ class _Run:
     def result(self) -> TrainResult:
         """Restore the best weights, evaluate them on the test split, and sum up the run."""
         reason = self._divergence.reason
-        test = None
+        predictions = None
         if not reason:
             self._best.restore()
-            test = self._measure("test")
-            if test is None:
+            predictions = self._predict("test")
+            if predictions is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
             reason=reason,
             validation=None if reason else self._best.evaluation,
-            test=test,
+            test=None if predictions is None else self._judge(predictions),
+            test_losses=None if predictions is None else example_losses(predictions),
             best_step=0 if reason else self._best.step,
             steps=self._learner.steps,
             examples_seen=self._learner.examples,
@@ -238,7 +242,8 @@ class _Run:
         learner = self._learner
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
-        evaluation = self._measure("validation")
+        predictions = self._predict("validation")
+        evaluation = None if predictions is None else self._judge(predictions)
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
@@ -261,11 +266,12 @@ class _Run:
         self.curve.append(progress)
         yield progress
 
-    def _measure(self, split: str) -> Evaluation | None:
-        """Evaluate the present weights; None where a logit is not finite."""
+    def _predict(self, split: str) -> Predictions | None:
+        """Predict with the present weights; None where a logit is not finite."""
         predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
-        if not np.isfinite(predictions.logit_NT).all():
-            return None
+        return predictions if np.isfinite(predictions.logit_NT).all() else None
+
+    def _judge(self, predictions: Predictions) -> Evaluation:
         return evaluate(predictions, self._data.tasks)
 
     def continue_from(self, folders: Iterable[Path]) -> None:
@@ -314,24 +320,6 @@ class _Run:
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience
         return bool(patience) and self._best.stale_evaluations >= patience
-
-
-def _initial_warnings(model: nn.Module, data: DataSet) -> list[str]:
-    """Look at an untrained Wukong through the first examples."""
-    if not isinstance(model, Wukong):
-        return []
-    batch = next(data.batches("train", 1024, shuffle=False))
-    model.eval()
-    std, epsilon_root = first_norm_input_std(model, batch), math.sqrt(model.config.ln_eps)
-    model.train()
-    if std >= SWALLOWED_SHARE * epsilon_root:
-        return []
-    warning = (
-        f"the first layer norm's input has standard deviation {std:.2g}, far below the root of "
-        f"ln_eps, {epsilon_root:.2g}: the first FMB starts switched off; raise table_init_std "
-        f"({model.config.table_init_std:g}) or lower ln_eps ({model.config.ln_eps:g})"
-    )
-    return [warning]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from codesign import api
 from codesign.cli import options
 
 
-@click.command("report", help="Show a study's front, and write its page again.")
+@click.command("report", help="Show a study's front; write its page and report.md again.")
 @options.study_folder
 @options.as_json
 def command(study: Path, as_json: bool) -> None:
@@ -26,4 +26,5 @@ def command(study: Path, as_json: bool) -> None:
         return
     console = Console()
     print_front(result.content, console)
-    console.print(f"\npage    {result.folder / 'report.html'}", highlight=False)
+    console.print(f"\npage      {result.folder / 'report.html'}", highlight=False)
+    console.print(f"markdown  {result.folder / 'report.md'}", highlight=False)

@@ -1,6 +1,10 @@
-// Hypervolume and learning curves, and the start of all charts.
+// Hypervolume, learning curves and throughput, and the start of all charts.
+
+const CHARTS = ["front-chart", "volume-chart", "curves-chart", "throughput-chart",
+  ...content.checks.map((_, place) => `check-${place}-chart`)];
 
 let curveMetric = null;
+let redraw = () => {};
 
 function drawVolume(colours) {
   const values = content.hypervolume;
@@ -16,8 +20,15 @@ function drawVolume(colours) {
 }
 
 function drawCurves(colours) {
-  const { lines, metrics } = content.curves;
+  const { lines, others, metrics } = content.curves;
   const metric = metrics.find((m) => m.name === curveMetric) ?? metrics[0];
+  // One trace for all others, broken between trials: they are there to compare with.
+  const broken = (read) => others.flatMap((line) => [...line.points.map(read), null]);
+  const rest = {
+    type: "scatter", mode: "lines", name: "other trials", hoverinfo: "skip",
+    x: broken((p) => p.examples), y: broken((p) => p[metric.name]),
+    line: { width: 1, color: faded(colours.muted, 0.4) },
+  };
   const traces = lines.map((line, index) => {
     const paid = `${plain(line.cost)} ${plain(content.cost ? axisTitle(content.cost) : "")}`;
     return {
@@ -28,7 +39,7 @@ function drawCurves(colours) {
       hovertemplate: `trial ${line.trial}, ${paid}<br>%{x:,} examples: %{y:.4f}<extra></extra>`,
     };
   });
-  plot("curves-chart", traces, layout(colours, {
+  plot("curves-chart", [...(others.length ? [rest] : []), ...traces], layout(colours, {
     x: { title: "examples", rangemode: "tozero" }, y: { title: axisTitle(metric) },
   }));
 }
@@ -54,6 +65,47 @@ function chooseCurves() {
   }
 }
 
+function drawThroughput(colours) {
+  const { throughput, cost, points } = content;
+  const column = content.columns.find((each) => each.name === throughput.name);
+  const measured = column?.values ?? [];
+  const known = points.map((point, index) => ({ ...point, index, y: measured[index] ?? null }))
+    .filter((point) => point.x !== null && point.y !== null);
+  if (!known.length) {
+    say("throughput-chart", "No trial recorded its throughput.");
+    return;
+  }
+  const log = (values) => values.every((value) => value > 0) ? logAxis(values) : {};
+  const trace = markers(known, "measured", { color: colours.front, size: 6, opacity: 0.7 });
+  plot("throughput-chart", [trace], layout(colours, {
+    x: { title: cost ? axisTitle(cost) : "trial", ...(cost ? log(known.map((p) => p.x)) : {}) },
+    y: { title: axisTitle(throughput), ...log(known.map((p) => p.y)) },
+  }));
+}
+
+// Predicted against measured, with the prediction's interval, and the line where both are equal.
+function drawCheck({ metric, points }, place, colours) {
+  const [measured, predicted] = ["measured", "value"].map((name) => points.map((p) => p[name]));
+  const all = [...measured, ...predicted];
+  const ends = [Math.min(...all), Math.max(...all)];
+  const trace = {
+    type: "scatter", mode: "markers", name: "trials", x: measured, y: predicted,
+    marker: { color: colours.front, size: 6 },
+    error_y: { type: "data", symmetric: false, color: colours.muted, thickness: 1, width: 2,
+      array: points.map((p) => p.high - p.value),
+      arrayminus: points.map((p) => p.value - p.low) },
+    customdata: points.map((p) => p.trial), showlegend: false,
+    hovertemplate: "trial %{customdata}<br>measured %{x:.4g}, predicted %{y:.4g}<extra></extra>",
+  };
+  const equal = { type: "scatter", mode: "lines", x: ends, y: ends, hoverinfo: "skip",
+    showlegend: false, line: { color: colours.soft, width: 1, dash: "dash" } };
+  const title = axisTitle(metric);
+  plot(`check-${place}-chart`, [equal, trace], layout(colours, {
+    x: { title: `measured ${title}`, ...logAxis(measured) },
+    y: { title: `predicted ${title}`, ...logAxis(predicted) },
+  }));
+}
+
 function draw() {
   const colours = palette();
   drawFront(colours);
@@ -61,23 +113,52 @@ function draw() {
   else say("volume-chart", "No trial has completed yet.");
   if (content.curves.lines.length) drawCurves(colours);
   else say("curves-chart", "No trial of the front recorded a curve.");
+  drawThroughput(colours);
+  content.checks.forEach((check, place) => drawCheck(check, place, colours));
+}
+
+// Plotly fits its charts to the window, not to the sheet.
+function fitToSheet() {
+  printing = true;
+  redraw();
+  for (const id of CHARTS) {
+    const chart = document.getElementById(id);
+    if (chart.data) Plotly.relayout(chart, { width: chart.clientWidth });
+  }
+}
+
+function fitToWindow() {
+  printing = false;
+  for (const id of CHARTS) {
+    const chart = document.getElementById(id);
+    if (chart.data) Plotly.relayout(chart, { width: null, autosize: true });
+  }
+  redraw();
 }
 
 async function start() {
   if (typeof DecompressionStream === "undefined") {
     const lack = "This browser cannot unpack the charts: they need DecompressionStream (Chrome 80, "
       + "Firefox 113, Safari 16.4 or later). All figures are in the tables.";
-    for (const id of ["front-chart", "volume-chart", "curves-chart"]) say(id, lack);
+    for (const id of [...CHARTS, "parallel"]) say(id, lack);
     return;
   }
   await loadPlotly();
   chooseCurves();
-  draw();
+  const drawAxes = startParallel();
+  redraw = () => {
+    draw();
+    drawAxes();
+  };
+  redraw();
   document.getElementById("front-chart").on?.("plotly_click", (event) => {
     const trial = event.points[0].customdata;
     if (trial !== undefined) location.hash = `trial-${trial}`;
   });
-  dark.addEventListener("change", draw);
+  dark.addEventListener("change", redraw);
+  addEventListener("resize", drawAxes);
+  addEventListener("beforeprint", fitToSheet);
+  addEventListener("afterprint", fitToWindow);
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -1,4 +1,4 @@
-"""The outcome of a study as the report sees it. Standard library only."""
+"""The outcome of a study as the report sees it. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from codesign.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from codesign.comparison import Comparison
     from codesign.contracts import Metric, Objective, Prediction, Value
 
 
@@ -33,6 +34,7 @@ class ReportTrial:
         confirmed: True where `metrics` are means over fresh seeds; False where they come from
             the one run that chose the trial; None where the study did not ask.
         spread: metric → ±1 sd, over the seeds where confirmed, else of the metric's own noise.
+        comparison: with the study's reference, on the same test rows; front trials only.
     """
 
     number: int
@@ -50,6 +52,7 @@ class ReportTrial:
     on_front: bool = False
     confirmed: bool | None = None
     spread: Mapping[str, float] = field(default_factory=dict)
+    comparison: Comparison | None = None
 
     def value(self, metric: str) -> float | None:
         """Return a metric or a cost; None where the trial has neither."""
@@ -69,13 +72,16 @@ class ReportContent:
         noise_sd: metric → ±1 sd of its sampling noise at the best trial.
         best: number of the trial to show first.
         baseline: number of the trial that relative log loss is relative to.
+        reference: number of the trial that comparisons are with: the baseline, else the cheapest
+            of the front; None where no trial recorded its losses row by row.
         hypervolume: after each completed trial, in order of completion.
         budgets: metric → limit; at most where the metric is minimised, else at least.
         trial_budget: trials that the study will launch in all, confirming runs included.
         provenance: label → value (commit, versions, host, seed, started, ended).
 
     Raises:
-        ConfigError: no objective, a trial number used twice, or `best` or `baseline` not a trial.
+        ConfigError: no objective, a trial number used twice, or `best`, `baseline` or `reference`
+            not a trial.
     """
 
     study: str
@@ -90,6 +96,7 @@ class ReportContent:
     noise_sd: Mapping[str, float] = field(default_factory=dict)
     best: int | None = None
     baseline: int | None = None
+    reference: int | None = None
     hypervolume: tuple[float, ...] = ()
     budgets: Mapping[str, float] = field(default_factory=dict)
     trial_budget: int | None = None
@@ -100,8 +107,8 @@ class ReportContent:
         numbers = {t.number for t in self.trials}
         problems = [
             f"{name} is trial {number}, which the study does not have"
-            for name, number in (("best", self.best), ("baseline", self.baseline))
-            if number is not None and number not in numbers
+            for name in ("best", "baseline", "reference")
+            if (number := getattr(self, name)) is not None and number not in numbers
         ]
         if not self.objectives:
             problems.append("a study needs at least one objective")

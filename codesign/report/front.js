@@ -19,7 +19,7 @@ function markers(points, name, marker, more = {}) {
   return {
     type: "scatter", mode: "markers", name, marker,
     x: points.map((p) => p.x), y: points.map((p) => p.y),
-    customdata: points.map((p) => p.trial),
+    customdata: points.map((p) => p.trial), unselected: { marker: { opacity: 0.12 } },
     text: points.map((p) => hoverText(p.index)), hovertemplate: "%{text}<extra></extra>", ...more,
   };
 }
@@ -102,6 +102,30 @@ function stepTraces(front, edge, colours) {
   }];
 }
 
+// The fitted median over all designs, beneath the points.
+function trendTraces(colours) {
+  const { trend } = content;
+  if (!trend) return [];
+  const line = (y, more) => ({ type: "scatter", mode: "lines", hoverinfo: "skip", x: trend.x, y,
+    showlegend: false, line: { width: 0, color: colours.soft }, ...more });
+  return [
+    line(trend.low),
+    line(trend.high, { fill: "tonexty", fillcolor: faded(colours.soft, 0.1) }),
+    line(trend.y, { name: "fitted median", showlegend: true,
+      line: { width: 1.5, dash: "dash", color: colours.soft } }),
+  ];
+}
+
+// Pale all points but those of some trials; null: none.
+function paleFront(trials) {
+  const chart = document.getElementById("front-chart");
+  const places = (chart.data ?? []).flatMap((trace, place) => trace.customdata ? [place] : []);
+  if (!places.length) return;
+  const selected = places.map((place) => trials && chart.data[place].customdata.flatMap(
+    (trial, index) => trials.has(trial) ? [index] : []));
+  Plotly.restyle(chart, { selectedpoints: selected }, places);
+}
+
 function band(y, sd, colour) {
   return { type: "rect", layer: "below", xref: "paper", x0: 0, x1: 1, y0: y - sd, y1: y + sd,
     fillcolor: colour, line: { width: 0 } };
@@ -164,6 +188,7 @@ function drawFront(colours) {
   made.yaxis2 = { overlaying: "y", range: [0, 1], fixedrange: true, visible: false };
   const edge = content.budget ?? Math.max(...xs);
   const steps = stepTraces(known.filter((p) => p.front), edge, colours);
-  plot("front-chart", [...steps, ...pointTraces(known, failed, colours)], made);
+  const points = pointTraces(known, failed, colours);
+  plot("front-chart", [...trendTraces(colours), ...steps, ...points], made);
   sayOutside(known, view);
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from codesign.report.checks import Check, cost_checks
 from codesign.report.columns import Column, trial_columns
 from codesign.report.figures import (
     cost_of,
@@ -17,21 +18,32 @@ from codesign.report.figures import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from codesign.report.analysis import Analysis
     from codesign.report.content import ReportContent, ReportTrial
+    from codesign.scaling import LogTrend
+
+Item = TypeVar("Item")
 
 CURVES = 12
-"""Learning curves drawn at most: more cannot be told apart."""
+"""Learning curves of the front drawn at most: more cannot be told apart."""
+
+OTHER_CURVES = 60
+"""Curves drawn beside the front's at most: enough to compare with."""
 
 EXAMPLES = "examples"
+THROUGHPUT = "examples_per_s"
 
 
-def payload_json(content: ReportContent) -> str:
+def payload_json(analysis: Analysis) -> str:
     """Return the JSON, safe inside a script element: no `<` survives in it."""
-    text = json.dumps(_payload(content), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(_payload(analysis), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
-def _payload(content: ReportContent) -> dict[str, Any]:
+def _payload(analysis: Analysis) -> dict[str, Any]:
+    content = analysis.content
     quality, cost = content.quality, cost_of(content)
     return {
         "quality": _axis(content, quality.metric),
@@ -46,9 +58,12 @@ def _payload(content: ReportContent) -> dict[str, Any]:
         "budget": finite(content.budgets.get(cost)) if cost else None,
         "best": content.best,
         "baseline": content.baseline,
+        "trend": _trend(analysis.trend),
+        "throughput": _axis(content, THROUGHPUT),
+        "checks": [_check(content, check) for check in cost_checks(content)],
         "points": [_point(content, t, quality.metric, cost) for t in content.trials],
         "columns": [_column(column) for column in trial_columns(content)],
-        "hypervolume": [finite(v) for v in content.hypervolume],
+        "hypervolume": [_short(v) for v in content.hypervolume],
         "curves": _curves(content, cost),
     }
 
@@ -70,9 +85,9 @@ def _point(
         "trial": trial.number,
         "kind": trial.kind,
         "status": trial.status,
-        "x": finite(trial.value(cost)) if cost else float(trial.number),
-        "y": finite(trial.value(quality)),
-        "sd": sd_of(content, trial, quality),
+        "x": _short(trial.value(cost)) if cost else float(trial.number),
+        "y": _short(trial.value(quality)),
+        "sd": _short(sd_of(content, trial, quality)),
         "front": trial.on_front and trial.status == "completed",
         "confirmed": trial.confirmed,
     }
@@ -86,26 +101,57 @@ def _column(column: Column) -> dict[str, Any]:
         "group": column.group,
         "meaning": column.meaning,
         "numeric": column.numeric,
-        "values": column.values,
+        "values": [_short(v) if isinstance(v, float) else v for v in column.values],
         "texts": column.texts,
     }
 
 
+def _trend(trend: LogTrend | None) -> dict[str, Any] | None:
+    if trend is None:
+        return None
+    lines = {"x": trend.cost_G, "y": trend.quality_G, "low": trend.low_G, "high": trend.high_G}
+    return {name: [_short(float(v)) for v in values] for name, values in lines.items()}
+
+
+def _short(value: float | None) -> float | None:
+    """Return seven digits of a finite value: more than a page can show, in half the bytes."""
+    return None if finite(value) is None else float(f"{value:.7g}")
+
+
+def _check(content: ReportContent, check: Check) -> dict[str, Any]:
+    return {
+        "metric": _axis(content, check.metric),
+        "points": [
+            {"trial": number, "measured": _short(measured)}
+            | {end: _short(getattr(p, end)) for end in ("value", "low", "high")}
+            for number, p, measured in check.points
+        ],
+    }
+
+
 def _curves(content: ReportContent, cost: str | None) -> dict[str, Any]:
-    """Return the curves of the front, cheapest first, evenly thinned to `CURVES`."""
-    with_curve = [t for t in content.front if any(EXAMPLES in point for point in t.curve)]
-    ordered = sorted(with_curve, key=lambda t: (cost and finite(t.value(cost))) or 0.0)
-    step = max(1, -(-len(ordered) // CURVES))
-    metrics = dict.fromkeys(m for t in ordered for p in t.curve for m in p if m != EXAMPLES)
+    """Return curves: of the front, cheapest first, evenly thinned to `CURVES`, and of others."""
+    recorded = [t for t in content.trials if any(EXAMPLES in point for point in t.curve)]
+    front = [t for t in recorded if t.on_front]
+    ordered = sorted(front, key=lambda t: (cost and finite(t.value(cost))) or 0.0)
+    others = [t for t in recorded if not t.on_front]
+    metrics = dict.fromkeys(m for t in recorded for p in t.curve for m in p if m != EXAMPLES)
     return {
         "of": len(ordered),
         "metrics": [{"name": m, "label": label(m), "unit": unit_of(content, m)} for m in metrics],
-        "lines": [
-            {
-                "trial": trial.number,
-                "cost": figure(trial.value(cost)) if cost else "",
-                "points": [{k: finite(v) for k, v in point.items()} for point in trial.curve],
-            }
-            for trial in ordered[::step]
-        ],
+        "lines": [_line(t, cost) for t in thinned(ordered, CURVES)],
+        "others": [_line(t, cost) for t in thinned(others, OTHER_CURVES)],
+    }
+
+
+def thinned(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """Return at most so many of the items, evenly spread."""
+    return items[:: max(1, -(-len(items) // most))]
+
+
+def _line(trial: ReportTrial, cost: str | None) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "cost": figure(trial.value(cost)) if cost else "",
+        "points": [{k: _short(v) for k, v in point.items()} for point in trial.curve],
     }

@@ -6,6 +6,7 @@ const FONT = 'ui-sans-serif, system-ui, "Segoe UI", Roboto, "Liberation Sans", A
 const VIRIDIS = ["#440154", "#3b528b", "#21918c", "#5ec962", "#fde725"];
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
+let printing = false;  // Paper is light whatever the screen is.
 const narrow = () => matchMedia("(max-width: 760px)").matches;
 
 function palette() {
@@ -35,7 +36,7 @@ function channels(hex) {
 
 // A colour for a share in [0, 1], leaving out the end of the scale that the paper swallows.
 function shade(share) {
-  const at = (dark.matches ? 0.3 + 0.7 * share : 0.75 * share) * (VIRIDIS.length - 1);
+  const at = (dark.matches && !printing ? 0.3 + 0.7 * share : 0.75 * share) * (VIRIDIS.length - 1);
   const below = Math.min(Math.floor(at), VIRIDIS.length - 2);
   const [from, to] = [channels(VIRIDIS[below]), channels(VIRIDIS[below + 1])];
   const mixed = from.map((value, index) => Math.round(value + (at - below) * (to[index] - value)));
@@ -60,7 +61,9 @@ function layout(colours, { x, y }) {
       bgcolor: colours.raised, bordercolor: colours.muted, align: "left",
       font: { color: colours.ink, family: FONT, size: 13 },
     },
-    legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 13 } },
+    legend: {
+      orientation: "h", x: 0, y: 1.02, yanchor: "bottom", traceorder: "normal", font: { size: 13 },
+    },
     modebar: { bgcolor: clear, color: colours.faint, activecolor: colours.front },
     xaxis: axis(x), yaxis: axis(y),
   };

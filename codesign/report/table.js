@@ -52,7 +52,7 @@ function bodyRow(columns, point, index) {
   columns.forEach((column, place) =>
     row.append(element("td", { class: cellClass(columns, place) }, column.texts[index])));
   const text = columns.map((column) => column.texts[index]).join(" ").toLowerCase();
-  return { row, index, text };
+  return { row, index, trial: point.trial, text };
 }
 
 // Missing values come last in both directions; equal ones keep the order of the trials.
@@ -76,17 +76,25 @@ function makeSortable(heads, columns, rows, body) {
   }));
 }
 
+// Rows stay that contain all words of the filter and, where designs are kept, are of these trials.
 function makeFilter(rows) {
   const filter = document.getElementById("filter");
   const count = (number) => number.toLocaleString("en");
+  let kept = null;
   const apply = () => {
     const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const { row, text } of rows) row.hidden = !words.every((word) => text.includes(word));
+    for (const { row, trial, text } of rows) {
+      row.hidden = Boolean(kept && !kept.has(trial)) || !words.every((w) => text.includes(w));
+    }
     const left = rows.filter(({ row }) => !row.hidden).length;
     document.getElementById("shown").textContent = `${count(left)} of ${count(rows.length)} trials`;
   };
   filter.addEventListener("input", apply);
   apply();
+  return (trials) => {
+    kept = trials;
+    apply();
+  };
 }
 
 function makeTable() {
@@ -98,7 +106,7 @@ function makeTable() {
   const body = table.createTBody();
   body.append(...rows.map((entry) => entry.row));
   makeSortable([...names.children], columns, rows, body);
-  makeFilter(rows);
+  return makeFilter(rows);
 }
 
-makeTable();
+const keepRows = makeTable();

@@ -18,6 +18,7 @@ from codesign.report.figures import (
     unit_of,
     with_sd,
 )
+from codesign.report.front import reference_verdict
 from codesign.report.units import in_readable_units
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def front_as_json(content: ReportContent) -> dict[str, Any]:
             for o in content.objectives
         ],
         "best": content.best,
+        "reference": content.reference,
         "floor": {"name": content.floor_name, "metrics": _finite_values(content.floor)},
         "noise_sd": _finite_values(content.noise_sd),
         "front": [_trial_as_json(content, trial) for trial in content.front],
@@ -71,9 +73,15 @@ def _trial_as_json(content: ReportContent, trial: ReportTrial) -> dict[str, Any]
         "exact": _finite_values(trial.costs),
         "predicted": {name: asdict(found) for name, found in trial.predictions.items()},
         "relative_log_loss_percent": relative_log_loss_percent(content, trial),
+        "comparison": _comparison_as_json(trial),
         "confirmed": trial.confirmed,
         "seed": trial.seed,
     }
+
+
+def _comparison_as_json(trial: ReportTrial) -> dict[str, Any] | None:
+    found = trial.comparison
+    return None if found is None else {**asdict(found), "verdict": found.verdict}
 
 
 def _finite_values(values: Mapping[str, float]) -> dict[str, float | None]:
@@ -198,6 +206,9 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
             f"{UNCONFIRMED_MARK} one run, {plus_minus} its sampling noise; "
             f"the others: mean {plus_minus} 1 sd over fresh seeds"
         )
+    best = content.trial(content.best)
+    if best is not None and best.comparison is not None:
+        notes.append(reference_verdict(content, best).replace("±", plus_minus))
     floor = finite(content.floor.get(quality))
     if floor is not None:
         notes.append(f"{content.floor_name} alone: {label(quality)} {with_sd(floor, None)}")

@@ -55,6 +55,11 @@ class StudyFolder:
         return self.path / "report.html"
 
     @property
+    def markdown(self) -> Path:
+        """The report as Markdown."""
+        return self.path / "report.md"
+
+    @property
     def best(self) -> Path:
         """The best design, with all it takes to train it again."""
         return self.path / "best.yaml"

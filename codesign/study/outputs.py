@@ -1,4 +1,4 @@
-"""The files a study keeps up to date for people: report.html and best.yaml."""
+"""The files a study keeps up to date for people: the report, twice, and best.yaml."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import yaml
 
 from codesign.contracts import Metric
+from codesign.report.analysis import analyse
 from codesign.report.content import ReportContent, quality_objective
+from codesign.report.markdown import render_markdown
 from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
@@ -26,7 +28,7 @@ PAGE_EVERY_S = 10.0
 
 
 class Outputs:
-    """Writes both files, now and then while the study runs and at its end."""
+    """Writes all three, now and then while the study runs and at its end."""
 
     def __init__(self, spec: StudySpec, metrics: Mapping[str, Metric], folder: StudyFolder) -> None:
         self._spec = spec
@@ -44,9 +46,11 @@ class Outputs:
             self._next = time.monotonic() + PAGE_EVERY_S
 
     def write(self, state: StudyState) -> ReportContent:
-        """Write both files."""
+        """Write all files."""
         content = report_content(self._spec, self._metrics, state, self._folder)
-        write_text(self._folder.page, render_page(content))
+        analysis = analyse(content)
+        write_text(self._folder.page, render_page(analysis))
+        write_text(self._folder.markdown, render_markdown(analysis))
         best = best_yaml(self._spec, state)
         if best is not None:
             write_text(self._folder.best, best)

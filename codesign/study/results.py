@@ -16,8 +16,10 @@ from codesign import pareto
 from codesign.contracts import Metric, Objective, Prediction, Value
 from codesign.metrics import deviation_name, metric_named, split_name
 from codesign.report.content import ReportContent, ReportTrial, quality_objective
+from codesign.report.payload import OTHER_CURVES, thinned
 from codesign.spec.model import StudySpec
 from codesign.study.folder import StudyFolder
+from codesign.study.paired import comparisons
 from codesign.study.state import StudyState, Trial
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
@@ -158,6 +160,8 @@ def report_content(
     by_number = {f.trial.number: f for f in found}
     facts = state.opened.get("facts", {})
     objectives, volumes = _volumes(state, spec)
+    drawn = _with_curve(state, found)
+    reference, compared = comparisons(state, found, spec.objectives, folder)
     return ReportContent(
         study=spec.name,
         title=f"{spec.name}: {spec.model['name']} on {facts.get('data', spec.data.source)}",
@@ -165,7 +169,11 @@ def report_content(
         objectives=objectives,
         metrics=_metric_table(metrics, state, spec.objectives),
         trials=tuple(
-            _report_trial(trial, by_number.get(trial.number), folder)
+            dataclasses.replace(
+                _report_trial(trial, by_number.get(trial.number)),
+                curve=_curve(folder, trial) if trial.number in drawn else (),
+                comparison=compared.get(trial.number),
+            )
             for trial in state.trials.values()
         ),
         facts=_flat_facts(facts),
@@ -174,6 +182,7 @@ def report_content(
         noise_sd={} if best is None else _noise(best.metrics),
         best=None if best is None else best.trial.number,
         baseline=next((t.number for t in state.of_kind("baseline")), None),
+        reference=reference,
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
@@ -199,7 +208,14 @@ def _volumes(state: StudyState, spec: StudySpec) -> tuple[tuple[Objective, ...],
     return resolved, pareto.hypervolume_over_trials(values, reference, goals)
 
 
-def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) -> ReportTrial:
+def _with_curve(state: StudyState, found: Sequence[Finding]) -> set[int]:
+    """The trials whose curves are shown: the front's, and some of the others, evenly spread."""
+    front = {f.trial.number for f in found if f.on_front}
+    others = [t.number for t in state.trials.values() if not t.open and t.number not in front]
+    return front | set(thinned(others, OTHER_CURVES))
+
+
+def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
     measured = trial.metrics if finding is None else {
         name: value for name, value in finding.metrics.items() if name not in trial.costs
     }  # fmt: skip
@@ -216,7 +232,6 @@ def _report_trial(trial: Trial, finding: Finding | None, folder: StudyFolder) ->
         reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
         seconds=trial.seconds,
         seed=trial.seed,
-        curve=_curve(folder, trial) if finding is not None and finding.on_front else (),
         on_front=finding is not None and finding.on_front,
         confirmed=None if finding is None else finding.confirmed,
         spread=over_seeds or _noise(measured),
@@ -299,10 +314,12 @@ def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
             return ""
         return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
+    checksums = state.opened.get("facts", {}).get("source_md5", {})
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
     return {
         "seed": str(seed),
         "started": written(state.started),
         "last event": written(state.ended),
         **opened,
+        **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
+
+# Opens the page of a study, at a width and height in pixels.
+Show: TypeAlias = "Callable[..., Chrome]"
 
 FLAGS = (
     "--headless=new",
@@ -47,3 +50,8 @@ def open_browser() -> Iterator[Chrome]:
             yield driver
         finally:
             driver.quit()
+
+
+def complaints(browser: Chrome) -> list[Any]:
+    """Return what the console says since the last call, but for what is mere information."""
+    return [entry for entry in browser.get_log("browser") if entry["level"] != "INFO"]  # type: ignore[no-untyped-call]

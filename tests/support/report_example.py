@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
+from codesign.comparison import Comparison
 from codesign.contracts import Metric, Objective
 from codesign.report.content import ReportContent, ReportTrial
 
@@ -82,6 +84,7 @@ budgets:
 """
 
 
+@functools.cache
 def example_content(trials: int = 30, *, seed: int = 0, hostile: bool = False) -> ReportContent:
     """Return a study of that many trials: failures, NaN, a baseline, a front, curves."""
     rng = np.random.default_rng(seed)
@@ -110,6 +113,7 @@ def example_content(trials: int = 30, *, seed: int = 0, hostile: bool = False) -
         noise_sd={"auc": 0.0052, "log_loss": 0.0046, "test_auc": 0.0053},
         best=best.number if best else None,
         baseline=0 if trials else None,
+        reference=0 if trials else None,
         hypervolume=tuple(
             np.sort(rng.uniform(0.2, 1.2, sum(t.status == "completed" for t in made)))
         ),
@@ -209,4 +213,17 @@ def _placed(trial: ReportTrial, rank: int | None, rng: np.random.Generator) -> R
     confirmed = rank % 3 != 2
     sd = float(rng.uniform(0.002, 0.005)) if confirmed else 0.0052
     fields = {**vars(trial), "on_front": True, "confirmed": confirmed}
-    return ReportTrial(**{**fields, "spread": {"auc": sd, "log_loss": 0.9 * sd}})
+    compared = Comparison(
+        percent=round(float(rng.normal(-0.3, 0.3)), 3),
+        half_width_percent=round(float(rng.uniform(0.05, 0.3)), 3),
+        noticeable_percent=0.02,
+        family=5,
+        seeds=True,
+    )
+    return ReportTrial(
+        **{
+            **fields,
+            "spread": {"auc": sd, "log_loss": 0.9 * sd},
+            "comparison": None if trial.kind == "baseline" else compared,
+        }
+    )

@@ -11,9 +11,10 @@ import torch
 
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema
 from wukong import metrics
+from wukong.data.columns import LabelTask
 from wukong.data.load import loader
 from wukong.data.prepared import UNOBSERVED, PreparedData, SplitColumns, write_prepared
-from wukong.evaluate import predict
+from wukong.evaluate import Predictions, evaluate, example_losses, predict
 from wukong.shape import WukongConfig
 from wukong.train import TrainConfig, train
 
@@ -76,3 +77,35 @@ def test_a_streamed_run_is_repeatable_to_the_bit_and_learns_from_every_row(
     assert first.examples_seen == CONFIG.passes * ROWS
     state = second.model.state_dict()
     assert all(torch.equal(w, state[name]) for name, w in first.model.state_dict().items())
+
+
+def made_predictions(rows: int, *, weighted: bool) -> Predictions:
+    rng = np.random.default_rng(rows)
+    label_NT = (rng.random((rows, 2)) < 0.4).astype(np.float32)
+    label_NT[rng.random(rows) < 0.5, 1] = np.nan
+    return Predictions(
+        split="test",
+        label_NT=label_NT,
+        logit_NT=rng.normal(size=(rows, 2)).astype(np.float32),
+        weight_N=rng.random(rows).astype(np.float32) if weighted else None,
+    )
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_mean_of_the_examples_losses_is_the_log_loss_of_all_tasks(weighted: bool) -> None:
+    predictions = made_predictions(500, weighted=weighted)
+    tasks = [LabelTask(name=name, base_rate=0.4) for name in ("ctr", "cvr")]
+    losses_N = example_losses(predictions)
+    assert (losses_N.shape, losses_N.dtype) == ((500,), np.float32)
+    expected = evaluate(predictions, tasks)["log_loss"]
+    assert losses_N.mean(dtype=float) == pytest.approx(expected, rel=1e-6)
+
+
+def test_of_many_examples_the_same_evenly_spread_ones_are_kept() -> None:
+    predictions = made_predictions(1000, weighted=False)
+    single = dataclasses.replace(
+        predictions, label_NT=predictions.label_NT[:, :1], logit_NT=predictions.logit_NT[:, :1]
+    )
+    kept = example_losses(single, most=100)
+    assert set(kept) <= set(example_losses(single))
+    assert len(kept) == 100

@@ -1,0 +1,89 @@
+"""The front's designs compared with the reference, example by example, from the trials' files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.comparison import Comparison, compare, seed_spread
+from codesign.contracts import TEST_LOSSES, Objective
+from codesign.study.folder import StudyFolder
+from codesign.study.state import StudyState, Trial
+
+if TYPE_CHECKING:
+    from codesign.study.results import Finding
+
+Losses = np.ndarray[Any, np.dtype[np.float32]]
+
+
+def comparisons(
+    state: StudyState,
+    found: Sequence[Finding],
+    objectives: Sequence[Objective],
+    folder: StudyFolder,
+) -> tuple[int | None, dict[int, Comparison]]:
+    """Compare each design of the front with the baseline, else with the front's cheapest.
+
+    A confirmed design is its fresh seeds together, any other its one run.
+
+    Returns:
+        The number of the reference, None where nothing can be compared; number → comparison.
+    """
+    front = [f for f in found if f.on_front]
+    reference = _reference(front, found, objectives)
+    if reference is None:
+        return None, {}
+    losses = {
+        f.trial.number: _losses_SN(state, f, folder)
+        for f in found
+        if f.on_front or f.confirmed or f is reference
+    }
+    base_SN = losses[reference.trial.number]
+    others = {
+        number: own_SN
+        for f in front
+        if (number := f.trial.number) != reference.trial.number
+        and (own_SN := losses[number]) is not None
+        and base_SN is not None
+        and own_SN.shape[1] == base_SN.shape[1] > 1
+    }
+    if base_SN is None or not others:
+        return None, {}
+    spread = seed_spread(
+        {number: own.mean(axis=1).tolist() for number, own in losses.items() if own is not None}
+    )
+    compared = {
+        number: compare(own_SN, base_SN, family=len(others), spread=spread)
+        for number, own_SN in others.items()
+    }
+    return reference.trial.number, compared
+
+
+def _reference(
+    front: Sequence[Finding], found: Sequence[Finding], objectives: Sequence[Objective]
+) -> Finding | None:
+    baseline = next((f for f in found if f.trial.kind == "baseline"), None)
+    costs = front[0].trial.costs if front else {}
+    cost = next((o.metric for o in objectives if o.metric in costs), next(iter(costs), None))
+    if baseline is not None or cost is None:
+        return baseline
+    return min(front, key=lambda f: f.trial.costs[cost])
+
+
+def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Losses | None:
+    """The losses of a design's runs; None where a run has not recorded them."""
+    runs: list[Trial] = [finding.trial]
+    if finding.confirmed:
+        confirming = (run for run in state.of_kind("confirm") if run.of == finding.trial.number)
+        runs = [run for run in confirming if run.status == "completed"]
+    kept = []
+    for run in runs:
+        path = folder.attempt(run.number, run.attempt) / TEST_LOSSES
+        try:
+            kept.append(np.load(path, allow_pickle=False))
+        except (OSError, ValueError, EOFError):
+            return None
+    same = len({losses.shape for losses in kept}) == 1
+    return np.stack(kept) if same and kept[0].ndim == 1 else None
