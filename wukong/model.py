@@ -144,11 +144,12 @@ def initial_warnings(model: Wukong, batch: Batch) -> list[str]:
     model.train()
     if std >= SWALLOWED_SHARE * epsilon_root:
         return []
-    return [
+    warning = (
         f"the first layer norm's input has standard deviation {std:.2g}, far below the root of "
         f"ln_eps, {epsilon_root:.2g}: the first FMB starts switched off; raise table_init_std "
         f"({model.config.table_init_std:g}) or lower ln_eps ({model.config.ln_eps:g})"
-    ]
+    )
+    return [warning]
 
 
 def _group_mlp(group: TableGroup, config: WukongConfig) -> MLP:
