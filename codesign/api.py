@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from codesign.errors import StudyError
-from codesign.predicted import CONFIDENCE, PredictedCosts
+from codesign.predicted import CONFIDENCE
 from codesign.provenance import provenance
 from codesign.registry import plugin
 
 if TYPE_CHECKING:
-    from codesign.contracts import Columns, HardwareSpec, Outcome, Progress, Proposer, TaskFamily
+    from codesign.contracts import HardwareSpec, Outcome, Progress, Proposer, TaskFamily
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -222,23 +222,9 @@ def validate(
             }
             for name, values in costs.items()
         },
-        "predicted": {} if problem.predicted is None else _ranges(problem.predicted, drawn),
+        "predicted": {} if problem.predicted is None else problem.predicted.ranges(drawn),
         "confidence": problem.spec.confidence,
     }
-
-
-def _ranges(predicted: PredictedCosts, drawn: Columns) -> dict[str, Any]:
-    """Of each predicted metric the designs with the least, the median and the greatest value."""
-    import dataclasses
-
-    import numpy as np
-
-    found = {}
-    for name, columns in predicted.predict(drawn).items():
-        order = np.argsort(columns.value)
-        places = {"least": order[0], "median": order[len(order) // 2], "most": order[-1]}
-        found[name] = {key: dataclasses.asdict(columns[int(i)]) for key, i in places.items()}
-    return found
 
 
 def init(path: str | Path) -> None:
