@@ -24,6 +24,7 @@ from cost_models import wukong_ops
 from cost_models.hardware import SHIPPED
 from cost_models.ops import total_flop
 from tests.support.command import codesign
+from tests.support.toy_spec import write_spec
 from wukong.task import KNOBS, WukongTask, make, predictor
 
 MODEL = {"head_depth": 1, "head_width": 64, "mlp_depth": 2}
@@ -195,6 +196,11 @@ def test_a_predicted_budget_without_hardware_is_refused_by_name(tmp_path: Path) 
         assert f"budgets.{name} is predicted for a device; must have the section" in str(
             error.value
         )
+
+
+def test_hardware_for_a_model_of_which_nothing_is_predicted_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="hardware cannot be: nothing is predicted for this model"):
+        load_problem(write_spec(tmp_path, hardware={"name": "cpu"}))
 
 
 def test_more_confidence_leaves_fewer_designs(tmp_path: Path) -> None:
