@@ -12,7 +12,8 @@
 
 LOCK ?= cpu
 PYTHON ?= python3
-BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py
+BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
+	benchmarks/bench_cost.py
 
 VENV := .venv
 BIN := $(VENV)/bin

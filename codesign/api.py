@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from codesign.predicted import CONFIDENCE, PredictedCosts
+from codesign.predicted import CONFIDENCE
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.study.commands import cancel as cancel
@@ -22,7 +22,7 @@ from codesign.study.commands import status as status
 from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
-    from codesign.contracts import Columns, HardwareSpec, Outcome, Progress, Proposer, TaskFamily
+    from codesign.contracts import HardwareSpec, Outcome, Progress, Proposer, TaskFamily
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -223,23 +223,9 @@ def validate(
             }
             for name, values in costs.items()
         },
-        "predicted": {} if problem.predicted is None else _ranges(problem.predicted, drawn),
+        "predicted": {} if problem.predicted is None else problem.predicted.ranges(drawn),
         "confidence": problem.spec.confidence,
     }
-
-
-def _ranges(predicted: PredictedCosts, drawn: Columns) -> dict[str, Any]:
-    """Of each predicted metric the designs with the least, the median and the greatest value."""
-    import dataclasses
-
-    import numpy as np
-
-    found = {}
-    for name, columns in predicted.predict(drawn).items():
-        order = np.argsort(columns.value)
-        places = {"least": order[0], "median": order[len(order) // 2], "most": order[-1]}
-        found[name] = {key: dataclasses.asdict(columns[int(i)]) for key, i in places.items()}
-    return found
 
 
 def init(path: str | Path) -> None:

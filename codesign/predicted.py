@@ -57,3 +57,12 @@ class PredictedCosts:
         """Predict one design; fields of `Prediction` by metric, as plain values."""
         found = self.predict(as_columns([dict(design)]))
         return {name: asdict(columns[0]) for name, columns in found.items()}
+
+    def ranges(self, columns: Columns) -> dict[str, dict[str, dict[str, Any]]]:
+        """Of each metric the predictions with the `least`, the `median`, and the `most` value."""
+        found = {}
+        for name, predictions in self.predict(columns).items():
+            order = np.argsort(predictions.value)
+            places = {"least": order[0], "median": order[len(order) // 2], "most": order[-1]}
+            found[name] = {key: asdict(predictions[int(row)]) for key, row in places.items()}
+        return found

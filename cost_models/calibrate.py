@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.errors import ConfigError
+from codesign.errors import CodesignError, ConfigError
 from cost_models import memory, wukong_ops
 from cost_models.exact import Array
 from cost_models.hardware import ARTIFACTS, Precision, load_hardware
@@ -112,26 +114,13 @@ def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32")
         ConfigError: an unknown device, or a file that is no table of measurements.
     """
     empty = Roofline(hardware=load_hardware(device), precision=precision)
-    kinds: dict[str, list[tuple[float, float, float]]] = {}
-    steps: list[Row] = []
-    for path in files:
-        found, more_steps = _read(path, precision)
-        steps += more_steps
-        for kind, flop, size, seconds in found:
-            kinds.setdefault(kind, []).append((flop, size, seconds))
-    measured = {
-        kind: Measured(
-            floor_s=empty.floor_s(*np.array([row[:2] for row in rows], dtype=float).T),
-            seconds=np.array([row[2] for row in rows]),
-        )
-        for kind, rows in sorted(kinds.items())
-        if len(rows) >= FEWEST_ROWS
-    }
-    fitted = Roofline(
-        hardware=empty.hardware,
-        precision=precision,
-        kinds={kind: fit_kind(rows) for kind, rows in measured.items()},
-    )
+    found = [_read(path, precision) for path in files]
+    measured = _by_kind(empty, [row for operations, _ in found for row in operations])
+    kinds = {kind: fit_kind(rows) for kind, rows in measured.items()}
+    fitted = dataclasses.replace(empty, kinds=kinds)
+    steps = [row for _, rows in found for row in rows]
+    if len(steps) < FEWEST_ROWS:
+        steps = []
     totals = _totals(fitted, [row for row in steps if not _with_tables(row)])
     peaks = _peak_ratios(steps)
     return {
@@ -139,7 +128,7 @@ def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32")
         "device": empty.hardware.name,
         "precision": precision,
         "features": ["kind of operation", "flop", "bytes"],
-        "kinds": {kind: asdict(fit) for kind, fit in fitted.kinds.items()},
+        "kinds": {kind: asdict(fit) for kind, fit in kinds.items()},
         "totals": {name: asdict(fit_total(rows)) for name, rows in totals.items()},
         "memory": asdict(fit_spread(peaks)) if len(peaks) else None,
         "held_out": {
@@ -152,14 +141,32 @@ def calibrate(device: str, files: Sequence[Path], precision: Precision = "fp32")
     }
 
 
-def _read(
-    path: Path, precision: Precision
-) -> tuple[list[tuple[str, float, float, float]], list[Row]]:
+Operation = tuple[str, float, float, float]
+
+
+def _by_kind(empty: Roofline, operations: Sequence[Operation]) -> dict[str, Measured]:
+    """Sort operations by kind; kinds of which too few were measured are left out."""
+    kinds: dict[str, list[tuple[float, float, float]]] = {}
+    for kind, *figures in operations:
+        kinds.setdefault(kind, []).append((figures[0], figures[1], figures[2]))
+    measured = {}
+    for kind, rows in sorted(kinds.items()):
+        if len(rows) >= FEWEST_ROWS:
+            flop, size, seconds = np.array(rows).T
+            measured[kind] = Measured(floor_s=empty.floor_s(flop, size), seconds=seconds)
+    return measured
+
+
+def _read(path: Path, precision: Precision) -> tuple[list[Operation], list[Row]]:
     """Return operations (kind, flop, bytes, seconds) and training steps of one file."""
-    with path.open(encoding="utf-8", newline="") as file:
-        head = next(csv.reader(file), [])
-        if head == PRODUCT_COLUMNS:
-            return [_product(row) for row in csv.DictReader(file, PRODUCT_COLUMNS)], []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            head = next(csv.reader(file), [])
+            if head == PRODUCT_COLUMNS:
+                lines = enumerate(csv.DictReader(file, PRODUCT_COLUMNS), 2)
+                return [_product(f"{path}:{number}", row) for number, row in lines], []
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
     if tuple(head) != COLUMNS:
         raise ConfigError(
             f"its first line is {','.join(head)!r}; must be that of a profile, or "
@@ -175,11 +182,16 @@ def _read(
     return operations, [(c, r) for c, r in rows if c.section == "step" and c.mode == "eager"]
 
 
-def _product(row: dict[str, Any]) -> tuple[str, float, float, float]:
-    batch, m, n, k = (float(row[name]) for name in ("B", "M", "N", "K"))
+def _product(where: str, row: dict[str, Any]) -> Operation:
+    try:
+        batch, m, n, k, latency_ms = (float(row[name]) for name in PRODUCT_COLUMNS[1:])
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"has a value that is no number: {row}", where=where) from error
+    if not all(np.isfinite(v) and v > 0 for v in (batch, m, n, k, latency_ms)):
+        raise ConfigError(f"has a value that is not finite and > 0: {row}", where=where)
     kind = "bmm" if row["op"] == "bmm" else "gemm"
     size = 4 * batch * (m * k + k * n + m * n)
-    return kind, 2 * batch * m * n * k, size, float(row["latency_ms"]) / 1e3
+    return kind, 2 * batch * m * n * k, size, latency_ms / 1e3
 
 
 def _with_tables(row: Row) -> bool:
@@ -304,7 +316,10 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="default: the device's name among the artifacts")
     arguments = parser.parse_args()
-    content = _rounded(calibrate(arguments.device, arguments.files))
+    try:
+        content = _rounded(calibrate(arguments.device, arguments.files))
+    except CodesignError as error:
+        sys.exit(f"error: {error}")
     name = f"roofline-{content['device']}-{content['precision']}.json"
     target: Path = arguments.out or ARTIFACTS / name
     target.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

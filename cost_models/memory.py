@@ -193,8 +193,9 @@ def stages(
     """
     fields = Fields(columns)
     rows = input_row_columns(fields, schema)
-    found = [_input_stage(fields, schema, rows, batch)]
-    for layer in layer_rows(fields, Fields(columns if high is None else high), schema):
+    high_fields = Fields(columns if high is None else high)
+    found = [_input_stage(fields, high_fields, schema, batch)]
+    for layer in layer_rows(fields, high_fields, schema):
         found.append(_layer_stage(fields, layer, batch))
         rows = layer.last_rows(rows)
     found.append(_head_stage(fields, columns, rows, batch, tasks=len(schema.tasks)))
@@ -226,16 +227,18 @@ def _flag(values: Array) -> Array:
     return values.astype(float)
 
 
-def _input_stage(fields: Fields, schema: InputSchema, rows: Array, B: Array) -> Stage:
-    x = B * rows * fields["d"]
+def _input_stage(fields: Fields, high: Fields, schema: InputSchema, B: Array) -> Stage:
+    x = B * input_row_columns(fields, schema) * fields["d"]
     if not schema.dense:
         return _Walk(_ZERO, x).stage(np.ones(1))
     is_mlp = fields["dense_mode"] == "mlp"
     depth = np.where(is_mlp, fields["bottom_depth"], 0.0)
+    # Weights of a narrow hidden layer may be fewer than of none: a box that has both may have none.
+    sure = ~(is_mlp & (depth == 0) & (high["bottom_depth"] > 0))
     mlp = _Mlp(
         batch=B,
         n_in=np.array([float(len(schema.dense))]),
-        n_out=fields["dense_rows"] * fields["d"],
+        n_out=sure * fields["dense_rows"] * fields["d"],
         width=[fields["bottom_width", i] for i in range(int(depth.max()))],
         depth=depth,
         activated=_flag(is_mlp & fields["bottom_output_activation"].astype(bool)),

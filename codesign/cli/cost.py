@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +30,10 @@ def command(
     if as_json:
         click.echo(json.dumps(found))
         return
+    _print(design, found)
+
+
+def _print(path: Path, found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -36,7 +41,7 @@ def command(
 
     console = Console()
     knobs = ", ".join(f"{name} {value}" for name, value in found["design"].items())
-    console.print(f"{design}: {knobs}", highlight=False)
+    console.print(f"{path}: {knobs}", highlight=False)
     table = Table("part (exact counts)", "layer", "kFLOP/example", "share", "parameters")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -61,7 +66,7 @@ def command(
         highlight=False,
     )
     predicted = {name: {"": one} for name, one in found["predicted"].items()}
-    print_predictions(predicted, confidence, console)
+    print_predictions(predicted, found["confidence"], console)
 
 
 def _layers(first: int, alike: int) -> str:

@@ -113,6 +113,7 @@ KNOBS = {
     "layers": (1, 4), "n_F": (1, 6), "n_L": (1, 6), "k": (1, 6), "mlp_depth": (1, 3),
     "mlp_width": (1, 40), "d": (1, 12), "head_depth": (0, 2), "head_width": (1, 20),
     "bottom_depth": (0, 2), "bottom_width": (1, 20), "dense_rows": (1, 4),
+    "attentive_rows": (1, 4), "attentive_width": (1, 20), "dropout": (0, 1),
 }  # fmt: skip
 
 
@@ -121,8 +122,12 @@ def boxes(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any], dict[str, An
     """The ends of a box of designs, and 20 designs of it."""
     low, high, inside = {}, {}, {}
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    fm, attentive = draw(
+        st.sampled_from([("low_rank", False), ("low_rank", True), ("plain", False)])
+    )
     words = {
-        "fm": draw(st.sampled_from(["low_rank", "plain"])),
+        "fm": fm,
+        "attentive_y": attentive,
         "mlp_norm": draw(st.sampled_from(["none", "layer"])),
         "dense_mode": draw(st.sampled_from(["mlp", "linear", "per_feature"])),
     }

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.calibrate import Measured, Steps, _rounded, calibrate, fit_kind, fit_total
 from cost_models.hardware import ARTIFACTS, load_hardware
@@ -79,6 +80,28 @@ def test_the_shipped_artifact_of_the_cpu_is_what_its_measurements_give_today() -
     made = _rounded(calibrate("cpu", [MEASURED]))
     del shipped["versions"], made["versions"]
     assert made == shipped
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "must be that of a profile"),
+        ("op,B,M,N,K,latency_ms\nbmm,1,2,3,4,x\n", "products.csv:2: has a value that is no number"),
+        ("op,B,M,N,K,latency_ms\nbmm,1,2,3,4,5\nbmm,1,2,3,4,-5\n", ":3: has a value that is not"),
+        ("op,B,M,N,K,latency_ms\nbmm,1,2,3,4,nan\n", "has a value that is not finite and > 0"),
+        ("op,B,M,N,K,latency_ms\nbmm,1,2\n", "has a value that is no number"),
+    ],
+)
+def test_a_file_that_is_no_table_of_measurements_is_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "products.csv"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        calibrate("h100-sxm", [path])
+    assert said in str(error.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        calibrate("h100-sxm", [tmp_path / "gone.csv"])
 
 
 def test_nine_of_ten_measured_steps_lie_beyond_neither_end_of_their_interval() -> None:
