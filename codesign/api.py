@@ -75,7 +75,7 @@ def optimize(
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     interrupted = False
     with contextlib.ExitStack() as held:
-        held.enter_context(hold(folder.path, steal=steal))
+        held.enter_context(hold(folder.path, steal=steal, say=say))
         folder.remove_leftovers()
         adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
         say(describe_space(problem))

@@ -16,7 +16,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,12 +68,19 @@ class Owner:
 
 
 @contextmanager
-def hold(study: Path, *, steal: bool = False, lease_s: float = LEASE_S) -> Iterator[None]:
+def hold(
+    study: Path,
+    *,
+    steal: bool = False,
+    lease_s: float = LEASE_S,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[None]:
     """Hold the study while the block runs.
 
     Args:
         steal: do not wait for the lease of an owner on another host.
         lease_s: an owner elsewhere whose heartbeat stood still that long counts as dead.
+        say: called with a line for a person before such a heartbeat is watched.
 
     Raises:
         StudyError: a live process holds it, which the message names; or the folder cannot be used.
@@ -81,7 +88,7 @@ def hold(study: Path, *, steal: bool = False, lease_s: float = LEASE_S) -> Itera
     lock = study / LOCK_NAME
     try:
         lock.mkdir(parents=True, exist_ok=True)
-        file, path = _take(lock, steal=steal, lease_s=lease_s)
+        file, path = _take(lock, steal=steal, lease_s=lease_s, say=say)
     except OSError as error:
         raise StudyError(
             f"cannot be used as a study folder: {error.strerror}",
@@ -117,11 +124,13 @@ def owner_of(study: Path) -> tuple[Owner | None, Life]:
     return owner, life
 
 
-def _take(lock: Path, *, steal: bool, lease_s: float) -> tuple[int, Path]:
+def _take(
+    lock: Path, *, steal: bool, lease_s: float, say: Callable[[str], None]
+) -> tuple[int, Path]:
     while True:
         held = _highest(lock)
         if held is not None:
-            _require_dead(held, steal=steal, lease_s=lease_s)
+            _require_dead(held, steal=steal, lease_s=lease_s, say=say)
         number = 1 + (0 if held is None else _number(held))
         path = lock / f"{number:06d}.json"
         file = _create(path)
@@ -134,11 +143,14 @@ def _take(lock: Path, *, steal: bool, lease_s: float) -> tuple[int, Path]:
         _release(file, path)  # Others came and went meanwhile: the number was an old one.
 
 
-def _require_dead(path: Path, *, steal: bool, lease_s: float) -> None:
+def _require_dead(path: Path, *, steal: bool, lease_s: float, say: Callable[[str], None]) -> None:
     owner = _read(path)
     life = _life(path, owner)
     watch_s = min(lease_s, 2 * BEAT_EVERY_S) if _is_copy(path) else lease_s
-    moves = life == "unknown" and not steal and _moves(path, watch_s)
+    watch = life == "unknown" and not steal
+    if watch:
+        say(f"watching for {watch_s:g} s whether {owner or 'the owner of the lock'} still runs it")
+    moves = watch and _moves(path, watch_s)
     if (life == "alive" or moves) and path.exists():
         raise StudyError(
             f"is being run by {owner or 'a process that cannot be named'}",

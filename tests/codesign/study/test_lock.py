@@ -122,8 +122,10 @@ def test_an_owner_elsewhere_is_judged_by_whether_its_heartbeat_moves(
         beating.join()
         monkeypatch.setattr("codesign.study.lock.BEAT_EVERY_S", 0.1)
         assert owner_of(tmp_path)[1] == "unknown"
-        with hold(tmp_path, lease_s=0.3):
+        said: list[str] = []
+        with hold(tmp_path, lease_s=0.3, say=said.append):
             assert not lock.exists()
+            assert said[0].startswith("watching for 0.3 s whether process ")
             assert owner_of(tmp_path)[1] == "alive"
 
 
