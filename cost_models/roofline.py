@@ -137,7 +137,9 @@ class Roofline:
             operations: of N designs.
             total: what they are together.
             zs: quantiles, as standard deviations above the median. Where such totals were not
-                measured, the operations' quantiles are added up, as if all were as slow together.
+                measured, the operations' quantiles are added up, as if all were as slow together,
+                each at least as wide as the assumed spread: measured one by one, operations do not
+                say how a whole step fares.
 
         Returns:
             For each quantile seconds, (N,), or (1,) where no column is longer.
@@ -148,7 +150,7 @@ class Roofline:
             fit = self.kinds.get(op.kind) or self._assumed
             each_s = self.floor_s(op.flop, op.bytes) / fit.utilisation + fit.overhead_s
             each_s = each_s + (measured.overhead_s if measured else 0.0)
-            seconds, sigma = op.count * each_s, 0.0 if measured else fit.sigma
+            seconds, sigma = op.count * each_s, 0.0 if measured else max(fit.sigma, ASSUMED_SIGMA)
             found = [
                 sum_s + seconds * np.exp(z * sigma) for sum_s, z in zip(found, zs, strict=True)
             ]

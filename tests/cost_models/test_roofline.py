@@ -45,6 +45,16 @@ def test_quantiles_of_operations_add_up_where_no_step_was_measured() -> None:
     assert model.label == "roofline of h100-sxm, fp32: uncalibrated"
 
 
+@pytest.mark.parametrize(("sigma", "shown"), [(0.1, ASSUMED_SIGMA), (0.8, 0.8)])
+def test_operations_alone_never_make_an_interval_narrower_than_the_assumed_one(
+    sigma: float, shown: float
+) -> None:
+    fit = KindFit(utilisation=0.5, overhead_s=0.0, sigma=sigma, rows=1000)
+    model = Roofline(hardware=H100, precision="fp32", kinds={"gemm": fit})
+    median, upper = model.seconds([gemm(512, 512, 512)], "step", (0.0, 1.0))
+    assert upper / median == pytest.approx(np.exp(shown))
+
+
 def test_a_measured_total_corrects_the_sum_and_sets_the_spread() -> None:
     total = TotalFit(factor=1.5, overhead_s=1e-3, sigma=0.1, rows=9)
     bare = Roofline(hardware=H100, precision="fp32")
