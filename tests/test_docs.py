@@ -9,8 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from codesign.comparison import NOTICEABLE_PERCENT
+from codesign.contracts import TEST_LOSSES
+from codesign.importance import TRIALS
+from codesign.report.payload import CURVES, OTHER_CURVES
+from codesign.scaling import DISTINCT_COSTS
 from tests.support.command import codesign
 from wukong.data.prepare import description
+from wukong.evaluate import LOSS_EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,3 +117,16 @@ def test_code_of_ones_own_outside_the_tree_is_searched_like_any_data(tmp_path: P
     again = codesign("train", tmp_path / "study/best.yaml", "--folder", tmp_path / "again",
                      "--json", path=tmp_path / "outside")  # fmt: skip
     assert json.loads(again.stdout)["metrics"]["auc"] > 0.7
+
+
+def test_the_report_page_names_the_limits_that_the_code_has() -> None:
+    page = " ".join((ROOT / "docs/report.md").read_text(encoding="utf-8").split())
+    for said in (
+        f"at most {LOSS_EXAMPLES:,} examples",
+        f"`{TEST_LOSSES}`",
+        f"A difference of {NOTICEABLE_PERCENT:g}%",
+        f"Fewer than {DISTINCT_COSTS} different costs",
+        f"fewer than {TRIALS} designs",
+        f"at most {CURVES} of the front and {OTHER_CURVES} others",
+    ):
+        assert said in page, said

@@ -389,3 +389,15 @@ def test_predicted_costs_stand_against_measured_ones_with_their_interval_and_err
 
 def test_without_predictions_there_is_no_chart_of_them(show: Show) -> None:
     assert show(example_content(30)).find_elements(By.ID, "check-0-chart") == []
+
+
+def test_a_study_of_one_objective_without_counted_costs_is_shown_without_a_trend(
+    show: Show,
+) -> None:
+    content = example_content(30)
+    trials = tuple(dataclasses.replace(t, costs={}) for t in content.trials)
+    alone = dataclasses.replace(content, trials=trials, objectives=content.objectives[:1])
+    browser = show(alone)
+    assert complaints(browser) == []
+    assert points(browser) == sum(t.status in ("completed", "failed") for t in trials)
+    assert "fitted median" not in browser.find_element(By.TAG_NAME, "main").text
