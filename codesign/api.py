@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from codesign.predicted import CONFIDENCE
 from codesign.provenance import provenance
-from codesign.registry import plugin
+from codesign.registry import plugin, task_family
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export
 from codesign.study.commands import extend as extend
@@ -22,7 +22,7 @@ from codesign.study.commands import status as status
 from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
-    from codesign.contracts import HardwareSpec, Outcome, Progress, Proposer, TaskFamily
+    from codesign.contracts import HardwareSpec, Outcome, Progress, Proposer
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -176,7 +176,7 @@ def cost(
 
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
-    family = cast("TaskFamily", plugin("task", design.model["name"]))
+    family = task_family(design.model["name"])
     predicted = predicted_costs(family, task, hardware, confidence)
     totals = task.costs(as_columns([dict(design.design)]))
     return {

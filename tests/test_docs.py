@@ -14,9 +14,15 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from codesign import api
+from codesign.comparison import NOTICEABLE_PERCENT
+from codesign.contracts import TEST_LOSSES
+from codesign.importance import TRIALS
+from codesign.report.payload import CURVES, OTHER_CURVES
+from codesign.scaling import DISTINCT_COSTS
 from tests.support.command import codesign
 from tests.support.toy_spec import write_spec
 from wukong.data.prepare import description
+from wukong.evaluate import LOSS_EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 
@@ -190,3 +196,16 @@ def test_a_model_of_ones_own_outside_the_tree_is_searched_counted_and_trained_ag
     changed = codesign(*run, path=outside)
     assert changed.returncode == 5
     assert "my_model:DLRM" in changed.stderr
+
+
+def test_the_report_page_names_the_limits_that_the_code_has() -> None:
+    page = " ".join((ROOT / "docs/report.md").read_text(encoding="utf-8").split())
+    for said in (
+        f"at most {LOSS_EXAMPLES:,} examples",
+        f"`{TEST_LOSSES}`",
+        f"A difference of {NOTICEABLE_PERCENT:g}%",
+        f"Fewer than {DISTINCT_COSTS} different costs",
+        f"fewer than {TRIALS} designs",
+        f"at most {CURVES} of the front and {OTHER_CURVES} others",
+    ):
+        assert said in page, said

@@ -72,7 +72,7 @@ def trend_note(content: ReportContent, trend: LogTrend | None) -> str:
         f"{100 * trend.explained:.0f}% of the designs' deviation"
     )
     if trend.per_decade_low <= 0 <= trend.per_decade_high:
-        return f"{told}. The interval holds 0: no trend is shown."
+        return f"{told}. The interval holds 0: whether there is a trend is open."
     return f"{told}, the rest is other knobs and noise."
 
 

@@ -36,29 +36,27 @@ def comparisons(
     if reference is None:
         return None, {}
     losses = {
-        f.trial.number: _losses_SN(state, f, folder)
+        f.trial.number: losses_SN
         for f in found
-        if f.on_front or f.confirmed or f is reference
+        if (f.on_front or f.confirmed or f is reference)
+        and (losses_SN := _losses_SN(state, f, folder)) is not None
     }
-    base_SN = losses[reference.trial.number]
-    others = {
-        number: own_SN
-        for f in front
-        if (number := f.trial.number) != reference.trial.number
-        and (own_SN := losses[number]) is not None
-        and base_SN is not None
-        and own_SN.shape[1] == base_SN.shape[1] > 1
-    }
-    if base_SN is None or not others:
+    base_SN = losses.get(reference.trial.number)
+    if base_SN is None:
         return None, {}
-    spread = seed_spread(
-        {number: own.mean(axis=1).tolist() for number, own in losses.items() if own is not None}
-    )
+    numbers = [
+        f.trial.number
+        for f in front
+        if f is not reference
+        and f.trial.number in losses
+        and losses[f.trial.number].shape[1] == base_SN.shape[1] > 1
+    ]
+    spread = seed_spread({number: own.mean(axis=1).tolist() for number, own in losses.items()})
     compared = {
-        number: compare(own_SN, base_SN, family=len(others), spread=spread)
-        for number, own_SN in others.items()
+        number: compare(losses[number], base_SN, family=len(numbers), spread=spread)
+        for number in numbers
     }
-    return reference.trial.number, compared
+    return reference.trial.number if compared else None, compared
 
 
 def _reference(
