@@ -37,12 +37,12 @@ import polars as pl
 import torch
 
 from wukong.data.batch import Batch
-from wukong.data.loader import HeldRows, Loader
-from wukong.data.order import Order
+from wukong.data.load.loader import HeldRows, Loader
+from wukong.data.load.order import Order
+from wukong.data.load.shards import ShardColumns, ShardRows
+from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import SplitColumns
-from wukong.data.shards import ShardColumns, ShardRows
 from wukong.data.sources import prepare_folder
-from wukong.data.stream import MappedRows
 from wukong.embeddings.torchrec_tables import keyed_jagged
 from wukong.shape import WukongConfig, table_specs
 

@@ -127,6 +127,8 @@ def train(
 ) -> Outcome:
     """Train the design of a `best.yaml` again; curve and result land in `folder`.
 
+    Killed and run again with the same folder, it continues from its last checkpoint.
+
     Args:
         seed: default: the file's own.
     """
@@ -141,7 +143,7 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     chosen = design.seed if seed is None else seed
-    outcome = task.run(design.design, seed=chosen, folder=folder, report=report)
+    outcome = task.run(design.design, seed=chosen, folder=folder, earlier=(), report=report)
     write_json(
         folder / "result.json",
         {"seed": chosen, **dataclasses.asdict(outcome), "provenance": provenance()},

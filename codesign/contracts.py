@@ -163,9 +163,21 @@ class Task(Protocol):
         """
 
     def run(
-        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+        self,
+        design: Design,
+        *,
+        seed: int,
+        folder: Path,
+        earlier: Sequence[Path],
+        report: Callable[[Progress], None],
     ) -> Outcome:
-        """Train one design; may write curve and checkpoints into `folder`."""
+        """Train one design.
+
+        Args:
+            folder: for curve and checkpoints.
+            earlier: the folders of attempts that ended without a result, to be continued from
+                what they left.
+        """
 
 
 class TaskFamily(Protocol):

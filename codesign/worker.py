@@ -22,7 +22,7 @@ from typing import Any, TextIO
 
 from codesign.contracts import Outcome, Progress, Task
 from codesign.registry import plugin
-from codesign.study.folder import read_json, write_json
+from codesign.study.folder import earlier_attempts, read_json, write_json
 
 PROGRESS_EVERY_S = 0.5
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -62,6 +62,7 @@ class Runner:
                 payload["design"],
                 seed=payload["seed"],
                 folder=folder,
+                earlier=earlier_attempts(folder),
                 report=_ProgressFile(folder / "progress.json", self._clock),
             )
         except MemoryError:

@@ -75,6 +75,7 @@ FIXED_SWITCHES: Mapping[str, str] = {
     "compile": "pass the model through torch.compile",
     "threads": "CPU threads of torch",
     "eval_batch_size": "examples a forward pass in evaluations",
+    "checkpoint_min": "minutes between checkpoints; 0: none",
 }
 FIXED = frozenset(FIXED_SWITCHES)
 # Layouts of the tables, with a form of their own.

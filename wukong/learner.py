@@ -5,7 +5,8 @@ B examples of a batch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +14,15 @@ from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.embeddings import TableOptimizer, build_tables
+from wukong.evaluate import Evaluation
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from wukong.data.batch import Batch
-    from wukong.evaluate import Evaluation
     from wukong.schema import InputSchema
     from wukong.train_config import TrainConfig
 
@@ -92,6 +95,35 @@ class Learner:
         self.steps += 1
         self.examples += len(batch)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training has changed; tensors may share memory with the learner's."""
+        return {
+            "dense": {name: weight.detach() for name, weight in self.dense.items()},
+            "tables": self.tables.weights(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
+            "schedule": self.schedule.state_dict(),
+            "steps": self.steps,
+            "examples": self.examples,
+            "loss_sum": self._loss_sum,
+            "loss_weight": self._loss_weight,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where a learner with the same arguments stood."""
+        self.load_weights(state_dict["dense"], state_dict["tables"])
+        for optimizer, state in zip(self._optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.schedule.load_state_dict(state_dict["schedule"])
+        self.steps, self.examples = state_dict["steps"], state_dict["examples"]
+        self._loss_sum.copy_(state_dict["loss_sum"])
+        self._loss_weight.copy_(state_dict["loss_weight"])
+
+    def load_weights(self, dense: Mapping[str, Tensor], tables: Mapping[str, Tensor]) -> None:
+        """Copy weights and buffers of the dense part, and one table (R, D) per feature."""
+        for name, weight in self.dense.items():
+            weight.detach().copy_(dense[name])
+        self.tables.load_weights(tables)
+
     def log_loss(self) -> float:
         """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
         weight = float(self._loss_weight)
@@ -159,9 +191,27 @@ class Best:
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        for name, weight in self._learner.dense.items():
-            weight.detach().copy_(self._dense[name])
-        self._learner.tables.load_weights(self._tables)
+        self._learner.load_weights(self._dense, self._tables)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best weights with their evaluation, where there was one."""
+        if self.evaluation is None:
+            return {}
+        return {
+            "evaluation": asdict(self.evaluation),
+            "step": self.step,
+            "stale_evaluations": self.stale_evaluations,
+            "dense": self._dense,
+            "tables": self._tables,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where another one stood."""
+        if state_dict:
+            self.evaluation = Evaluation(**state_dict["evaluation"])
+            self.step = state_dict["step"]
+            self.stale_evaluations = state_dict["stale_evaluations"]
+            self._dense, self._tables = state_dict["dense"], state_dict["tables"]
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * float(getattr(evaluation, self._monitor))

@@ -28,6 +28,12 @@ class OptimizerLike(Protocol):
     def step(self) -> Any:
         """Update the parameters; called after every backward pass."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes, tensors and plain values."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where another optimizer of the same parameters stood."""
+
 
 class RowWiseAdagrad(torch.optim.Optimizer):
     """Adagrad with one accumulator per row: the mean of its squared gradients.
@@ -125,7 +131,12 @@ class LearningRateSchedule:
         plateau_patience: int = 1,
     ) -> None:
         self.scale = 1.0
-        self._full = [(group, group["lr"]) for o in optimizers for group in o.param_groups]
+        # By place: an optimizer that loads a state replaces its groups.
+        self._full = [
+            (optimizer, i, group["lr"])
+            for optimizer in optimizers
+            for i, group in enumerate(optimizer.param_groups)
+        ]
         self._steps = steps
         self._warmup_steps = warmup_steps
         self._decay_steps = decay_steps
@@ -137,8 +148,8 @@ class LearningRateSchedule:
         """Set the learning rates of step `step`, counted from 0."""
         warmup = min(1.0, (step + 1) / max(1, self._warmup_steps))
         decay = min(1.0, (self._steps - step) / (self._decay_steps + 1))
-        for group, full_lr in self._full:
-            group["lr"] = full_lr * warmup * decay * self.scale
+        for optimizer, i, full_lr in self._full:
+            optimizer.param_groups[i]["lr"] = full_lr * warmup * decay * self.scale
 
     def after_evaluation(self, improved: bool) -> None:
         """Count an evaluation; lower the rates where it ends a plateau."""
@@ -146,3 +157,11 @@ class LearningRateSchedule:
         if self._stale == self._patience:
             self.scale *= self._factor
             self._stale = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what plateaus have changed so far."""
+        return {"scale": self.scale, "stale": self._stale}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue where another schedule with the same arguments stood."""
+        self.scale, self._stale = state_dict["scale"], state_dict["stale"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,6 +142,7 @@ class WukongTask:
         """Everything that decides what a trial of the design measures, defaults filled in."""
         model, train = self.configs(design)
         found = {**vars(model), **vars(train)}
+        del found["checkpoint_min"]
         for name, counter in knobs.COUNTED_BY.items():
             if not isinstance(found[name], tuple):
                 found[name] = (found[name],) * found[counter]
@@ -194,9 +195,15 @@ class WukongTask:
         }
 
     def run(
-        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+        self,
+        design: Design,
+        *,
+        seed: int,
+        folder: Path,
+        earlier: Sequence[Path],
+        report: Callable[[Progress], None],
     ) -> Outcome:
-        """Train one design and evaluate it on validation and test."""
+        """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
         import torch
 
         from wukong.train import train
@@ -207,7 +214,14 @@ class WukongTask:
         model, settings = self.configs(design)
         schema = self._data.schema
         result = train(
-            model, schema, self._data, settings, seed=seed, folder=folder, report=passed_on
+            model,
+            schema,
+            self._data,
+            settings,
+            seed=seed,
+            folder=folder,
+            earlier=earlier,
+            report=passed_on,
         )
         return _outcome(result, settings.threads or torch.get_num_threads())
 
@@ -261,6 +275,7 @@ def _outcome(result: TrainResult, threads: int) -> Outcome:
         "best_step": result.best_step,
         "steps": result.steps,
         "examples_seen": result.examples_seen,
+        "resumed_at_step": result.resumed_at_step,
         "warnings": result.warnings,
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},

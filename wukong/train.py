@@ -5,25 +5,26 @@ On the CPU, the same seed and thread count give bit-identical results. B example
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from wukong import metrics
+from wukong import checkpoint
+from wukong.curve import TrainProgress, curve_file
+from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, first_norm_input_std
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wukong.data.batch import Batch
@@ -33,34 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainConfig", "TrainProgress", "TrainResult", "train"]
 
-# Both losses above this many times what a constant reaches, at this many evaluations in a row.
-DIVERGED_NORMALIZED_ENTROPY = 1.5
-DIVERGED_EVALUATIONS = 2
-# Steps between two looks at whether the loss is still a number.
+# Steps between two looks at whether the loss is still a number, and a checkpoint due.
 FINITE_CHECK_STEPS = 100
 # Below this share of sqrt(ln_eps), a layer norm hands on less than a tenth of its unit variance.
 SWALLOWED_SHARE = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainProgress:
-    """One line of the curve: where the run is and how good it is there.
-
-    Attributes:
-        examples: trained on so far; `total_examples` if the run is not stopped early.
-        train_log_loss: mean over the examples since the evaluation before.
-        lr: the dense part's learning rate at the last step.
-        seconds: since the run began, evaluations included.
-    """
-
-    step: int
-    examples: int
-    total_examples: int
-    train_log_loss: float
-    validation_auc: float
-    validation_log_loss: float
-    lr: float
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +51,7 @@ class TrainResult:
         examples_seen: training examples, counted in each pass.
         examples_per_s: of the training steps alone, without set-up and evaluations.
         train_seconds: the whole run, from building the model to the last evaluation.
+        resumed_at_step: the step of the checkpoint that the run continued from; 0: of none.
         warnings: what a person should know about this run.
     """
 
@@ -86,6 +64,7 @@ class TrainResult:
     examples_seen: int
     examples_per_s: float
     train_seconds: float
+    resumed_at_step: int
     warnings: list[str]
     model: Wukong = field(repr=False, compare=False)
 
@@ -98,6 +77,7 @@ def train(
     *,
     seed: int,
     folder: Path | None = None,
+    earlier: Sequence[Path] = (),
     report: Callable[[TrainProgress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -108,10 +88,15 @@ def train(
     the entropy of the base rate. A constant prediction reaches 1, and overfitting raises the
     validation loss alone, so only a broken descent gets there.
 
+    Where a checkpoint of the same run is found, it continues from there: on the CPU as if it had
+    never been interrupted, to the bit.
+
     Args:
         seed: decides the initial weights, the order of the examples and dropout. torch's global
             generator is left as it was.
-        folder: receives `curve.jsonl`, one line per evaluation; None writes nothing.
+        folder: receives `curve.jsonl`, one line per evaluation, and while the run lasts a
+            checkpoint every `checkpoint_min` minutes; None writes nothing.
+        earlier: folders of earlier attempts at this run, whose checkpoints may be continued.
         report: called after every evaluation.
         clock: seconds.
 
@@ -121,12 +106,17 @@ def train(
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model_config, schema, data, config, seed=seed, clock=clock)
-        with _curve(folder) as write:
-            for progress in run.evaluations():
+        if folder is not None:
+            run.continue_from([folder, *earlier])
+        with curve_file(folder, run.curve) as write:
+            for progress in run.evaluations(folder):
                 write(progress)
                 if report:
                     report(progress)
-        return run.result()
+        result = run.result()
+        if folder is not None:
+            checkpoint.remove(folder)
+        return result
 
 
 class _Run:
@@ -143,19 +133,33 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
-        self._started = clock()
+        self._started = self._saved = clock()
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
             model_config, schema, config, steps=config.passes * self._steps_per_pass, seed=seed
         )
         self._best = Best(self._learner, config.monitor)
-        self._divergence = _Divergence(data.base_rate)
+        self._divergence = Divergence(data.base_rate)
         self._warnings = _initial_warnings(self._learner.model, data)
         self._step_seconds = 0.0
+        self._resumed_at_step = 0
+        self.curve: list[TrainProgress] = []
+        self._fingerprint = checkpoint.fingerprint(
+            asdict(model_config),
+            schema.to_json(),
+            {**asdict(config), "checkpoint_min": None},
+            seed,
+            dict(data.source_md5),
+            data.rows("train"),
+        )
 
-    def evaluations(self) -> Iterator[TrainProgress]:
-        """Train to the end, yielding every evaluation; ends early where there is no point."""
+    def evaluations(self, folder: Path | None = None) -> Iterator[TrainProgress]:
+        """Train to the end, yielding every evaluation; ends early where there is no point.
+
+        Args:
+            folder: receives a checkpoint now and then.
+        """
         segment_started = self._clock()
         for batch in self._batches():
             self._learner.step(batch)
@@ -169,6 +173,8 @@ class _Run:
                 yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
+            if folder is not None and self._is_unsaved_for_long():
+                self._save(folder)
             segment_started = self._clock()
 
     def result(self) -> TrainResult:
@@ -190,18 +196,27 @@ class _Run:
             examples_seen=self._learner.examples,
             examples_per_s=self._learner.examples / max(self._step_seconds, 1e-9),
             train_seconds=self._clock() - self._started,
+            resumed_at_step=self._resumed_at_step,
             warnings=self._warnings,
             model=self._learner.model,
         )
 
     def _batches(self) -> Iterator[Batch]:
+        """Yield what is left of the run."""
         size = self._config.batch_size
-        for pass_index in range(self._config.passes):
+        first_pass, first_batch = divmod(self._learner.steps, self._steps_per_pass)
+        for pass_index in range(first_pass, self._config.passes):
             batches = self._data.batches(
-                "train", size, shuffle=True, seed=self._seed, pass_index=pass_index
+                "train",
+                size,
+                shuffle=True,
+                seed=self._seed,
+                pass_index=pass_index,
+                first_batch=first_batch,
             )
             # A last batch of a single example is left out: batch norm finds no variance in it.
-            yield from islice(batches, self._steps_per_pass)
+            yield from islice(batches, self._steps_per_pass - first_batch)
+            first_batch = 0
 
     def _is_due(self, step: int) -> bool:
         """Whether one of the pass's evaluations, evenly spaced, comes after this step."""
@@ -218,7 +233,7 @@ class _Run:
         if evaluation is None:
             return
         learner.schedule.after_evaluation(self._best.offer(evaluation))
-        yield TrainProgress(
+        progress = TrainProgress(
             step=learner.steps,
             examples=learner.examples,
             total_examples=self._config.passes * self._data.rows("train"),
@@ -228,6 +243,8 @@ class _Run:
             lr=lr,
             seconds=self._clock() - self._started,
         )
+        self.curve.append(progress)
+        yield progress
 
     def _measure(self, split: str) -> Evaluation | None:
         """Evaluate the present weights; None where a logit is not finite."""
@@ -238,40 +255,52 @@ class _Run:
             return None
         return evaluate(label_N, logit_N, self._data.base_rate)
 
+    def continue_from(self, folders: Iterable[Path]) -> None:
+        """Go to where the furthest checkpoint of this run in these folders stands, if any."""
+        state, complaints = checkpoint.latest(folders, run=self._fingerprint)
+        if state is not None:
+            self._load_state_dict(state)
+        self._warnings += complaints
+
+    def _is_unsaved_for_long(self) -> bool:
+        every_s = 60 * self._config.checkpoint_min
+        return bool(every_s) and self._clock() - self._saved >= every_s
+
+    def _save(self, folder: Path) -> None:
+        """Write a checkpoint; a full disk costs the checkpoint and not the run."""
+        try:
+            checkpoint.save(folder, self._state_dict(), run=self._fingerprint)
+        except OSError as error:
+            warning = f"no checkpoint at step {self._learner.steps}: {error}"
+            self._warnings = [w for w in self._warnings if not w.startswith("no checkpoint")]
+            self._warnings.append(warning)
+        self._saved = self._clock()
+
+    def _state_dict(self) -> dict[str, Any]:
+        return {
+            "steps": self._learner.steps,
+            "learner": self._learner.state_dict(),
+            "best": self._best.state_dict(),
+            "divergence": self._divergence.state_dict(),
+            "random": torch.get_rng_state(),
+            "curve": [asdict(progress) for progress in self.curve],
+            "seconds": self._clock() - self._started,
+            "step_seconds": self._step_seconds,
+        }
+
+    def _load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._learner.load_state_dict(state["learner"])
+        self._best.load_state_dict(state["best"])
+        self._divergence.load_state_dict(state["divergence"])
+        torch.set_rng_state(state["random"])
+        self.curve = [TrainProgress(**progress) for progress in state["curve"]]
+        self._started = self._clock() - state["seconds"]
+        self._step_seconds = state["step_seconds"]
+        self._resumed_at_step = self._learner.steps
+
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience
         return bool(patience) and self._best.stale_evaluations >= patience
-
-
-class _Divergence:
-    """Decides whether a run has diverged; see `train` for the rule."""
-
-    def __init__(self, base_rate: float) -> None:
-        self.reason = ""
-        self._limit = DIVERGED_NORMALIZED_ENTROPY * metrics.entropy(base_rate)
-        self._bad_evaluations = 0
-
-    def at_step(self, train_log_loss: float, step: int) -> bool:
-        """Look at the mean training loss so far; return whether the run has diverged."""
-        if not math.isfinite(train_log_loss):
-            self.reason = f"the training log loss is {train_log_loss} at step {step}"
-        return bool(self.reason)
-
-    def at_evaluation(
-        self, train_log_loss: float, evaluation: Evaluation | None, step: int
-    ) -> None:
-        """Look at one evaluation; None stands for logits that are not finite."""
-        if evaluation is None:
-            self.reason = f"a validation logit is not finite at step {step}"
-            return
-        bad = min(train_log_loss, evaluation.log_loss) > self._limit
-        self._bad_evaluations = self._bad_evaluations + 1 if bad else 0
-        if self._bad_evaluations == DIVERGED_EVALUATIONS:
-            self.reason = (
-                f"log loss {train_log_loss:.3g} in training and {evaluation.log_loss:.3g} on "
-                f"validation at step {step}, evaluation {DIVERGED_EVALUATIONS} in a row "
-                f"above {self._limit:.3g}, {DIVERGED_NORMALIZED_ENTROPY} times a constant's"
-            )
 
 
 def _initial_warnings(model: Wukong, data: DataSet) -> list[str]:
@@ -298,13 +327,3 @@ def _threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _curve(folder: Path | None) -> Iterator[Callable[[TrainProgress], None]]:
-    """Write one JSON line per evaluation to `curve.jsonl`, at once, so that others can follow."""
-    if folder is None:
-        yield lambda _: None
-        return
-    with (folder / "curve.jsonl").open("w", encoding="utf-8", buffering=1) as lines:
-        yield lambda progress: print(json.dumps(asdict(progress)), file=lines)

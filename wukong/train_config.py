@@ -40,6 +40,7 @@ class TrainConfig:
         compile: pass the model through torch.compile; pays back after hundreds of steps only.
         threads: CPU threads of torch; None leaves them as they are.
         eval_batch_size: examples a forward pass in evaluations, ≥ 1.
+        checkpoint_min: minutes between checkpoints, ≥ 0; 0 writes none.
     """
 
     batch_size: int = 4096
@@ -61,6 +62,7 @@ class TrainConfig:
     compile: bool = False
     threads: int | None = None
     eval_batch_size: int = 8192
+    checkpoint_min: float = 10.0
 
     def __post_init__(self) -> None:
         mistakes = list(_mistakes(self))
@@ -76,7 +78,7 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
     for name in ("dense_lr", "table_lr"):
         if not getattr(c, name) > 0:
             yield f"{name} is {getattr(c, name)!r}; must be > 0"
-    for name in ("table_l2", "dense_l2", "clip_norm", "early_stop_patience"):
+    for name in ("table_l2", "dense_l2", "clip_norm", "early_stop_patience", "checkpoint_min"):
         if not getattr(c, name) >= 0:
             yield f"{name} is {getattr(c, name)!r}; must be ≥ 0"
     for name in ("warmup_share", "decay_share"):

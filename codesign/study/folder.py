@@ -15,6 +15,7 @@ from codesign.errors import StudyError
 
 LOCK_NAME = "lock"
 TEMPORARY = ".tmp"
+ATTEMPT = "attempt-"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class StudyFolder:
 
     def attempt(self, trial: int, attempt: int) -> Path:
         """The folder of one attempt, the only place where its worker writes."""
-        return self.path / "trials" / f"{trial:04d}" / f"attempt-{attempt}"
+        return self.path / "trials" / f"{trial:04d}" / f"{ATTEMPT}{attempt}"
 
     def new_attempt(self, trial: int, latest: int) -> int:
         """Make the folder of the next attempt, one that no other loop ever used, and number it.
@@ -104,6 +105,18 @@ def _unwritable(path: Path, error: OSError) -> StudyError:
         where=str(path),
         hint="free disk space or mend the permissions, then run the same command again",
     )
+
+
+def earlier_attempts(attempt: Path) -> list[Path]:
+    """Return the folders of the attempts before this one at the same trial, the latest first."""
+    number = _attempt_number(attempt)
+    found = [path for path in attempt.parent.glob(f"{ATTEMPT}*") if _attempt_number(path) < number]
+    return sorted(found, key=_attempt_number, reverse=True)
+
+
+def _attempt_number(attempt: Path) -> int:
+    digits = attempt.name.removeprefix(ATTEMPT)
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:

@@ -78,3 +78,10 @@ def test_a_full_disk_is_no_bug_of_the_trial(tmp_path: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith("node no space to write: ")
+
+
+def test_an_attempt_is_told_of_those_before_it(tmp_path: Path) -> None:
+    for number in (1, 2, 3, 10):
+        (tmp_path / f"attempt-{number}").mkdir()
+    outcome = Runner().run_trial(payload(tmp_path / "attempt-3", fate="looks_back"))
+    assert outcome.facts == {"earlier": ["attempt-2", "attempt-1"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ KNOBS: Mapping[str, Knob] = {
             "dies_once",
             "nan",
             "forgets",
+            "looks_back",
         ),
     ),
 }
@@ -110,7 +111,13 @@ class ToyTask:
         return {"data": "toy", "rows": {"train": 10}, "base_rate": 0.5}
 
     def run(
-        self, design: Design, *, seed: int, folder: Path, report: Callable[[Progress], None]
+        self,
+        design: Design,
+        *,
+        seed: int,
+        folder: Path,
+        earlier: Sequence[Path],
+        report: Callable[[Progress], None],
     ) -> Outcome:
         """End as the design's `fate` says."""
         fate = design.get("fate", "completes")
@@ -127,6 +134,8 @@ class ToyTask:
             time.sleep(0.05)
         width, depth = float(design.get("width", 1)), float(design.get("depth", 1))
         noise = np.random.default_rng(seed).normal() * 1e-3
+        if fate == "looks_back":
+            return Outcome(metrics={}, facts={"earlier": [path.name for path in earlier]})
         if fate == "forgets":
             return Outcome(metrics={"auc": 0.5})
         if fate == "nan":

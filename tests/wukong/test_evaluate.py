@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema
-from wukong.data import loader
+from wukong.data.load import loader
 from wukong.data.prepared import UNOBSERVED, PreparedData, SplitColumns, write_prepared
 from wukong.evaluate import predict
 from wukong.shape import WukongConfig

@@ -75,7 +75,7 @@ def test_an_impossible_combination_is_said_before_training(task: WukongTask) -> 
 
 def test_a_design_trains_and_reports_validation_and_test(task: WukongTask, tmp_path: Path) -> None:
     heard: list[Progress] = []
-    outcome = task.run(DESIGN, seed=1, folder=tmp_path, report=heard.append)
+    outcome = task.run(DESIGN, seed=1, folder=tmp_path, earlier=(), report=heard.append)
     learned = {name for name, metric in METRICS.items() if metric.source == "learned"}
     assert learned | {f"test_{name}" for name in learned} <= outcome.metrics.keys()
     assert outcome.facts["chosen_train_settings"] == {"threads": 1}
@@ -87,7 +87,7 @@ def test_a_learning_rate_out_of_bounds_diverges_as_an_outcome(
     task: WukongTask, tmp_path: Path
 ) -> None:
     wild = {**DESIGN, "dense_lr": 1e4, "table_lr": 1e4, "warmup_share": 0.0, "passes": 3}
-    outcome = task.run(wild, seed=1, folder=tmp_path, report=lambda _: None)
+    outcome = task.run(wild, seed=1, folder=tmp_path, earlier=(), report=lambda _: None)
     assert outcome.failure == "diverged"
     assert outcome.metrics == {}
     assert outcome.reason

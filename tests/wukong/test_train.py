@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from codesign.errors import ConfigError
 from wukong import learner, metrics
-from wukong.data import loader
+from wukong.data.load import loader
 from wukong.data.prepared import SplitColumns, write_prepared
 from wukong.evaluate import evaluate, predict
 from wukong.model import Wukong

@@ -1,1 +1,1 @@
-"""Data sets: preparation into memory-mapped columns, and batches from them."""
+"""Data sets: prepare/ makes columns of files, load/ makes batches of columns."""

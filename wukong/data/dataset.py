@@ -41,6 +41,13 @@ class DataSet(Protocol):
         """Count the rows of `train`, `validation` or `test`."""
 
     def batches(
-        self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        pass_index: int = 0,
+        first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Yield all rows of a split once; the last batch may be short."""
+        """Yield all rows of a split once, from batch `first_batch` on; the last may be short."""

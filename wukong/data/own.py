@@ -118,12 +118,20 @@ class OwnData:
         return self._own.rows(split)
 
     def batches(
-        self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        pass_index: int = 0,
+        first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Yield all rows of `split` once; the last batch may be short."""
-        return self._own.batches(
+        """Yield all rows of `split` once, from batch `first_batch` on; the last may be short."""
+        batches = self._own.batches(
             split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
         )
+        return islice(batches, first_batch, None)
 
     def _labels(self, split: str) -> NDArray[np.float64]:
         """Return the first observed labels of a split, (N,), and check its first batch."""

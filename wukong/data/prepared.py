@@ -120,13 +120,26 @@ class PreparedData:
         return columns
 
     def batches(
-        self, split: str, batch_size: int, *, shuffle: bool, seed: int = 0, pass_index: int = 0
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        seed: int = 0,
+        pass_index: int = 0,
+        first_batch: int = 0,
     ) -> Iterator[Batch]:
-        """Yield all rows of `split` once (see `wukong.data.loader.batches`, which needs torch)."""
-        from wukong.data import loader
+        """Yield the rows of `split` once: see `wukong.data.load.loader`, which needs torch."""
+        from wukong.data.load import loader
 
         return loader.batches(
-            self, split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
+            self,
+            split,
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            pass_index=pass_index,
+            first_batch=first_batch,
         )
 
     def check(self) -> None:

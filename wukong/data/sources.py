@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from wukong.data.dataset import DataSet
-    from wukong.data.encode import RawData
+    from wukong.data.prepare.in_memory import RawData
 
 # A folder that `codesign data prepare` has made.
 PREPARED = "prepared"
 # name → the module that finds and reads its files (imported on use: it needs polars).
 READERS = {
-    "movielens-100k": "wukong.data.movielens",
-    "csv": "wukong.data.delimited",
+    "movielens-100k": "wukong.data.prepare.movielens",
+    "csv": "wukong.data.prepare.delimited",
 }
 SOURCES = (*READERS, PREPARED, *shipped())
 
@@ -176,7 +176,7 @@ def _prepare_read(
         progress(f"{source}: reading {', '.join(files)} into {folder}")
     # These load polars and SciPy, which reusing prepared data does without.
     from wukong.data.baselines import mean_baseline, refuse_one_sided
-    from wukong.data.encode import encode
+    from wukong.data.prepare.in_memory import encode
 
     raw = reader.read(files)
     schema, columns = encode(raw.frames)

@@ -169,3 +169,13 @@ def test_a_bug_in_the_users_module_keeps_its_traceback(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(AttributeError, match="no_such_function"):
         load_own("buggy_loader:make", None)
+
+
+def test_a_pass_of_own_batches_can_begin_at_any_batch() -> None:
+    data = OwnData("mine:make", Clicks(), {})
+    whole = list(data.batches("train", 16, shuffle=True, seed=3))
+    rest = list(data.batches("train", 16, shuffle=True, seed=3, first_batch=1))
+    assert [len(batch) for batch in rest] == [16, 8]
+    assert all(
+        torch.equal(a.one_hot_BF, b.one_hot_BF) for a, b in zip(rest, whole[1:], strict=True)
+    )

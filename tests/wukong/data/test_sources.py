@@ -73,8 +73,8 @@ def test_a_cache_that_is_no_folder_is_an_error_that_says_so(tmp_path: Path) -> N
     [
         ("wukong.data.prepared", {"torch", "polars", "scipy"}),
         ("wukong.data.sources", {"torch", "polars", "scipy"}),
-        ("wukong.data.movielens", {"torch"}),
-        ("wukong.data.delimited", {"torch"}),
+        ("wukong.data.prepare.movielens", {"torch"}),
+        ("wukong.data.prepare.delimited", {"torch"}),
     ],
 )
 def test_reading_data_needs_no_torch_and_looking_at_it_no_polars(

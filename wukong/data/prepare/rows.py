@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from wukong.data.columns import MOST_FLOAT32, SPLITS, UNOBSERVED
-from wukong.data.text import SHOWN_CHARACTERS
+from wukong.data.prepare.text import SHOWN_CHARACTERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from wukong.data.faults import Faults
     from wukong.data.prepare.description import Column, Description
+    from wukong.data.prepare.faults import Faults
     from wukong.data.prepare.tables import Part
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]

@@ -15,8 +15,8 @@ import numpy as np
 from codesign.errors import DataError
 from wukong.data.baselines import mean_baseline, refuse_one_sided
 from wukong.data.columns import SPLITS
-from wukong.data.faults import Faults
 from wukong.data.prepare.encoder import Encoder
+from wukong.data.prepare.faults import Faults
 from wukong.data.prepare.rows import Rows, checked_rows, needed_columns
 from wukong.data.prepare.splitting import TRAIN, Splitter, rule_in_words, time_cuts
 from wukong.data.prepare.tables import read_parts

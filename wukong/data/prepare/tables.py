@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Protocol
 import polars as pl
 
 from codesign.errors import DataError
-from wukong.data.text import TextPart, TextTable
+from wukong.data.prepare.text import TextPart, TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from wukong.data.faults import Faults
     from wukong.data.prepare.description import Description
+    from wukong.data.prepare.faults import Faults
 
 # Rows of a Parquet file read at a time.
 PARQUET_ROWS = 1 << 17

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from codesign.errors import DataError
-from wukong.data import text
+from wukong.data.prepare import text
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare_folder
 

@@ -20,8 +20,7 @@ import pytest
 
 from codesign.errors import DataError
 from tests.support.hash_by_hand import id_by_hand
-from wukong.data import text
-from wukong.data.prepare import tables
+from wukong.data.prepare import tables, text
 from wukong.data.prepared import UNOBSERVED, PreparedData, open_prepared
 from wukong.data.sources import prepare, prepare_folder
 
@@ -294,7 +293,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_whole(
     (tmp_path / "my.yaml").write_text(DESCRIPTION.format(format="csv"))
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path), how],
-        cwd=Path(text.__file__).parents[2],
+        cwd=Path(text.__file__).parents[3],
         env={**os.environ, "POLARS_MAX_THREADS": "1"},
         capture_output=True,
         timeout=60,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.errors import DataError
-from wukong.data import text
+from wukong.data.prepare import text
 from wukong.data.prepare.split_rule import Split
 from wukong.data.prepare.splitting import time_cuts
 from wukong.data.prepared import PreparedData

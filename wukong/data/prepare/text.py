@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import DataError
-from wukong.data.faults import Faults
+from wukong.data.prepare.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

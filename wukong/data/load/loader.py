@@ -1,7 +1,8 @@
 """Batches of a data set, in an order that only depends on what decides it, from any position.
 
 A split that is small beside the machine's memory is held, and a shuffled pass is a full permutation
-of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see `wukong.data.order`).
+of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see
+`wukong.data.load.order`).
 B examples of a batch, R rows of a split.
 """
 
@@ -18,9 +19,9 @@ import numpy as np
 
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
-from wukong.data.order import Order
-from wukong.data.prefetch import in_order
-from wukong.data.stream import MappedRows, gather
+from wukong.data.load.order import Order
+from wukong.data.load.prefetch import in_order
+from wukong.data.load.stream import MappedRows, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -34,7 +35,7 @@ HELD_SHARE = 0.125
 
 
 class Rows(Protocol):
-    """Where batches come from: `HeldRows`, or a subclass of `wukong.data.stream.BlockRows`."""
+    """Where batches come from: `HeldRows`, or a subclass of `wukong.data.load.stream.BlockRows`."""
 
     @property
     def rows(self) -> int:
@@ -162,14 +163,16 @@ def batches(
     shuffle: bool,
     seed: int = 0,
     pass_index: int = 0,
+    first_batch: int = 0,
 ) -> Iterator[Batch]:
-    """Yield all rows of `split` once; the last batch may be short.
+    """Yield all rows of `split` once, from batch `first_batch` on; the last may be short.
 
     Args:
         batch_size: examples a batch, ≥ 1.
         shuffle: draw the order from `seed` and `pass_index`, else keep the rows' own.
         seed: ≥ 0.
         pass_index: which pass over the data this is, ≥ 0.
+        first_batch: of this pass, ≥ 0 and less than it has.
 
     Raises:
         ConfigError: where there is no such split, or a value is out of its range.
@@ -177,7 +180,10 @@ def batches(
     order = Order(batch_size=batch_size, shuffle=shuffle, seed=seed)
     rows = split_rows(data, split)
     workers = 0 if isinstance(rows, HeldRows) else 1
-    return iter(Loader(rows, order, workers=workers, pass_index=pass_index))
+    loader = Loader(rows, order, workers=workers, pass_index=pass_index)
+    if first_batch:
+        loader.resume({**loader.state(), "batch": first_batch})
+    return iter(loader)
 
 
 def split_rows(data: Columns, split: str) -> HeldRows | MappedRows:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wukong.data.encode import encode
+from wukong.data.prepare.in_memory import encode
 from wukong.schema import CategoricalFeature, InputSchema
 
 words = st.text(alphabet="aé ,", max_size=2)

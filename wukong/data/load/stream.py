@@ -16,7 +16,7 @@ import torch
 from codesign.errors import DataError
 from wukong.data.batch import Batch
 from wukong.data.columns import SplitColumns
-from wukong.data.order import BlockOrder, Order, Runs
+from wukong.data.load.order import BlockOrder, Order, Runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ class BlockRows(ABC):
 
     Attributes:
         rows: how many there are.
-        block_rows: rows of a block, ≥ 1; see `wukong.data.order`.
+        block_rows: rows of a block, ≥ 1; see `wukong.data.load.order`.
     """
 
     rows: int

@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from codesign.errors import DataError
-from wukong.data.encode import RawData
+from wukong.data.prepare.in_memory import RawData
+from wukong.data.prepare.text import TextTable
 from wukong.data.prepared import SPLITS, file_md5
-from wukong.data.text import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

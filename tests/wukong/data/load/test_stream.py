@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.toy_columns import toy_columns
+from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import SplitColumns
-from wukong.data.stream import MappedRows
 
 
 def saved(columns: SplitColumns, folder: Path) -> SplitColumns:
@@ -77,10 +77,10 @@ def test_a_split_larger_than_the_memory_allowed_is_read_within_it(tmp_path: Path
         import resource
         import sys
         import numpy as np
-        from wukong.data.loader import Loader
-        from wukong.data.order import Order
+        from wukong.data.load.loader import Loader
+        from wukong.data.load.order import Order
         from wukong.data.prepared import SplitColumns
-        from wukong.data.stream import MappedRows
+        from wukong.data.load.stream import MappedRows
 
         def peak_mib():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign.errors import ConfigError
-from wukong.data.order import BlockOrder, Order
+from wukong.data.load.order import BlockOrder, Order
 
 sizes = st.tuples(st.integers(0, 200), st.integers(1, 20), st.integers(1, 7))
 

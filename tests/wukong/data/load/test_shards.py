@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from codesign.errors import ConfigError, DataError
 from tests.support.hash_by_hand import id_by_hand
 from tests.support.toy_columns import assert_same
-from wukong.data.loader import Loader
-from wukong.data.order import Order
+from wukong.data.load.loader import Loader
+from wukong.data.load.order import Order
+from wukong.data.load.shards import ShardColumns, ShardRows
 from wukong.data.prepared import UNOBSERVED, SplitColumns
-from wukong.data.shards import ShardColumns, ShardRows
 
 MASK = 2**64 - 1
 COLUMNS = ShardColumns(
@@ -218,9 +218,9 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     )
     script = f"""
         import resource
-        from wukong.data.loader import Loader
-        from wukong.data.order import Order
-        from wukong.data.shards import ShardColumns, ShardRows
+        from wukong.data.load.loader import Loader
+        from wukong.data.load.order import Order
+        from wukong.data.load.shards import ShardColumns, ShardRows
 
         def seen_and_peak_mib(shards):
             rows = ShardRows([{str(tmp_path / "part.parquet")!r}] * shards, columns, 8192)

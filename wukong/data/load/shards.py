@@ -20,7 +20,7 @@ import polars as pl
 from codesign.errors import ConfigError, DataError
 from wukong.data.columns import MOST_FLOAT32, UNOBSERVED, SplitColumns
 from wukong.data.hashing import MOST_BUCKETS, ids_of
-from wukong.data.stream import BlockRows
+from wukong.data.load.stream import BlockRows
 from wukong.schema import CategoricalFeature, InputSchema
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from wukong.data.order import Runs
+    from wukong.data.load.order import Runs
 
 
 @dataclass(frozen=True, kw_only=True)

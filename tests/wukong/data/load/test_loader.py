@@ -19,11 +19,11 @@ from tests.support.toy_columns import (
     toy_columns,
     toy_schema,
 )
-from wukong.data import loader
-from wukong.data.loader import HeldRows, Loader, batches, split_rows
-from wukong.data.order import Order
+from wukong.data.load import loader
+from wukong.data.load.loader import HeldRows, Loader, batches, split_rows
+from wukong.data.load.order import Order
+from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import PreparedData, SplitColumns, write_prepared
-from wukong.data.stream import MappedRows
 
 
 def prepared(folder: Path, rows: int, bags: int = 2, tasks: int = 1, seed: int = 0) -> PreparedData:

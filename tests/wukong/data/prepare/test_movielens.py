@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from codesign.errors import DataError
-from wukong.data import movielens
+from wukong.data.prepare import movielens
 from wukong.data.prepared import PreparedData
 from wukong.data.sources import prepare
 

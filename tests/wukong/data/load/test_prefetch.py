@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from wukong.data.prefetch import in_order
+from wukong.data.load.prefetch import in_order
 
 
 def loader_threads() -> list[str]:
@@ -68,7 +68,7 @@ def test_a_process_ends_while_a_loop_over_endless_work_is_still_open(ending: str
     script = f"""
         import sys
         from itertools import repeat
-        from wukong.data.prefetch import in_order
+        from wukong.data.load.prefetch import in_order
 
         kept = in_order(repeat(lambda: bytes(1000)), 2)
         next(kept)
