@@ -122,6 +122,7 @@ class Disturbed:
                 raise AssertionError(output)
             result.hits += 1
             result.recorded_at_hit.append(self._check(study, result, 0))
+            _complete(self._run(study))
             self._finish(study, result)
         return result
 
@@ -145,6 +146,7 @@ class Disturbed:
                 result.recorded_at_hit.append(known)
             else:
                 raise AssertionError(output.decode())
+        _complete(self._run(study))
         self._finish(study, result)
         return result
 
@@ -169,8 +171,7 @@ class Disturbed:
         return int(count)
 
     def _finish(self, study: Path, result: Result) -> None:
-        """Let a study end, and compare it with the undisturbed one."""
-        _complete(self._run(study))
+        """Compare a study that has ended with the undisturbed one."""
         events = recorded_events(StudyFolder(study))
         ends = Counter(e.trial for e in events if e.kind in ("completed", "failed"))
         found = essence(fold(events))

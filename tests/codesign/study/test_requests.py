@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +17,7 @@ from codesign import api
 from codesign.errors import StudyError
 from codesign.study.folder import StudyFolder
 from codesign.study.lock import hold
+from codesign.study.loop import View
 from codesign.study.requests import Request, received, send
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import fold
@@ -154,16 +156,18 @@ def test_cancelled_trials_end_and_the_search_goes_on(
 def test_stop_lets_running_trials_end_and_the_study_continues_as_if_undisturbed(
     tmp_path: Path,
 ) -> None:
-    sections = {"search": {"trials": 60, "proposer": "random"}}
-    study = tmp_path / "study"
-    with loop(write_spec(tmp_path, **sections), study) as process:
-        until(lambda: (study / "trials/0003").exists())
-        asked_to_stop = codesign("stop", study, "--json")
-        process.communicate(timeout=60)
+    sections = {"search": {"trials": 20, "proposer": "random"}}
+    study, asked_of = tmp_path / "study", list[Any]()
+
+    def ask(view: View) -> None:
+        if len(view.state.trials) > 3 and not asked_of:
+            asked_of.append(api.stop(study))
+
+    result = api.optimize(write_spec(tmp_path, **sections), study=study, watch=ask)
     state = state_of(study)
-    assert json.loads(asked_to_stop.stdout)["asked"].startswith(f"process {process.pid} on")
-    assert process.returncode == 130
-    assert 3 < len(state.trials) < 60
+    assert asked_of[0].pid == os.getpid()
+    assert result.interrupted
+    assert 3 < len(state.trials) < 20
     assert {trial.status for trial in state.trials.values()} == {"completed"}
     undisturbed = run(tmp_path, "undisturbed", **sections)
     assert essence(run(tmp_path, **sections)) == essence(undisturbed)
