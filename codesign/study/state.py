@@ -97,6 +97,10 @@ class StudyState:
         """The trials of some kinds, by number."""
         return [trial for trial in self.trials.values() if trial.kind in kinds]
 
+    def confirming(self, number: int) -> list[Trial]:
+        """The confirming runs that repeat a trial."""
+        return [run for run in self.of_kind("confirm") if run.of == number]
+
 
 def fold(events: Iterable[Event]) -> StudyState:
     """Compute the state from all events."""
