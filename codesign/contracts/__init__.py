@@ -7,7 +7,7 @@ from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, 
 from codesign.contracts.search import Feasible, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import TEST_LOSSES, Executor, FailureKind, Job, Outcome, Progress
-from codesign.contracts.values import Columns, Design, Knob, Metric, Objective, Value
+from codesign.contracts.values import Columns, Design, Goal, Knob, Metric, Objective, Value
 
 __all__ = [
     "TEST_LOSSES",
@@ -18,6 +18,7 @@ __all__ = [
     "Executor",
     "FailureKind",
     "Feasible",
+    "Goal",
     "HardwareSpec",
     "Job",
     "Knob",

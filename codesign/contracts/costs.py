@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from codesign.contracts.values import Columns, Metric
+from codesign.contracts.values import Columns, Goal, Metric
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ class PredictionColumns:
     high: np.ndarray[Any, Any]
     label: str
 
-    def bound(self, goal: Literal["minimize", "maximize"]) -> np.ndarray[Any, Any]:
+    def bound(self, goal: Goal) -> np.ndarray[Any, Any]:
         """The end of the interval that a budget holds: the worse one."""
         return self.high if goal == "minimize" else self.low
 

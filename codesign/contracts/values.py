@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 Value = int | float | str | bool
 Design = Mapping[str, Value]
+Goal = Literal["minimize", "maximize"]
 Columns = Mapping[str, "np.ndarray[Any, Any]"]
 
 
@@ -49,7 +50,7 @@ class Metric:
 
     name: str
     unit: str
-    goal: Literal["minimize", "maximize"]
+    goal: Goal
     source: Literal["learned", "exact", "predicted", "measured"]
     meaning: str
 
@@ -59,5 +60,5 @@ class Objective:
     """A metric to improve, with its direction and, optionally, its reference point."""
 
     metric: str
-    goal: Literal["minimize", "maximize"]
+    goal: Goal
     reference: float | None = None
