@@ -6,7 +6,16 @@ A *design* is one value per knob. *Columns* are many designs at once: knob → a
 from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, PredictionColumns
 from codesign.contracts.search import Feasible, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
-from codesign.contracts.trials import TEST_LOSSES, Executor, FailureKind, Job, Outcome, Progress
+from codesign.contracts.trials import (
+    TEST_LOSSES,
+    Executor,
+    FailureKind,
+    Job,
+    Outcome,
+    Progress,
+    TrialKind,
+    TrialStatus,
+)
 from codesign.contracts.values import Columns, Design, Goal, Knob, Metric, Objective, Value
 
 __all__ = [
@@ -32,5 +41,7 @@ __all__ = [
     "Proposer",
     "Task",
     "TaskFamily",
+    "TrialKind",
+    "TrialStatus",
     "Value",
 ]

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 TEST_LOSSES = "test_losses.npy"
+# A design that a proposer chose, the one that was given, or a rerun on a fresh seed.
+TrialKind = Literal["search", "baseline", "confirm"]
+TrialStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
 FailureKind = Literal[
     "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
 ]

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codesign.contracts import Design
+from codesign.contracts import Design, TrialKind
 from codesign.designs import as_columns, design_at
 from codesign.errors import StudyError
 from codesign.space import Space
 from codesign.spec.problem import Problem, complete_baseline, make_task
 from codesign.study.folder import StudyFolder, read_json
 from codesign.study.snapshot import recorded_events
-from codesign.study.state import StudyState, Trial, TrialKind, fold
+from codesign.study.state import StudyState, Trial, fold
 from codesign.study.store import EventKind, Store
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Design, Executor, Job, Outcome, Proposer
+from codesign.contracts import Design, Executor, Job, Outcome, Proposer, TrialKind
 from codesign.designs import as_columns
 from codesign.errors import LaunchError
 from codesign.spec.problem import Problem, complete_baseline, task_section
@@ -19,7 +19,7 @@ from codesign.study.findings import designs_to_search, planned_trials, to_confir
 from codesign.study.folder import StudyFolder, read_json_if_whole, write_json
 from codesign.study.requests import Request, received
 from codesign.study.snapshot import Snapshot
-from codesign.study.state import StudyState, Trial, TrialKind, apply, fold
+from codesign.study.state import StudyState, Trial, apply, fold
 from codesign.study.store import EventKind, Store
 
 POLL_S = 0.2
