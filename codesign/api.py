@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
-    from codesign.study.loop import View
+    from codesign.study.loop import StudyLoop, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +73,6 @@ def optimize(
 
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
-    interrupted = False
     with contextlib.ExitStack() as held:
         held.enter_context(hold(folder.path, steal=steal, say=say))
         folder.remove_leftovers()
@@ -91,17 +90,24 @@ def optimize(
         watch_both = _both(watch, outputs.refresh)
         loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both, say=say)
         try:
-            interrupted = bool(loop.run(provenance()).stopping)
-            if loop.is_over_time():
-                say("stopped: budgets.wall_hours is used up")
-        except KeyboardInterrupt:
-            interrupted = True
+            interrupted = _run(loop, say)
         finally:
             executor.close()
             store.require_mine()
             loop.save()
             content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
+
+
+def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
+    """Run a loop to its end; return whether it was interrupted, or asked to stop."""
+    try:
+        stopped = bool(loop.run(provenance()).stopping)
+    except KeyboardInterrupt:
+        return True
+    if loop.is_over_time():
+        say("stopped: budgets.wall_hours is used up")
+    return stopped
 
 
 def report(study: str | Path) -> StudyResult:

@@ -5,7 +5,7 @@ N points (designs, trials), D objectives. `goals` says which way each objective 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-Goal = Literal["minimize", "maximize"]
+    from codesign.contracts import Goal
+
 Array = np.ndarray[Any, Any]
 
+# How far the default reference point lies beyond the worst value: a share of the observed range.
+REFERENCE_MARGIN = 0.1
 _SIGNS = {"minimize": 1.0, "maximize": -1.0}
 
 
@@ -77,15 +80,12 @@ def hypervolume_over_trials(
     return volumes_N
 
 
-def default_reference(values_ND: ArrayLike, goals: Sequence[Goal], *, margin: float = 0.1) -> Array:
-    """Choose a reference point: per objective the worst value seen, and a margin beyond it.
+def default_reference(values_ND: ArrayLike, goals: Sequence[Goal]) -> Array:
+    """Choose a reference point: per objective the worst value seen, and `REFERENCE_MARGIN` beyond.
 
     The margin is a share of the observed range, so that the extremes of the front count; where
     all values are equal, a share of their size (or of 1 if they are 0). Rows with a value that is
     not finite are left out.
-
-    Args:
-        margin: ≥ 0.
 
     Returns:
         float64 (D,), in the objectives' own units.
@@ -103,7 +103,7 @@ def default_reference(values_ND: ArrayLike, goals: Sequence[Goal], *, margin: fl
     worst_D = finite_ND.max(axis=0)
     span_D = worst_D - finite_ND.min(axis=0)
     size_D = np.where(worst_D == 0, 1.0, np.abs(worst_D))
-    losses_D = worst_D + margin * np.where(span_D > 0, span_D, size_D)
+    losses_D = worst_D + REFERENCE_MARGIN * np.where(span_D > 0, span_D, size_D)
     return np.asarray(losses_D * _signs(goals))
 
 

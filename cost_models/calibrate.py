@@ -1,8 +1,8 @@
 """Fit a device's roofline to measurements: `python -m cost_models.calibrate DEVICE FILE…`.
 
 Files are profiles (`cost_models.profile.record`) or tables of products with the columns op, B, M,
-N, K, latency_ms. Every fifth row is held out of the fit whose error is reported; the fit that is
-written has seen all rows. The artifact lands in `cost_models/artifacts`.
+N, K, latency_ms. Errors are those of 5-fold cross-validation: no row is predicted by a fit that
+has seen it. The fit that is written has seen all rows; it lands in `cost_models/artifacts`.
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ columns of its FM matrix; a "step" is forward and backward of one batch in train
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from cost_models.blocks import Step, Widths
 from cost_models.exact import (
     Array,
     Columns,
@@ -19,16 +19,13 @@ from cost_models.exact import (
     LayerRows,
     cost_floor,
     input_row_columns,
-    last_width,
     layer_rows,
 )
-from cost_models.ops import ITEM_BYTES, OpColumns, OpList
+from cost_models.ops import ITEM_BYTES, OpColumns
 from wukong.schema import InputSchema
 from wukong.shape import table_rows, table_specs
 
 _ONE = np.ones(1)
-_NOWHERE = np.zeros(1, dtype=bool)
-_NO_NORM = np.array(["none"])
 
 
 def operations(
@@ -56,7 +53,7 @@ def operations(
     Returns:
         Operations whose columns are (N,) or (1,); some may be alike.
     """
-    step = _Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    step = Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
     fields, high_fields = Fields(columns), Fields(columns if high is None else high)
     _inputs(step, columns, schema, high_fields)
     rows = input_row_columns(fields, schema)
@@ -99,7 +96,7 @@ def lookup_operations(
         ids_per_bag: mean ids of a multi-hot feature in an example.
         columns, schema, batch, dtype: as for `operations`.
     """
-    step = _Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    step = Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
     fields = Fields(columns)
     narrow = _narrow(fields)
     alike: dict[tuple[int, bool, str], list[int]] = {}
@@ -113,103 +110,11 @@ def lookup_operations(
     return step.found
 
 
-class _Widths:
-    """The hidden widths of N MLPs.
-
-    Args:
-        depth: how many hidden layers each has, (N,) or (1,).
-        hidden: the width of each position, (N,) or (1,); a single one stands for all positions.
-    """
-
-    def __init__(self, depth: Array, hidden: list[Array]) -> None:
-        self.depth = depth
-        self.hidden = hidden if depth.max() > 0 else []
-
-    @classmethod
-    def of(cls, columns: Columns, name: str, depth: Array) -> _Widths:
-        """Read field `name`, which may have a width for each position."""
-        value, fields = columns.get(name), Fields(columns)
-        each = isinstance(value, tuple) or np.ndim(value) == 2  # type: ignore[arg-type]
-        return cls(depth, [fields[name, i] for i in range(int(depth.max()) if each else 1)])
-
-    def last(self, n_in: Array) -> Array:
-        """What the last linear map sees, (N,): `n_in` where there is no hidden layer."""
-        if not self.hidden:
-            return n_in
-        return np.where(self.depth > 0, last_width(self.hidden, self.depth), n_in)
-
-    def maps(self, n_in: Array) -> Iterator[tuple[Array, Array, Array]]:
-        """Inputs and outputs of the hidden linear maps, first to last, and how many there are."""
-        before = n_in
-        for i, after in enumerate(self.hidden):
-            yield before, after, (self.depth > i).astype(float)
-            before = after
-        if len(self.hidden) == 1:
-            yield before, before, np.maximum(self.depth - 1, 0)
-
-
-class _Step(OpList):
-    """Collects the operations of a step of B examples; a method adds a block's, both passes."""
-
-    def __init__(self, batch: Array, dtype: str) -> None:
-        super().__init__(dtype)
-        self.batch = batch
-
-    def mix(self, count: Array, n_in: Array, n_out: Array, d: Array) -> None:
-        """Add a learned map over rows, (B, n_in, d) → (B, n_out, d)."""
-        B = self.batch
-        self.product("Nn", "forward", count, (n_out, d, n_in), batch=B)
-        self.product("Tn", "backward", count, (n_in, d, n_out), batch=B)
-        self.product("nt", "backward", count, (n_out, n_in, d), batch=B)
-        self.sum(count, n_out * n_in, B)
-
-    def linear(
-        self, count: Array, n_in: Array, n_out: Array, bias: Array, *, input_grad: bool = True
-    ) -> None:
-        """Add a linear map; `bias` says where it has one, `input_grad` whether data needs none."""
-        B = self.batch
-        self.product("nt", "forward", count, (B, n_out, n_in), bias=np.where(bias, n_out, 0.0))
-        if input_grad:
-            self.product("nn", "backward", count, (B, n_in, n_out))
-        self.product("tn", "backward", count, (n_out, n_in, B))
-        self.sum(count * bias, n_out, B)
-
-    def mlp(
-        self,
-        count: Array,
-        n_in: Array,
-        width: _Widths,
-        n_out: Array,
-        *,
-        norm: Array = _NO_NORM,
-        dropout: Array = _NOWHERE,
-        bias: Array = _ONE,
-        output_bias: Array | None = None,
-        output_activation: Array = _NOWHERE,
-        input_grad: bool = True,
-    ) -> None:
-        """Add an MLP as `wukong.layers.MLP` is; switches are arrays that say where they are on."""
-        for i, (before, after, each) in enumerate(width.maps(n_in)):
-            times, units = count * each, self.batch * after
-            self.linear(times, before, after, bias, input_grad=input_grad or i > 0)
-            self.norm("layer_norm", times * (norm == "layer"), self.batch, after)
-            self.batch_norm(times * (norm == "batch"), self.batch, after)
-            self.relu(times, units)
-            self.drop(times * dropout, units)
-        last_bias = bias if output_bias is None else output_bias
-        direct = np.where(width.depth > 0, 0.0, count)
-        through = count - direct
-        last = width.last(n_in)
-        self.linear(direct, last, n_out, last_bias, input_grad=input_grad)
-        self.linear(through, last, n_out, last_bias)
-        self.relu(count * output_activation, self.batch * n_out)
-
-
 def _narrow(fields: Fields) -> set[str]:
     return {name for group in fields.config(1).table_groups for name in group.features}
 
 
-def _inputs(step: _Step, columns: Columns, schema: InputSchema, high: Fields) -> None:
+def _inputs(step: Step, columns: Columns, schema: InputSchema, high: Fields) -> None:
     """Add what makes X_0 of the looked-up vectors and the dense features."""
     fields, B = Fields(columns), step.batch
     config, d, narrow = fields.config(1), fields["d"], _narrow(fields)
@@ -217,7 +122,7 @@ def _inputs(step: _Step, columns: Columns, schema: InputSchema, high: Fields) ->
         n_in = np.array([float(group.width * len(group.features))])
         step.copy("forward", _ONE, B * n_in)
         hidden = [np.array([float(units)]) for units in group.hidden]
-        width = _Widths(np.array([float(len(hidden))]), hidden)
+        width = Widths(np.array([float(len(hidden))]), hidden)
         step.mlp(_ONE, n_in, width, group.rows * d)
     if config.table_groups:
         looked_up = np.zeros(1)
@@ -231,7 +136,7 @@ def _inputs(step: _Step, columns: Columns, schema: InputSchema, high: Fields) ->
         _dense_rows(step, columns, np.array([float(len(schema.dense))]), high)
 
 
-def _dense_rows(step: _Step, columns: Columns, features: Array, high: Fields) -> None:
+def _dense_rows(step: Step, columns: Columns, features: Array, high: Fields) -> None:
     fields, B = Fields(columns), step.batch
     mode, bias, d = fields["dense_mode"], fields["dense_bias"].astype(bool), fields["d"]
     is_mlp, each = mode == "mlp", (mode == "per_feature").astype(float)
@@ -241,7 +146,7 @@ def _dense_rows(step: _Step, columns: Columns, features: Array, high: Fields) ->
     step.mlp(
         (1 - each) * sure,
         features,
-        _Widths.of(columns, "bottom_width", depth),
+        Widths.of(columns, "bottom_width", depth),
         fields["dense_rows"] * d,
         output_bias=bias,
         output_activation=is_mlp & fields["bottom_output_activation"].astype(bool),
@@ -255,7 +160,7 @@ def _dense_rows(step: _Step, columns: Columns, features: Array, high: Fields) ->
     step.sum(each + each * bias, weights, B)
 
 
-def _layer(step: _Step, fields: Fields, layer: LayerRows) -> None:
+def _layer(step: Step, fields: Fields, layer: LayerRows) -> None:
     i, count, n, n_out = layer.index, layer.repeats, layer.n_in, layer.n_out
     d, n_F, n_L, B = fields["d"], fields["n_F", i], fields["n_L", i], step.batch
     plain, attentive = fields["fm"] == "plain", fields["attentive_y"].astype(bool)
@@ -267,7 +172,7 @@ def _layer(step: _Step, fields: Fields, layer: LayerRows) -> None:
     step.mlp(
         count,
         n * k,
-        _Widths(fields["mlp_depth", i], [fields["mlp_width", i]]),
+        Widths(fields["mlp_depth", i], [fields["mlp_width", i]]),
         n_F * d,
         norm=fields["mlp_norm"],
         dropout=fields["dropout"] > 0,
@@ -287,23 +192,23 @@ def _layer(step: _Step, fields: Fields, layer: LayerRows) -> None:
     step.elementwise("backward", count * (3 + attentive), B * n * d, 3)
 
 
-def _heads(step: _Step, columns: Columns, flat: Array, tasks: int) -> None:
+def _heads(step: Step, columns: Columns, flat: Array, tasks: int) -> None:
     fields = Fields(columns)
-    width = _Widths.of(columns, "head_width", fields["head_depth"])
+    width = Widths.of(columns, "head_width", fields["head_depth"])
     dropout = fields["dropout"] if columns.get("head_dropout") is None else fields["head_dropout"]
     step.mlp(tasks * _ONE, flat, width, _ONE, norm=fields["head_norm"], dropout=dropout > 0)
     step.copy("forward", float(tasks > 1) * _ONE, step.batch * tasks)
     step.elementwise("backward", (tasks - 1) * _ONE, step.batch * flat, 3)  # gradients added up
 
 
-def _plain_interactions(step: _Step, count: Array, n: Array, d: Array) -> None:
+def _plain_interactions(step: Step, count: Array, n: Array, d: Array) -> None:
     B = step.batch
     step.product("nt", "forward", count, (n, n, d), batch=B)
     step.product("tn", "backward", count, (d, n, n), batch=B)
     step.product("nn", "backward", count, (n, d, n), batch=B)
 
 
-def _interactions(step: _Step, count: Array, n: Array, k: Array, d: Array) -> None:
+def _interactions(step: Step, count: Array, n: Array, k: Array, d: Array) -> None:
     """X (Yᵀ X)ᵀ with one Y for all examples."""
     B = step.batch
     step.product("Tn", "forward", count, (k, d, n), batch=B)
@@ -316,13 +221,13 @@ def _interactions(step: _Step, count: Array, n: Array, k: Array, d: Array) -> No
     step.copy("backward", count * ((n > 1) & (k > 1)), n * k)  # the gradient comes transposed
 
 
-def _attentive_interactions(step: _Step, fields: Fields, count: Array, n: Array, k: Array) -> None:
+def _attentive_interactions(step: Step, fields: Fields, count: Array, n: Array, k: Array) -> None:
     """X (Xᵀ Y) with a Y for each example: Y_0 + MLP(W_c X)."""
     if not np.any(count):
         return
     B, d, rows = step.batch, fields["d"], fields["attentive_rows"]
     step.mix(count, n, rows, d)
-    width = _Widths(_ONE, [fields["attentive_width"]])
+    width = Widths(_ONE, [fields["attentive_width"]])
     step.mlp(count, rows * d, width, n * k)
     step.add("elementwise", "forward", count, B * n * k, 2 * B * n * k + n * k)
     step.sum(count, n * k, B)

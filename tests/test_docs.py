@@ -19,12 +19,16 @@ from codesign.contracts import TEST_LOSSES
 from codesign.importance import TRIALS
 from codesign.report.payload import CURVES, OTHER_CURVES
 from codesign.scaling import DISTINCT_COSTS
+from cost_models.hardware import ARTIFACTS
+from cost_models.table5 import ROWS, PublishedRow, our_count
 from tests.support.command import codesign
 from tests.support.toy_spec import write_spec
 from wukong.data.prepare import description
 from wukong.evaluate import LOSS_EXAMPLES
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COSTS = " ".join((ROOT / "docs/costs.md").read_text(encoding="utf-8").split())
 
 
 def test_the_page_of_the_spec_is_what_schema_and_tables_say_now() -> None:
@@ -35,6 +39,52 @@ def test_the_page_of_the_spec_is_what_schema_and_tables_say_now() -> None:
     spec.loader.exec_module(generate)
     found = (ROOT / "docs/spec.md").read_text(encoding="utf-8")
     assert found == generate.page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_make_target_and_module_named_is_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(
+        r"\b(?:spaces|docs|requirements|benchmarks|cost_models)/[\w./-]*\w", text
+    ):
+        assert (ROOT / name).exists(), name
+    for target in re.findall(r"\((\w+\.md)\)", text):
+        assert (page.parent / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make ([a-z][a-z-]*[a-z])\b", text):
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
+    for module in re.findall(r"python -m ([\w.]+)", text):
+        assert importlib.util.find_spec(module) is not None, module
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_counts_beside_table_5_are_ours(row: PublishedRow) -> None:
+    ours = our_count(row)["gflop_per_example"]
+    error = f"{100 * (ours / row.gflop_per_example - 1):+.0f}%".replace("-", "−")
+    assert f"| {row.gflop_per_example:g} | {ours:.2f} | {error.replace('+0%', '0%')} |" in COSTS
+
+
+def test_the_errors_said_of_predictions_are_those_of_the_artifacts() -> None:
+    def held_out(device: str, what: str) -> dict[str, str]:
+        artifact = json.loads((ARTIFACTS / f"roofline-{device}-fp32.json").read_text())
+        found = artifact["held_out"][what]
+        percent = {name: f"{100 * v:.3f}" for name, v in found.items() if isinstance(v, float)}
+        whole = {f"{name}_0": f"{float(v):.0f}" for name, v in percent.items()}
+        return {**percent, **whole, "rows": f"{found['rows']:,}"}
+
+    memory, step = held_out("cpu", "memory"), held_out("cpu", "step")
+    operations, products = held_out("cpu", "operations"), held_out("h100-sxm", "operations")
+    for said in (
+        f"{memory['rows']} measured FP32 steps, median error {memory['median_relative_error']}%",
+        f"calibrated on {operations['rows']} operations and {step['rows']} whole steps",
+        f"held-out steps: median error {step['median_relative_error_0']}%",
+        f"one in ten beyond {step['p90_relative_error_0']}%",
+        f"the upper ends hold for {step['share_below_upper_bound_0']}%",
+        f"the lower ends for {step['share_above_lower_bound_0']}%",
+        f"calibrated on {products['rows']} matrix products",
+        f"held-out products: median error {products['median_relative_error_0']}%",
+    ):
+        assert said in COSTS, said
 
 
 def test_every_field_of_the_schema_is_described() -> None:

@@ -19,7 +19,7 @@ from wukong.evaluate import Evaluation, Quality
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
 from wukong.shape import WukongConfig, table_specs
-from wukong.train_config import MAXIMIZED, TrainConfig
+from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Best:
         self.step = 0
         self.stale_evaluations = 0
         self._learner = learner
-        self._sign = 1.0 if monitor.partition(".")[0] in MAXIMIZED else -1.0
+        self._sign = 1.0 if MONITORS[monitor.partition(".")[0]] == "maximize" else -1.0
         self._monitor = monitor
 
     def offer(self, evaluation: Evaluation) -> bool:

@@ -33,20 +33,23 @@ predictor = Predictor.for_hardware
 _TRAIN_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
 
+def _learned(name: str, unit: str, meaning: str) -> tuple[str, Metric]:
+    return _metric(name, unit, MONITORS[name], "learned", meaning)
+
+
 def _metric(name: str, unit: str, goal: str, source: str, meaning: str) -> tuple[str, Metric]:
     return name, Metric(name=name, unit=unit, goal=goal, source=source, meaning=meaning)  # type: ignore[arg-type]
 
 
 METRICS: Mapping[str, Metric] = dict(
     [
-        _metric("log_loss", "nat", "minimize", "learned", "log loss on validation"),
-        _metric("auc", "", "maximize", "learned", "area under the ROC curve on validation"),
-        _metric("normalized_entropy", "", "minimize", "learned",
-                "log loss on validation over the entropy of train's base rate"),
-        _metric("calibration_error", "", "minimize", "learned",
-                "distance of ln(mean predicted probability / observed rate) from 0 on validation"),
-        _metric("grouped_auc", "", "maximize", "learned",
-                "AUC within each group on validation, mean by examples"),
+        _learned("log_loss", "nat", "log loss on validation"),
+        _learned("auc", "", "area under the ROC curve on validation"),
+        _learned("normalized_entropy", "",
+                 "log loss on validation over the entropy of train's base rate"),
+        _learned("calibration_error", "",
+                 "distance of ln(mean predicted probability / observed rate) from 0 on validation"),
+        _learned("grouped_auc", "", "AUC within each group on validation, mean by examples"),
         _metric("gflop_per_example", "GFLOP", "minimize", "exact",
                 "forward + backward of the dense part"),
         _metric("parameters", "", "minimize", "exact", "weights in all"),
@@ -96,7 +99,7 @@ def kind_of(hint: Any) -> tuple[Any, tuple[str, ...]]:
     if typing.get_origin(hint) is typing.Literal:
         return "choice", tuple(typing.get_args(hint))
     if hint is str:
-        return "metric", MONITORS
+        return "metric", tuple(MONITORS)
     is_union = typing.get_origin(hint) in (types.UnionType, typing.Union)
     members = typing.get_args(hint) if is_union else (hint,)
     for kind in (bool, float, int):

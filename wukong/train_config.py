@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Literal, get_args
 from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 TableOptimizerName = Literal["adam", "rowwise_adagrad", "sgd"]
 TableBackend = Literal["plain", "dense", "fused"]
-# What a validation split is judged by; `auc.ctr` is that of the task ctr.
-MONITORS = ("auc", "log_loss", "normalized_entropy", "calibration_error", "grouped_auc")
-MAXIMIZED = ("auc", "grouped_auc")
+Goal = Literal["minimize", "maximize"]
+# What a validation split is judged by, and which way is better; `auc.ctr` is that of the task ctr.
+MONITORS: Mapping[str, Goal] = {
+    "auc": "maximize",
+    "log_loss": "minimize",
+    "normalized_entropy": "minimize",
+    "calibration_error": "minimize",
+    "grouped_auc": "maximize",
+}
 
 FUSED_OPTIMIZERS: tuple[TableOptimizerName, ...] = ("rowwise_adagrad", "sgd")
 

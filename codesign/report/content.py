@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from codesign.errors import ConfigError
 
@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from codesign.comparison import Comparison
-    from codesign.contracts import Metric, Objective, Prediction, Value
-
-
-Status = Literal["completed", "failed", "running", "pending", "cancelled"]
+    from codesign.contracts import Metric, Objective, Prediction, TrialKind, TrialStatus, Value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +35,8 @@ class ReportTrial:
     """
 
     number: int
-    kind: Literal["search", "baseline", "confirm"] = "search"
-    status: Status
+    kind: TrialKind = "search"
+    status: TrialStatus
     design: Mapping[str, Value]
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)

@@ -12,11 +12,11 @@ from codesign.report.figures import figure, finite, label, metric_of, unit_of, w
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from codesign.contracts import Value
+    from codesign.contracts import TrialStatus, Value
     from codesign.importance import Importance
-    from codesign.report.content import ReportContent, Status
+    from codesign.report.content import ReportContent
 
-STATUSES: tuple[Status, ...] = ("completed", "failed", "running", "pending", "cancelled")
+STATUSES: tuple[TrialStatus, ...] = ("completed", "failed", "running", "pending", "cancelled")
 
 FAILURE_ROWS, FAILURE_LINKS = 20, 8
 

@@ -160,12 +160,13 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
 
 
 def _objective_metric_mistakes(name: str, family: TaskFamily) -> Iterator[str]:
-    allowed = _metrics_of(family, "exact", "learned")
-    if name in allowed or metric_named(name, family.METRICS):
+    metric = metric_named(name, family.METRICS)
+    if metric is not None and metric.source != "predicted":
         return
+    allowed = _metrics_of(family, "exact", "learned")
     task = split_name(name)[1]
     if task:
-        allowed = [f"{metric}.{task}" for metric in _metrics_of(family, "learned")]
+        allowed = [f"{each}.{task}" for each in _metrics_of(family, "learned")]
     if name in family.METRICS:
         yield f"is predicted, so only budgets may hold it; must be one of {', '.join(allowed)}"
     elif name in family.NOT_YET_PREDICTED:

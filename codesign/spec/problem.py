@@ -101,12 +101,7 @@ def load_problem(
     refuse(data_mistakes(loaded.document, loaded.family, task))
     predicted = predicted_costs(loaded.family, task, spec.hardware, spec.confidence)
     refuse(combination_mistakes(loaded.document, task, space))
-    if task.cost_floor is None:
-        feasible: FeasibleSet = CountedSet(space, task, spec.budgets, say=say)
-    else:
-        # Counting alone is an order of magnitude faster, where no budget needs a prediction.
-        holds = any(task.metrics[name].source == "predicted" for name in spec.budgets)
-        feasible = FeasibleSet(space, predicted if predicted and holds else task, spec.budgets)
+    feasible = _feasible(spec, space, task, predicted, say)
     try:
         feasible.require_some()
     except InfeasibleError as error:
@@ -118,6 +113,20 @@ def load_problem(
         raise SpecError(what, where=where, hint=error.hint) from error
     refuse(baseline_mistakes(loaded.document, loaded.family, task, feasible))
     return Problem(spec=spec, task=task, space=space, feasible=feasible, predicted=predicted)
+
+
+def _feasible(
+    spec: StudySpec,
+    space: Space,
+    task: Task,
+    predicted: PredictedCosts | None,
+    say: Callable[[str], None],
+) -> FeasibleSet:
+    if task.cost_floor is None:
+        return CountedSet(space, task, spec.budgets, say=say)
+    # Counting alone is an order of magnitude faster, where no budget needs a prediction.
+    holds = any(task.metrics[name].source == "predicted" for name in spec.budgets)
+    return FeasibleSet(space, predicted if predicted and holds else task, spec.budgets)
 
 
 def predicted_costs(

@@ -89,8 +89,8 @@ def extend(study: str | Path, *, trials: int) -> Owner:
     Raises:
         StudyError: nothing runs, or as many are searched already, or may be at most.
     """
+    from codesign.study.findings import designs_to_search
     from codesign.study.recorded import read_study
-    from codesign.study.results import designs_to_search
 
     found = read_study(study)
     due, most = designs_to_search(found.state, found.spec), found.spec.study_budgets.trials

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from codesign.errors import ConfigError, StudyError
 from codesign.registry import nearest
+from codesign.study.findings import best_finding, findings
 from codesign.study.folder import TEMPORARY
 from codesign.study.recorded import RecordedStudy
-from codesign.study.results import best_finding, findings
 from codesign.study.state import Trial
 
 if TYPE_CHECKING:

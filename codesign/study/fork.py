@@ -13,14 +13,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codesign.contracts import Design
+from codesign.contracts import Design, TrialKind
 from codesign.designs import as_columns, design_at
 from codesign.errors import StudyError
 from codesign.space import Space
 from codesign.spec.problem import Problem, complete_baseline, make_task
 from codesign.study.folder import StudyFolder, read_json
 from codesign.study.snapshot import recorded_events
-from codesign.study.state import StudyState, Trial, TrialKind, fold
+from codesign.study.state import StudyState, Trial, fold
 from codesign.study.store import EventKind, Store
 
 
@@ -46,20 +46,8 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
             where=str(folder.path),
             hint="leave --fork out to continue it, or name a new folder with --study",
         )
-    old = StudyFolder(origin)
-    if origin.resolve() == folder.path.resolve() or not old.resolved_spec.exists():
-        raise StudyError("holds no study to fork", where=str(origin), hint="name a study's folder")
-    known = read_json(old.resolved_spec)
-    mine = (problem.spec.model["name"], problem.task.facts().get("source_md5", {}))
-    theirs = (known["spec"]["model"]["name"], known["identity"]["data files"])
-    names = ("model", "data files")
-    if differing := [n for n, my, their in zip(names, mine, theirs, strict=True) if my != their]:
-        raise StudyError(
-            f"cannot be forked: its {' and '.join(differing)} are not this study's",
-            where=str(origin),
-        )
-    state = fold(recorded_events(old))
-    shared = list(_shared(state, known["spec"], problem))
+    old, old_spec = _origin(problem, folder, origin)
+    shared = list(_shared(fold(recorded_events(old)), old_spec, problem))
     if not shared:
         raise StudyError(
             "has no trial that the new spec could have trained itself",
@@ -76,6 +64,25 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
             for event, payload in _events(trial, design, asleep, predictions, kind, origin):
                 store.append(event, number, payload, time=now)
     return len(shared)
+
+
+def _origin(
+    problem: Problem, folder: StudyFolder, origin: Path
+) -> tuple[StudyFolder, Mapping[str, Any]]:
+    """Find the other study and its spec; refuse one of another model or of other data."""
+    old = StudyFolder(origin)
+    if origin.resolve() == folder.path.resolve() or not old.resolved_spec.exists():
+        raise StudyError("holds no study to fork", where=str(origin), hint="name a study's folder")
+    known = read_json(old.resolved_spec)
+    mine = (problem.spec.model["name"], problem.task.facts().get("source_md5", {}))
+    theirs = (known["spec"]["model"]["name"], known["identity"]["data files"])
+    names = ("model", "data files")
+    if differing := [n for n, my, their in zip(names, mine, theirs, strict=True) if my != their]:
+        raise StudyError(
+            f"cannot be forked: its {' and '.join(differing)} are not this study's",
+            where=str(origin),
+        )
+    return old, known["spec"]
 
 
 def _copy_files(shared: Sequence[tuple[Trial, Design]], old: StudyFolder, new: StudyFolder) -> None:

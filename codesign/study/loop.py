@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Design, Executor, Job, Outcome, Proposer
+from codesign.contracts import Design, Executor, Job, Outcome, Proposer, TrialKind
 from codesign.designs import as_columns
 from codesign.errors import LaunchError
 from codesign.spec.problem import Problem, complete_baseline, task_section
+from codesign.study.findings import designs_to_search, planned_trials, to_confirm
 from codesign.study.folder import StudyFolder, read_json_if_whole, write_json
 from codesign.study.requests import Request, received
-from codesign.study.results import designs_to_search, planned_trials, to_confirm
 from codesign.study.snapshot import Snapshot
-from codesign.study.state import StudyState, Trial, TrialKind, apply, fold
+from codesign.study.state import StudyState, Trial, apply, fold
 from codesign.study.store import EventKind, Store
 
 POLL_S = 0.2
@@ -173,12 +173,11 @@ class StudyLoop:
 
     def _unconfirmed(self) -> list[Trial]:
         """Trials that still need a confirming run."""
-        confirm = self._problem.spec.search.confirm
-        started = [run.of for run in self.state.of_kind("confirm")]
+        seeds = self._problem.spec.search.confirm.seeds
         return [
             trial
             for trial in to_confirm(self.state, self._problem.spec)
-            if started.count(trial.number) < confirm.seeds
+            if len(self.state.confirming(trial.number)) < seeds
         ]
 
     def _add(self, kind: TrialKind, design: Design, of: int | None = None) -> None:

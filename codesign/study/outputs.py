@@ -14,14 +14,10 @@ from codesign.report.markdown import render_markdown
 from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
+from codesign.study.findings import best_finding, findings
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.loop import View
-from codesign.study.results import (
-    best_finding,
-    findings,
-    provenance_rows,
-    report_content,
-)
+from codesign.study.results import provenance_rows, report_content
 from codesign.study.state import StudyState
 
 PAGE_EVERY_S = 10.0
@@ -78,7 +74,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
         "measured_with_this_seed": _plain(trial.metrics),
     }
     if best.confirmed:
-        runs = [t.seed for t in state.of_kind("confirm") if t.of == trial.number]
+        runs = [run.seed for run in state.confirming(trial.number)]
         means = {name: v for name, v in best.metrics.items() if name not in trial.costs}
         content["confirmed"] = {
             "seeds": runs,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from codesign.comparison import Comparison, compare, seed_spread
 from codesign.contracts import TEST_LOSSES, Objective
+from codesign.study.findings import Finding
 from codesign.study.folder import StudyFolder
 from codesign.study.state import StudyState, Trial
-
-if TYPE_CHECKING:
-    from codesign.study.results import Finding
 
 Losses = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -74,8 +72,8 @@ def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Loss
     """The losses of a design's runs; None where a run has not recorded them."""
     runs: list[Trial] = [finding.trial]
     if finding.confirmed:
-        confirming = (run for run in state.of_kind("confirm") if run.of == finding.trial.number)
-        runs = [run for run in confirming if run.status == "completed"]
+        repeated = state.confirming(finding.trial.number)
+        runs = [run for run in repeated if run.status == "completed"]
     kept = []
     for run in runs:
         path = folder.attempt(run.number, run.attempt) / TEST_LOSSES

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from codesign.contracts import Design, FailureKind, Observation, Value
+from codesign.contracts import Design, FailureKind, Observation, TrialKind, TrialStatus, Value
 from codesign.study.store import Event
 
-TrialKind = Literal["baseline", "search", "confirm"]
-Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 Stopping = Literal["", "stop", "stop now"]
 
 
@@ -36,7 +34,7 @@ class Trial:
     predictions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     of: int | None = None
     asleep: Sequence[str] = ()
-    status: Status = "pending"
+    status: TrialStatus = "pending"
     attempt: int = 0
     token: str = ""
     lost: int = 0
@@ -96,6 +94,10 @@ class StudyState:
     def of_kind(self, *kinds: TrialKind) -> list[Trial]:
         """The trials of some kinds, by number."""
         return [trial for trial in self.trials.values() if trial.kind in kinds]
+
+    def confirming(self, number: int) -> list[Trial]:
+        """The confirming runs that repeat a trial."""
+        return [run for run in self.of_kind("confirm") if run.of == number]
 
 
 def fold(events: Iterable[Event]) -> StudyState:

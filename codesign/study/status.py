@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codesign.contracts import Value
+from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
 from codesign.study.lock import Owner, owner_of
 from codesign.study.recorded import RecordedStudy
-from codesign.study.results import best_finding, findings, planned_trials
 from codesign.study.state import Trial
 
 LoopState = Literal["running", "silent", "dead", "none"]

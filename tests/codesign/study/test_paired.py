@@ -10,9 +10,9 @@ from scipy import stats
 
 from codesign.comparison import Comparison
 from codesign.contracts import TEST_LOSSES
+from codesign.study.findings import findings
 from codesign.study.folder import StudyFolder
 from codesign.study.paired import comparisons
-from codesign.study.results import findings
 from codesign.study.state import StudyState, Trial
 from tests.codesign.study.test_results import AUC, GFLOP, spec, state, trial
 

@@ -11,15 +11,15 @@ from codesign.contracts import Metric, Objective
 from codesign.report.columns import trial_columns
 from codesign.report.figures import label
 from codesign.spec.model import ConfirmSpec, DataSpec, LaunchSpec, SearchSpec, StudySpec
-from codesign.study.folder import StudyFolder
-from codesign.study.results import (
+from codesign.study.findings import (
     Finding,
     best_finding,
     findings,
     planned_trials,
-    report_content,
     to_confirm,
 )
+from codesign.study.folder import StudyFolder
+from codesign.study.results import report_content
 from codesign.study.state import StudyState, Trial
 
 AUC = Objective(metric="auc", goal="maximize")

@@ -1,0 +1,47 @@
+"""What every plug-in sees: frozen dataclasses and protocols. Standard library only.
+
+A *design* is one value per knob. *Columns* are many designs at once: knob → array of values.
+"""
+
+from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, PredictionColumns
+from codesign.contracts.search import Feasible, Observation, Proposer
+from codesign.contracts.task import Task, TaskFamily
+from codesign.contracts.trials import (
+    TEST_LOSSES,
+    Executor,
+    FailureKind,
+    Job,
+    Outcome,
+    Progress,
+    TrialKind,
+    TrialStatus,
+)
+from codesign.contracts.values import Columns, Design, Goal, Knob, Metric, Objective, Value
+
+__all__ = [
+    "TEST_LOSSES",
+    "Columns",
+    "CostPart",
+    "Costs",
+    "Design",
+    "Executor",
+    "FailureKind",
+    "Feasible",
+    "Goal",
+    "HardwareSpec",
+    "Job",
+    "Knob",
+    "Metric",
+    "Objective",
+    "Observation",
+    "Outcome",
+    "Prediction",
+    "PredictionColumns",
+    "Progress",
+    "Proposer",
+    "Task",
+    "TaskFamily",
+    "TrialKind",
+    "TrialStatus",
+    "Value",
+]

@@ -1,0 +1,99 @@
+"""What designs cost before anything is launched: counted exactly, or predicted for a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from codesign.contracts.values import Columns, Goal, Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPart:
+    """One part of a design's exact cost.
+
+    Attributes:
+        layer: the first layer it is of, from 1; 0: it stands outside the layers.
+        layers_alike: how many layers, `layer` and those after it, it stands for.
+        flop_per_example: forward + backward.
+    """
+
+    name: str
+    layer: int
+    layers_alike: int
+    flop_per_example: float
+    parameters: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareSpec:
+    """The device that costs are predicted for.
+
+    Attributes:
+        name: of a shipped device, or the path of a file.
+        precision: of matrix products.
+        latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+    """
+
+    name: str
+    precision: Literal["fp32", "tf32"] = "fp32"
+    latency_batch: int = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One predicted metric of one design; the true value is above `low` and below `high`, each
+    with the confidence asked for.
+
+    Attributes:
+        value: the median.
+        label: where the figures come from: cost model, device, and what it was fitted to.
+    """
+
+    value: float
+    low: float
+    high: float
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionColumns:
+    """One predicted metric of N designs: as `Prediction`, each array (N,) or (1,)."""
+
+    value: np.ndarray[Any, Any]
+    low: np.ndarray[Any, Any]
+    high: np.ndarray[Any, Any]
+    label: str
+
+    def bound(self, goal: Goal) -> np.ndarray[Any, Any]:
+        """The end of the interval that a budget holds: the worse one."""
+        return self.high if goal == "minimize" else self.low
+
+    def __getitem__(self, row: int) -> Prediction:
+        ends = {"value": self.value, "low": self.low, "high": self.high}
+        figures = {end: float(v[row if len(v) > 1 else 0]) for end, v in ends.items()}
+        return Prediction(**figures, label=self.label)
+
+
+class Costs(Protocol):
+    """What designs cost before anything is launched."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """Name → what is known of a metric, costs among them."""
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
+        """Count exactly, design by design: `gflop_per_example`, `parameters`, `table_bytes`, …"""
+
+    @property
+    def cost_floor(self) -> Callable[[Columns, Columns], dict[str, np.ndarray]] | None:
+        """Bound what budgets hold over boxes of designs, `low` ≤ design ≤ `high` by knob.
+
+        The bound is from below, or from above where a metric is to be maximized. Exact where `low`
+        equals `high`. Only ordered knobs may differ. None: no bound is known, and counting a design
+        takes milliseconds (see `codesign.counted`).
+        """

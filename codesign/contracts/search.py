@@ -1,0 +1,58 @@
+"""Proposers, and what they see of the feasible designs and of the trials that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from codesign.contracts.trials import FailureKind
+from codesign.contracts.values import Columns, Design, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Feasible(Protocol):
+    """The designs that a study may launch: its space within its exact budgets.
+
+    Attributes:
+        levels: the lattice, every knob's allowed values in order (one value: fixed).
+    """
+
+    levels: Mapping[str, tuple[Value, ...]]
+
+    def sample(self, n: int, rng: np.random.Generator) -> Columns:
+        """Draw up to `n` distinct designs (fewer only where no more exist)."""
+
+    def neighbours(self, design: Design) -> Columns:
+        """All feasible designs that differ by one step of one knob."""
+
+    def encode(self, columns: Columns) -> np.ndarray:
+        """Features in [0, 1], shape (designs, features), float64."""
+
+    def costs(self, columns: Columns) -> dict[str, np.ndarray]:
+        """The exact costs of each design."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """A finished trial as a proposer sees it. `metrics` is empty where `failure` is set."""
+
+    design: Design
+    metrics: Mapping[str, float]
+    failure: FailureKind | None = None
+
+
+class Proposer(Protocol):
+    """Chooses what to train next. Everything it may know comes with the call."""
+
+    def ask(
+        self,
+        feasible: Feasible,
+        observed: Sequence[Observation],
+        pending: Sequence[Design],
+        n: int,
+        rng: np.random.Generator,
+    ) -> list[Design]:
+        """Propose up to `n` designs, none observed or pending; none where none is left."""

@@ -1,0 +1,109 @@
+"""What is searched over: a model family, and the same on one data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from codesign.contracts.costs import CostPart, Costs, HardwareSpec, PredictionColumns
+from codesign.contracts.trials import Outcome, Progress
+from codesign.contracts.values import Columns, Design, Knob, Metric
+
+
+class Task(Costs, Protocol):
+    """What is searched over: a model family on one prepared data set."""
+
+    knobs: Mapping[str, Knob]
+
+    def check(self, design: Design) -> list[str]:
+        """Say what is wrong with a complete design (an empty list: nothing)."""
+
+    def check_metric(self, name: str) -> list[str]:
+        """Say why the data cannot have a learned metric of the family (an empty list: they can)."""
+
+    def settings(self, design: Design) -> Mapping[str, Any]:
+        """Everything that decides what a trial of the design measures, defaults filled in.
+
+        What may differ by layer is a tuple, one value for each layer.
+        """
+
+    def predict(
+        self, predictor: Any, low: Columns, high: Columns, *, confidence: float
+    ) -> Mapping[str, PredictionColumns]:
+        """Predict the family's metrics of source `predicted`, for one device.
+
+        Over boxes of designs, as in `cost_floor`, each figure is the best that any design of a box
+        could have: the least, or the greatest of a metric that is to be maximized.
+
+        Args:
+            predictor: what the family's `predictor` returned.
+            confidence: of each end of the intervals, in (0.5, 1).
+        """
+
+    def cost_parts(self, design: Design) -> Sequence[CostPart]:
+        """Count one design part by part; the parts add up to its costs."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Describe the data, plain JSON values.
+
+        `source_md5` (file → checksum) says what the data are, and what the code of a model of one's
+        own is; `data` what people call the data; `rows` how many each split has; `baseline` what a
+        trivial predictor reaches: its `name`, `validation_auc`, `test_log_loss`, …; every other
+        entry is shown as it is.
+        """
+
+    def run(
+        self,
+        design: Design,
+        *,
+        seed: int,
+        folder: Path,
+        earlier: Sequence[Path],
+        report: Callable[[Progress], None],
+    ) -> Outcome:
+        """Train one design.
+
+        `TEST_LOSSES` in `folder`, float32 (N,), says what each test example adds to the log loss,
+        whose mean they have (nat): the same examples in the same order for every trial, or evenly
+        spread ones of them. From it the report compares designs example by example.
+
+        Args:
+            folder: for the curve, checkpoints and `TEST_LOSSES`.
+            earlier: the folders of attempts that ended without a result, to be continued from
+                what they left.
+        """
+
+
+class TaskFamily(Protocol):
+    """What stands behind a task's name: what is known of it before any data are there.
+
+    Attributes:
+        KNOBS: what a space may search over.
+        SETTINGS: section (`model`, `train`) → all settings that may be fixed there, each with
+            its knob; None: it has a form of its own, which `make` checks.
+        SOURCES: names of data sources; a name with a colon, `package.module:function`, is code of
+            the user's own, which `make` calls.
+        METRICS: what may be an objective (learned, exact) or a budget (exact, predicted).
+        NOT_YET_PREDICTED: metrics that are refused by name: no cost model predicts them.
+    """
+
+    KNOBS: Mapping[str, Knob]
+    SETTINGS: Mapping[str, Mapping[str, Knob | None]]
+    SOURCES: Collection[str]
+    METRICS: Mapping[str, Metric]
+    NOT_YET_PREDICTED: Collection[str]
+
+    def make(
+        self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
+    ) -> Task:
+        """Prepare the data (or find it prepared) and bind the fixed settings to it."""
+
+    def predictor(self, hardware: HardwareSpec) -> Any:
+        """Load what predicts costs on a device, for `Task.predict`.
+
+        Called only where METRICS holds predicted ones.
+
+        Raises:
+            ConfigError: the device is unknown, or its files are missing or malformed.
+        """

@@ -1,0 +1,77 @@
+"""Attempts of trials: what one reports, how it ended, and what runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+TEST_LOSSES = "test_losses.npy"
+# A design that a proposer chose, the one that was given, or a rerun on a fresh seed.
+TrialKind = Literal["search", "baseline", "confirm"]
+TrialStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
+FailureKind = Literal[
+    "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a running trial says of itself: `done` of `total` examples and the latest figures."""
+
+    done: float
+    total: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one attempt of a trial ended.
+
+    Attributes:
+        metrics: name → value, all *measured* (e.g. `log_loss`, `test_auc`, `examples_per_s`).
+        failure: None for a completed trial.
+        reason: one line for a person, where the attempt failed.
+        facts: anything else worth keeping (warnings, best step), plain JSON values. What stands
+            under `chosen_train_settings` is written into `best.yaml`, so that training the design
+            again repeats the result.
+    """
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    failure: FailureKind | None = None
+    reason: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Outcome:
+        """Rebuild an outcome from a `result.json`, which holds a token and seconds besides."""
+        return cls(**{name: v for name, v in fields.items() if name not in ("token", "seconds")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One attempt of one trial, handed to an executor: a folder and a time limit."""
+
+    trial: int
+    attempt: int
+    folder: Path
+    timeout_s: float | None = None
+
+
+class Executor(Protocol):
+    """Runs jobs somewhere. The payload is the path to the attempt's folder."""
+
+    slots: int
+
+    def submit(self, job: Job) -> None:
+        """Start the job, or queue it."""
+
+    def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
+        """Return the jobs that ended since the last call; wait up to `wait_s` for the first."""
+
+    def cancel(self, job: Job) -> None:
+        """End a job that was submitted; `poll` does not return it any more."""
+
+    def close(self) -> None:
+        """Stop what still runs and free everything; safe to call twice."""
