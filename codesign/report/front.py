@@ -150,7 +150,8 @@ def comparison_note(content: ReportContent) -> str:
     if found is None:
         return ""
     seeds = (
-        "it covers the spread between seeds, pooled over the confirmed designs"
+        "it covers the spread between seeds, pooled over the confirmed designs, and is wider for "
+        "a design of one run, since the luck of that run may have chosen it"
         if found.seeds
         else "no design ran on several seeds, so it is of these very weights: another seed may "
         "answer otherwise"
