@@ -78,7 +78,9 @@ def _sd_html(content: ReportContent, trial: ReportTrial, metric: str) -> str:
 
 
 def _sd_source(trial: ReportTrial) -> str:
-    return "mean ± 1 sd over fresh seeds" if trial.confirmed else "one run, ± 1 sd of sampling"
+    if not trial.confirmed:
+        return "one run, ± 1 sd of sampling"
+    return "mean ± 1 sd over fresh seeds" if trial.spread else "one run on a fresh seed"
 
 
 def reference_verdict(content: ReportContent, trial: ReportTrial) -> str:
