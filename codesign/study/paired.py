@@ -81,7 +81,7 @@ def _reference(
 
 
 def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Losses | None:
-    """The losses of a design's runs; None where a run has not recorded them."""
+    """The losses of a design's runs; None where a run has not recorded them as numbers."""
     runs: list[Trial] = [finding.trial]
     if finding.confirmed:
         confirming = (run for run in state.of_kind("confirm") if run.of == finding.trial.number)
@@ -93,5 +93,8 @@ def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Loss
             kept.append(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError):
             return None
-    same = len({losses.shape for losses in kept}) == 1
-    return np.stack(kept) if same and kept[0].ndim == 1 else None
+    if len({losses.shape for losses in kept}) != 1 or kept[0].ndim != 1:
+        return None
+    # Not a number where the rows kept hold no label of a task.
+    losses_SN = np.stack(kept)
+    return losses_SN if np.isfinite(losses_SN).all() else None

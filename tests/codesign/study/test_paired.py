@@ -110,12 +110,14 @@ def test_a_design_of_one_run_answers_for_all_that_it_was_chosen_from(folder: Stu
         assert found[number].half_width_percent == pytest.approx(100 * half / base.mean(), rel=0.02)
 
 
-@pytest.mark.parametrize("broken", ["missing", "torn", "other rows"])
+@pytest.mark.parametrize("broken", ["missing", "torn", "other rows", "no number"])
 def test_what_cannot_be_compared_is_left_out(folder: StudyFolder, broken: str) -> None:
     losses = np.random.default_rng(0).gamma(1, 0.5, EXAMPLES)
     record(folder, 0, losses)
     record(folder, 2, 0.9 * losses)
-    if broken != "missing":
+    if broken == "no number":
+        record(folder, 1, np.where(np.arange(EXAMPLES) == 7, np.nan, losses))
+    elif broken != "missing":
         record(folder, 1, losses[:-1])
     if broken == "torn":
         path = folder.attempt(1, 1) / TEST_LOSSES
