@@ -40,7 +40,6 @@ class PredictedCosts:
     def cost_floor(self, low: Columns, high: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """Bound exact costs, and the ends of intervals that budgets hold, over boxes."""
         assert self.task.cost_floor is not None, "families that predict have bounds"
-        assert self.task.cost_floor is not None, "a family that predicts has bounds"
         rows = len(next(iter(low.values())))
         found = self.task.predict(self.predictor, low, high, confidence=self.confidence)
         bounds = {

@@ -137,7 +137,8 @@ def test_designs_that_most_draws_miss_are_drawn_all_the_same() -> None:
     feasible.require_some()
     for seed in range(20):
         found = drawn(feasible, 1, seed)
-        assert found and set(found) <= {(width, depth) for depth in (97, 98) for width in range(11)}
+        assert found
+        assert set(found) <= {(width, depth) for depth in (97, 98) for width in range(11)}
 
 
 def test_a_share_of_one_in_a_hundred_thousand_is_found_exactly() -> None:
