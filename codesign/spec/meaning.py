@@ -161,7 +161,8 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
 
 def _objective_metric_mistakes(name: str, family: TaskFamily) -> Iterator[str]:
     allowed = _metrics_of(family, "exact", "learned")
-    if name in allowed or metric_named(name, family.METRICS):
+    metric = metric_named(name, family.METRICS)
+    if metric and metric.source in ("exact", "learned"):
         return
     task = split_name(name)[1]
     if task:
