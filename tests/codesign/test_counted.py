@@ -109,7 +109,7 @@ def test_of_a_large_lattice_a_random_share_is_counted_and_stands_for_it() -> Non
     # Knobs that cost nothing are free of the share: each shape comes with each learning rate.
     whole = keys(feasible.sample(10**6, np.random.default_rng(2)))
     assert len(whole) == 3 * round(feasible.size.count / 3 / (LARGE.size / 3 / MOST_COUNTED))
-    assert sum(feasible._task.counted) == MOST_COUNTED  # type: ignore[attr-defined]
+    assert sum(feasible._costs.counted) == MOST_COUNTED  # type: ignore[attr-defined]
 
 
 def test_the_share_is_drawn_evenly_over_each_knob() -> None:

@@ -18,8 +18,9 @@ from codesign.predicted import PredictedCosts
 from codesign.space import Space
 from codesign.spec.model import Choice, Parameter
 from codesign.spec.problem import load_problem
+from codesign.study.folder import StudyFolder
+from codesign.study.snapshot import recorded_events
 from codesign.study.state import fold
-from codesign.study.store import Store
 from cost_models import wukong_ops
 from cost_models.hardware import SHIPPED
 from cost_models.ops import total_flop
@@ -218,8 +219,7 @@ def test_trials_record_what_was_predicted_beside_what_was_measured(tmp_path: Pat
     done = codesign("optimize", spec, "--study", study, "--json")
     assert done.returncode == 0, done.stderr
     problem = load_problem(spec)
-    with Store(study / "study.sqlite", read_only=True) as store:
-        trials = fold(store.events()).trials
+    trials = fold(recorded_events(StudyFolder(study))).trials
     assert len(trials) == 2
     for trial in trials.values():
         assert trial.predictions == problem.predictions(trial.design)
