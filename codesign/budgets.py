@@ -97,15 +97,17 @@ class FeasibleSet:
 
     def sample(self, n: int, rng: np.random.Generator) -> Columns:
         """Draw up to `n` distinct designs (fewer only where no more exist)."""
-        rows, _ = self._all_prefixes
+        known, _ = self._all_prefixes
         free = math.prod(self._level_count(k) for k in self._free_axes)
-        if self._is_listed and len(rows) * free <= 4 * n + 1000:
-            chosen = rng.permutation(len(rows) * free)[:n]
-            return self.space.columns(self._complete(rows[chosen // free], chosen % free))
+        if self._is_listed and len(known) * free <= 4 * n + 1000:
+            chosen = rng.permutation(len(known) * free)[:n]
+            return self.space.columns(self._complete(known[chosen // free], chosen % free))
         distinct: dict[bytes, None] = {}
         for _ in range(100):
+            rows = known
             if not self._is_listed:
                 rows, _ = self._enumerate(rng, min(max(256 * n, 65_536), self._max_children))
+                rows = rows if len(rows) else known  # thinned to nothing, though there are designs
             picked = rows[rng.integers(len(rows), size=n)]
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
             picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T

@@ -104,6 +104,7 @@ def compare(
     reference_SN: ArrayLike,
     *,
     family: int,
+    chosen_from: float = 1.0,
     spread: SeedSpread | None = None,
 ) -> Comparison:
     """Compare a design with the reference on the same examples.
@@ -111,12 +112,15 @@ def compare(
     The variance has two parts: that of the paired difference over examples, seeds averaged
     (delta method for the ratio of means), and that of the seeds, `spread` over the number of runs
     of both. Student's quantile has Satterthwaite's degrees of freedom. The interval is widened
-    (Bonferroni) so that all `family` comparisons hold at once with 95%.
+    (Bonferroni) so that all `family` comparisons hold at once with 95%, and so that it holds for a
+    design whose very run was chosen for being lucky.
 
     Args:
         loss_SN: nat, of each example under each seed of the design.
         reference_SN: of the same examples; it may have another number of seeds.
         family: how many designs are compared with the reference, ≥ 1.
+        chosen_from: of how many designs this one was chosen by the runs compared, ≥ 1; 1 where
+            they are fresh.
         spread: between seeds; None where no design of the study ran on several.
     """
     from scipy import stats
@@ -130,7 +134,7 @@ def compare(
     between = spread.sd**2 * runs / base**2 if spread else 0.0
     variance = sampling + between
     degrees = variance**2 * spread.degrees / between**2 if spread and between else math.inf
-    quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * family), degrees))
+    quantile = float(stats.t.isf((1 - CONFIDENCE) / (2 * family * chosen_from), degrees))
     return Comparison(
         percent=100 * (ratio - 1),
         half_width_percent=100 * quantile * math.sqrt(variance),

@@ -142,7 +142,8 @@ def _ranks(values_N: Array) -> Array:
 
 
 def _shuffled(x_NK: Array, knob: int, rng: np.random.Generator) -> Array:
+    """Give each trial the value of another: one that kept its own would dilute the effect."""
     shuffled = x_NK.copy()
-    awake = ~np.isnan(x_NK[:, knob])
-    shuffled[awake, knob] = rng.permutation(x_NK[awake, knob])
+    order = rng.permutation(np.flatnonzero(~np.isnan(x_NK[:, knob])))
+    shuffled[order, knob] = x_NK[np.roll(order, 1), knob]
     return shuffled

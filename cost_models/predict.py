@@ -81,9 +81,10 @@ class Predictor:
         return PredictionColumns(**rates, label=self.model.label)
 
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
-        batch = self.latency_batch
-        operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
-        operations += wukong_ops.lookup_operations(box.low, box.schema, batch=batch)
+        """A model that serves drops nothing."""
+        batch, serving = self.latency_batch, {**box.low, "dropout": 0.0, "head_dropout": 0.0}
+        operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
+        operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
         value, low, high = (1e3 * s for s in self.model.seconds(forward, "forward", (0.0, -z, z)))
         return PredictionColumns(value=value, low=low, high=high, label=self.model.label)

@@ -23,7 +23,7 @@ class Analysis:
     Attributes:
         content: in readable units.
         trend: median quality against the cost on the horizontal axis; None where the costs are
-            too few, or there is no cost.
+            too few, or what stands there is no counted cost.
         importance: of the knobs, for the order of the designs by quality.
     """
 
@@ -45,7 +45,7 @@ def analyse(content: ReportContent) -> Analysis:
     ]  # fmt: skip
     importance = knob_importance([t.design for t, _ in designs], [sign * v for _, v in designs])
     trend = None
-    if cost is not None:
+    if cost is not None and any(cost in trial.costs for trial, _ in designs):
         trend = log_trend(
             [_cost(trial, cost) for trial, _ in designs],
             [value for _, value in designs],

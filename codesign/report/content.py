@@ -30,7 +30,8 @@ class ReportTrial:
         on_front: whether no other trial is better in every objective.
         confirmed: True where `metrics` are means over fresh seeds; False where they come from
             the one run that chose the trial; None where the study did not ask.
-        spread: metric → ±1 sd, over the seeds where confirmed, else of the metric's own noise.
+        spread: metric → ±1 sd, over the seeds where confirmed (empty where there was one), else
+            of the metric's own noise.
         comparison: with the study's reference, on the same test rows; front trials only.
     """
 

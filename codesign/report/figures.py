@@ -108,8 +108,12 @@ def shown_costs(content: ReportContent) -> list[str]:
 
 
 def sd_of(content: ReportContent, trial: ReportTrial, metric: str) -> float | None:
-    """Return ±1 sd of a measured metric: the trial's own, else the study's sampling noise."""
-    return finite(trial.spread.get(metric, content.noise_sd.get(metric)))
+    """Return ±1 sd of a measured metric: the trial's own, else the study's sampling noise.
+
+    A confirmed trial has that over its fresh seeds, and none where there was only one.
+    """
+    other = None if trial.confirmed else content.noise_sd.get(metric)
+    return finite(trial.spread.get(metric, other))
 
 
 def with_sd(value: float | None, sd: float | None, plus_minus: str = "±") -> str:

@@ -78,7 +78,9 @@ def _sd_html(content: ReportContent, trial: ReportTrial, metric: str) -> str:
 
 
 def _sd_source(trial: ReportTrial) -> str:
-    return "mean ± 1 sd over fresh seeds" if trial.confirmed else "one run, ± 1 sd of sampling"
+    if not trial.confirmed:
+        return "one run, ± 1 sd of sampling"
+    return "mean ± 1 sd over fresh seeds" if trial.spread else "one run on a fresh seed"
 
 
 def reference_verdict(content: ReportContent, trial: ReportTrial) -> str:
@@ -150,7 +152,8 @@ def comparison_note(content: ReportContent) -> str:
     if found is None:
         return ""
     seeds = (
-        "it covers the spread between seeds, pooled over the confirmed designs"
+        "it covers the spread between seeds, pooled over the confirmed designs, and is wider for "
+        "a design of one run, since the luck of that run may have chosen it"
         if found.seeds
         else "no design ran on several seeds, so it is of these very weights: another seed may "
         "answer otherwise"

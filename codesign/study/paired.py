@@ -24,7 +24,9 @@ def comparisons(
 ) -> tuple[int | None, dict[int, Comparison]]:
     """Compare each design of the front with the baseline, else with the front's cheapest.
 
-    A confirmed design is its fresh seeds together, any other its one run.
+    A confirmed design is its fresh seeds together, any other its one run: the run that chose it,
+    lucky perhaps, so its interval, where it covers seeds, is widened to hold for all it was chosen
+    from.
 
     Returns:
         The number of the reference, None where nothing can be compared; number → comparison.
@@ -42,17 +44,25 @@ def comparisons(
     base_SN = losses.get(reference.trial.number)
     if base_SN is None:
         return None, {}
-    numbers = [
-        f.trial.number
+    comparable = [
+        f
         for f in front
         if f is not reference
         and f.trial.number in losses
         and losses[f.trial.number].shape[1] == base_SN.shape[1] > 1
     ]
     spread = seed_spread({number: own.mean(axis=1).tolist() for number, own in losses.items()})
+    of_one_run = sum(not f.confirmed for f in comparable)
+    searched = sum(not f.confirmed and f is not reference for f in found)
     compared = {
-        number: compare(losses[number], base_SN, family=len(numbers), spread=spread)
-        for number in numbers
+        f.trial.number: compare(
+            losses[f.trial.number],
+            base_SN,
+            family=len(comparable),
+            chosen_from=1.0 if f.confirmed or spread is None else searched / of_one_run,
+            spread=spread,
+        )
+        for f in comparable
     }
     return reference.trial.number if compared else None, compared
 
@@ -69,7 +79,7 @@ def _reference(
 
 
 def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Losses | None:
-    """The losses of a design's runs; None where a run has not recorded them."""
+    """The losses of a design's runs; None where a run has not recorded them as numbers."""
     runs: list[Trial] = [finding.trial]
     if finding.confirmed:
         repeated = state.confirming(finding.trial.number)
@@ -81,5 +91,8 @@ def _losses_SN(state: StudyState, finding: Finding, folder: StudyFolder) -> Loss
             kept.append(np.load(path, allow_pickle=False))
         except (OSError, ValueError, EOFError):
             return None
-    same = len({losses.shape for losses in kept}) == 1
-    return np.stack(kept) if same and kept[0].ndim == 1 else None
+    if len({losses.shape for losses in kept}) != 1 or kept[0].ndim != 1:
+        return None
+    # Not a number where the rows kept hold no label of a task.
+    losses_SN = np.stack(kept)
+    return losses_SN if np.isfinite(losses_SN).all() else None

@@ -97,7 +97,7 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
     measured = trial.metrics if finding is None else {
         name: value for name, value in finding.metrics.items() if name not in trial.costs
     }  # fmt: skip
-    over_seeds = finding.spread if finding is not None else {}
+    confirmed = None if finding is None else finding.confirmed
     return ReportTrial(
         number=trial.number,
         kind=trial.kind,
@@ -111,8 +111,8 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
-        confirmed=None if finding is None else finding.confirmed,
-        spread=over_seeds or _noise(measured),
+        confirmed=confirmed,
+        spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
 
 

@@ -119,6 +119,28 @@ def test_a_thinned_sample_has_all_the_designs_asked_for() -> None:
     assert len(found) == len(set(found)) == 5000
 
 
+def test_designs_that_most_draws_miss_are_drawn_all_the_same() -> None:
+    lattice = space(width=Range(low=1, high=1000), depth=Range(low=1, high=100))
+
+    class Corner(ToyTask):
+        """Two budgets against each other, which no setting of the depth alone rules out."""
+
+        def cost_floor(self, low: Any, high: Any) -> dict[str, Any]:
+            return {
+                "parameters": 5.0 * low["depth"] + low["width"],
+                "gflop_per_example": 1000.0 - 5.15 * high["depth"] - high["width"],
+            }
+
+    # 500 + 0.15 depth must reach 514.6: depths 98 and 99, and 64 of 99 depths are looked at.
+    budgets = {"parameters": 500.0, "gflop_per_example": 1000.0 - 514.6}
+    feasible = FeasibleSet(lattice, Corner(), budgets, max_children=64)
+    feasible.require_some()
+    for seed in range(20):
+        found = drawn(feasible, 1, seed)
+        assert found
+        assert set(found) <= {(width, depth) for depth in (97, 98) for width in range(11)}
+
+
 def test_a_share_of_one_in_a_hundred_thousand_is_found_exactly() -> None:
     lattice = space(
         width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"],

@@ -72,6 +72,28 @@ def test_all_of_a_family_hold_at_once() -> None:
     assert held / studies >= 0.92
 
 
+def test_the_luckiest_of_many_runs_is_not_taken_for_better_than_its_equal() -> None:
+    rng = np.random.default_rng(5)
+    studies, searched = 300, 60
+    wrong = {1: 0, searched: 0}
+    for _ in range(studies):
+        base = losses(rng, 200)
+        fresh = rng.normal(0, 0.004, (8, 3))
+        spread = seed_spread(dict(enumerate(fresh)))
+        luckiest = base + rng.normal(0, 0.004, searched).min()
+        for chosen_from in wrong:
+            found = compare(
+                luckiest,
+                base + fresh[0][:, None],
+                family=1,
+                chosen_from=chosen_from,
+                spread=spread,
+            )
+            wrong[chosen_from] += found.percent < -found.half_width_percent
+    assert wrong[searched] / studies <= 0.05
+    assert wrong[1] / studies > 0.2
+
+
 def test_the_spread_between_seeds_is_pooled_over_designs() -> None:
     runs = {0: [0.50, 0.52], 1: [0.40, 0.43, 0.46], 2: [0.30]}
     pooled = math.sqrt((2 * 0.01**2 + 2 * 0.03**2) / 3)

@@ -51,6 +51,15 @@ def test_a_knob_that_alone_decides_has_the_whole_share() -> None:
     assert share(found, "rate") == pytest.approx(1.0, rel=0.15)
 
 
+def test_few_trials_do_not_dilute_the_share() -> None:
+    shares = []
+    for seed in range(6):
+        designs = drawn(30, seed=seed)
+        rate = [math.log10(float(d["rate"])) for d in designs]
+        shares.append(share(knob_importance(designs, rate, seed=seed), "rate"))
+    assert float(np.mean(shares)) > 0.85
+
+
 def test_noise_is_called_unreliable() -> None:
     rng = np.random.default_rng(3)
     called = [

@@ -77,6 +77,16 @@ def test_latency_is_of_its_own_batch_and_throughput_of_the_training_batch() -> N
     assert 20 < slower["latency_ms"].value / one["latency_ms"].value < 1000
 
 
+def test_dropout_slows_training_and_not_the_forward_pass_that_serves() -> None:
+    for knob in ("dropout", "head_dropout"):
+        plain, dropped = (
+            PREDICTORS["a100"].predict(each, each, SCHEMA, confidence=0.9)
+            for each in (designs(), designs(**{knob: np.array([0.1])}))
+        )
+        assert dropped["latency_ms"].value == plain["latency_ms"].value
+        assert dropped["examples_per_s"].value < plain["examples_per_s"].value
+
+
 def test_the_optimizer_of_the_tables_decides_about_their_memory() -> None:
     """In a wide table weights, gradients and Adam's two moments count alike."""
     per_optimizer = {}

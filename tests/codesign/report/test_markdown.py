@@ -9,6 +9,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
+from codesign.contracts import Objective
 from codesign.report.analysis import analyse
 from codesign.report.content import ReportContent
 from codesign.report.figures import with_sd
@@ -73,3 +74,14 @@ def test_studies_without_results_say_so(trials: int) -> None:
     text = render_markdown(analyse(example_content(trials)))
     assert ("No trial has completed yet." in text) == (trials == 0)
     assert "Not enough trials" in text
+
+
+def test_quality_against_another_quality_is_no_trend_of_cost() -> None:
+    content = example_content(60)
+    assert "Ten times" in render_markdown(analyse(content))
+    qualities = tuple(
+        Objective(metric=name, goal=goal)
+        for name, goal in (("auc", "maximize"), ("log_loss", "minimize"))
+    )
+    told = render_markdown(analyse(dataclasses.replace(content, objectives=qualities)))
+    assert "Ten times" not in told

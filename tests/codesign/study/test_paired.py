@@ -91,12 +91,33 @@ def test_a_confirmed_design_stands_for_its_fresh_seeds_and_their_spread(
     assert found[1].seeds
 
 
-@pytest.mark.parametrize("broken", ["missing", "torn", "other rows"])
+def test_a_design_of_one_run_answers_for_all_that_it_was_chosen_from(folder: StudyFolder) -> None:
+    base = np.random.default_rng(1).uniform(0.49, 0.51, EXAMPLES)
+    record(folder, 0, base)
+    record(folder, 1, base + 1e-3)
+    runs = []
+    for number, of, shift in [(3, 0, 2e-4), (4, 0, -2e-4), (5, 1, -1e-3), (6, 1, -6e-4)]:
+        record(folder, number, base + shift)
+        auc, gflop = (0.7, 1.0) if of == 0 else (0.8, 2.0)
+        runs.append(trial(number, auc, gflop, kind="confirm", of=of, attempt=1))
+    record(folder, 2, base - 4e-4)
+    beaten = [trial(number, 0.6, 5.0, attempt=1) for number in (7, 8, 9)]
+    _, found = compared(folder, BASE, GOOD, DEAR, *beaten, *runs, top=2)
+    # Two are compared; trial 2 is one of four that the search could have put in its place.
+    sd, degrees = np.sqrt((2 * 2e-4**2 + 2 * 2e-4**2) / 2), 2
+    for number, compared_runs, tests in [(1, 2, 2), (2, 1, 2 * 4)]:
+        half = stats.t.ppf(1 - 0.05 / 2 / tests, degrees) * sd * np.sqrt(1 / compared_runs + 1 / 2)
+        assert found[number].half_width_percent == pytest.approx(100 * half / base.mean(), rel=0.02)
+
+
+@pytest.mark.parametrize("broken", ["missing", "torn", "other rows", "no number"])
 def test_what_cannot_be_compared_is_left_out(folder: StudyFolder, broken: str) -> None:
     losses = np.random.default_rng(0).gamma(1, 0.5, EXAMPLES)
     record(folder, 0, losses)
     record(folder, 2, 0.9 * losses)
-    if broken != "missing":
+    if broken == "no number":
+        record(folder, 1, np.where(np.arange(EXAMPLES) == 7, np.nan, losses))
+    elif broken != "missing":
         record(folder, 1, losses[:-1])
     if broken == "torn":
         path = folder.attempt(1, 1) / TEST_LOSSES

@@ -9,7 +9,8 @@ import pytest
 
 from codesign.contracts import Metric, Objective
 from codesign.report.columns import trial_columns
-from codesign.report.figures import label
+from codesign.report.figures import label, sd_of
+from codesign.report.front import best_design
 from codesign.spec.model import ConfirmSpec, DataSpec, LaunchSpec, SearchSpec, StudySpec
 from codesign.study.findings import (
     Finding,
@@ -168,6 +169,21 @@ def test_figures_of_one_task_have_their_noise_and_say_what_they_are(tmp_path: Pa
     assert label("test_auc.cvr") == "test AUC of cvr"
     relative = [c for c in trial_columns(found) if c.name == "test_auc.cvr"]
     assert [(c.label, c.texts) for c in relative] == [("test AUC of cvr", ("0.7000",))]
+
+
+def test_one_fresh_seed_has_no_spread_and_sampling_noise_does_not_pass_for_it(
+    tmp_path: Path,
+) -> None:
+    runs = [
+        trial(0, 0.8, 1.0, metrics={"auc": 0.8, "auc_sd": 0.03}),
+        trial(1, 0.7, 1.0, metrics={"auc": 0.7, "auc_sd": 0.03}, kind="confirm", of=0),
+    ]
+    found = report_content(spec(top=1, seeds=1), {}, state(*runs), StudyFolder(tmp_path))
+    assert (found.trials[0].confirmed, found.trials[0].metrics["auc"]) == (True, 0.7)
+    assert sd_of(found, found.trials[0], "auc") is None
+    shown = best_design(found)
+    assert "one run on a fresh seed" in shown
+    assert "±" not in shown
 
 
 def test_a_study_without_completed_trials_has_no_best() -> None:
