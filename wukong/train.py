@@ -25,7 +25,7 @@ from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from wukong.data.batch import Batch
@@ -100,7 +100,8 @@ def train(
             generator is left as it was.
         folder: receives `curve.jsonl`, one line per evaluation, and while the run lasts a
             checkpoint every `checkpoint_min` minutes; None writes nothing.
-        earlier: folders of earlier attempts at this run, whose checkpoints may be continued.
+        earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
+            are removed once this attempt has one of its own, or has ended.
         report: called after every evaluation.
         clock: seconds.
 
@@ -112,7 +113,7 @@ def train(
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
         run = _Run(model, schema, data, config, seed=seed, clock=clock)
         if folder is not None:
-            run.continue_from([folder, *earlier])
+            run.continue_from(folder, earlier)
         with curve_file(folder, run.curve) as write:
             for progress in run.evaluations(folder):
                 write(progress)
@@ -120,7 +121,8 @@ def train(
                     report(progress)
         result = run.result()
         if folder is not None:
-            checkpoint.remove(folder)
+            for place in (folder, *earlier):
+                checkpoint.remove(place)
         return result
 
 
@@ -157,6 +159,7 @@ class _Run:
             self._warnings += initial_warnings(self._learner.model, first_batch)
         self._step_seconds = 0.0
         self._resumed_at_step = 0
+        self._earlier: Sequence[Path] = ()
         self.curve: list[TrainProgress] = []
         self._fingerprint = checkpoint.fingerprint(
             asdict(model) if isinstance(model, WukongConfig) else repr(self._learner.model),
@@ -274,9 +277,10 @@ class _Run:
     def _judge(self, predictions: Predictions) -> Evaluation:
         return evaluate(predictions, self._data.tasks)
 
-    def continue_from(self, folders: Iterable[Path]) -> None:
+    def continue_from(self, folder: Path, earlier: Sequence[Path]) -> None:
         """Go to where the furthest checkpoint of this run in these folders stands, if any."""
-        state, complaints = checkpoint.latest(folders, run=self._fingerprint)
+        state, complaints = checkpoint.latest([folder, *earlier], run=self._fingerprint)
+        self._earlier = earlier
         if state is not None:
             self._load_state_dict(state)
         self._warnings += complaints
@@ -289,6 +293,8 @@ class _Run:
         """Write a checkpoint; a full disk costs the checkpoint and not the run."""
         try:
             checkpoint.save(folder, self._state_dict(), run=self._fingerprint)
+            for passed in self._earlier:
+                checkpoint.remove(passed)
         except OSError as error:
             warning = f"no checkpoint at step {self._learner.steps}: {error}"
             self._warnings = [w for w in self._warnings if not w.startswith("no checkpoint")]

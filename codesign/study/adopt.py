@@ -12,7 +12,7 @@ from codesign.study.folder import (
     LOCK_NAME,
     TEMPORARY,
     StudyFolder,
-    read_json,
+    read_resolved_spec,
     write_json,
     write_text,
 )
@@ -30,7 +30,7 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
     """
     identity = json.loads(json.dumps({**spec.identity(), "data files": data}))
     if folder.resolved_spec.exists():
-        known = read_json(folder.resolved_spec)
+        known = read_resolved_spec(folder)
         if known["identity"] != identity:
             changes = "\n".join(_differences(known["identity"], identity))
             raise StudyError(

@@ -135,9 +135,20 @@ def _replace(path: Path, text: str, *, durable: bool) -> None:
                 os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
+        if durable:
+            _sync_names(path.parent)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _sync_names(folder: Path) -> None:
+    """Bring what the files of a folder are called to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def claim_name(written: Path, name: Path) -> bool:
@@ -163,15 +174,31 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StudyError(f"cannot be read: {error}", where=str(path)) from error
+
+
+def read_resolved_spec(folder: StudyFolder) -> Mapping[str, Any]:
+    """Read the spec that a study belongs to: its `identity`, `spec` and `hash`.
+
+    Raises:
+        StudyError: the file is missing or damaged.
+    """
+    found = read_json(folder.resolved_spec)
+    if not isinstance(found, dict) or not {"identity", "spec"} <= found.keys():
+        raise StudyError(
+            "is damaged: it holds no resolved spec",
+            where=str(folder.resolved_spec),
+            hint="put a copy of it there; the record beside it is not touched",
+        )
+    return found
 
 
 def read_json_if_whole(path: Path) -> Mapping[str, Any]:
     """Read a JSON object; empty where the file is missing or not whole."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -18,7 +18,7 @@ from codesign.designs import as_columns, design_at
 from codesign.errors import StudyError
 from codesign.space import Space
 from codesign.spec.problem import Problem, complete_baseline, make_task
-from codesign.study.folder import StudyFolder, read_json
+from codesign.study.folder import StudyFolder, read_resolved_spec
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState, Trial, fold
 from codesign.study.store import EventKind, Store
@@ -73,7 +73,7 @@ def _origin(
     old = StudyFolder(origin)
     if origin.resolve() == folder.path.resolve() or not old.resolved_spec.exists():
         raise StudyError("holds no study to fork", where=str(origin), hint="name a study's folder")
-    known = read_json(old.resolved_spec)
+    known = read_resolved_spec(old)
     mine = (problem.spec.model["name"], problem.task.facts().get("source_md5", {}))
     theirs = (known["spec"]["model"]["name"], known["identity"]["data files"])
     names = ("model", "data files")

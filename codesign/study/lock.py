@@ -1,7 +1,8 @@
 """One loop at a time: who holds a study, on any file system that has hard links.
 
 Owners are numbered, one file each in `lock/`, and the highest number holds the study. Taking it
-over is making the next number, which a file system lets one process do, however many try. The owner
+over is making the next number, which a file system lets one process do, however many try; it counts
+only if nobody else came meanwhile, for numbers begin anew once a study is held by nobody. The owner
 moves a heartbeat in its file, in place: once the study is another's, that disturbs nobody. What an
 owner that was taken over still tries to record is refused by the store (see `study.store`).
 """
@@ -128,7 +129,8 @@ def _take(
     lock: Path, *, steal: bool, lease_s: float, say: Callable[[str], None]
 ) -> tuple[int, Path]:
     while True:
-        held = _highest(lock)
+        seen = {path: _read(path) for path in _numbered(lock)}
+        held = next(reversed(seen), None)
         if held is not None:
             _require_dead(held, steal=steal, lease_s=lease_s, say=say)
         number = 1 + (0 if held is None else _number(held))
@@ -136,11 +138,12 @@ def _take(
         file = _create(path)
         if file is None:
             continue
-        if _highest(lock) == path:
-            for older in _numbered(lock)[:-1]:
+        others = {found: _read(found) for found in _numbered(lock) if found != path}
+        if others.items() <= seen.items():
+            for older in others:
                 older.unlink(missing_ok=True)
             return file, path
-        _release(file, path)  # Others came and went meanwhile: the number was an old one.
+        _release(file, path)  # Others came and went meanwhile, and one of them may hold it now.
 
 
 def _require_dead(path: Path, *, steal: bool, lease_s: float, say: Callable[[str], None]) -> None:

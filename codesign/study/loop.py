@@ -13,7 +13,7 @@ import numpy as np
 
 from codesign.contracts import Design, Executor, Job, Outcome, Proposer, TrialKind
 from codesign.designs import as_columns
-from codesign.errors import LaunchError
+from codesign.errors import LaunchError, StudyError
 from codesign.spec.problem import Problem, complete_baseline, task_section
 from codesign.study.findings import designs_to_search, planned_trials, to_confirm
 from codesign.study.folder import StudyFolder, read_json_if_whole, write_json
@@ -76,8 +76,10 @@ class StudyLoop:
 
         Raises:
             LaunchError: too many trials failed with a bug; the message holds the last traceback.
+            StudyError: the record is gone, and trials are there.
             TakenOverError: another process goes on with the study; nothing more may be written.
         """
+        self._require_record()
         self._obey()  # What nobody was there to obey; a request to stop ends with this run.
         facts = dict(self._problem.task.facts())
         self._record("opened", None, {"provenance": dict(provenance), "facts": facts})
@@ -94,6 +96,16 @@ class StudyLoop:
             self._show()
         self._show()
         return self.state
+
+    def _require_record(self) -> None:
+        """A trial's folder is made after its event: without any event, the record was lost."""
+        if not self.state.events and self._folder.attempt(0, 1).exists():
+            raise StudyError(
+                "has lost its record: there are trials, yet neither store nor snapshot has events",
+                where=str(self._folder.path),
+                hint=f"put a copy of {self._folder.store.name} or {self._folder.snapshot.name} "
+                "there, or begin anew in another folder with --study",
+            )
 
     def save(self) -> None:
         """Bring the snapshot up to date, whenever it was written last."""

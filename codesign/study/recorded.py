@@ -10,7 +10,7 @@ from pathlib import Path
 from codesign.contracts import Metric
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import load_spec
-from codesign.study.folder import StudyFolder, read_json
+from codesign.study.folder import StudyFolder, read_resolved_spec
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState, fold
 
@@ -33,7 +33,7 @@ def read_study(path: str | Path) -> RecordedStudy:
     """
     folder = StudyFolder(Path(path))
     state = fold(recorded_events(folder))
-    adopted = read_json(folder.resolved_spec)["spec"]
+    adopted = read_resolved_spec(folder)["spec"]
     loaded = load_spec(
         folder.spec, overrides=adopted["overrides"], data_path=adopted["data"]["path"]
     )

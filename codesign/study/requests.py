@@ -97,7 +97,7 @@ def received(folder: StudyFolder, *, say: Callable[[str], None]) -> Iterator[tup
     for path in _files(folder.requests):
         try:
             yield path, Request.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             kept = path.replace(path.with_suffix(REFUSED))
             say(f"{kept}: is no request: {error}")
 

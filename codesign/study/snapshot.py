@@ -85,9 +85,9 @@ def read_snapshot(path: Path) -> list[Event]:
         events = [_event(line) for line in lines]
     except OSError as error:
         raise StudyError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
-    if [event.number for event in events] != list(range(1, count + 1)):
+    if count != len(events) or [e.number for e in events] != list(range(1, len(events) + 1)):
         raise _damaged(path, f"{len(events)} of {count} events are there")
     return events
 

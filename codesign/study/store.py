@@ -56,7 +56,7 @@ class DamagedStoreError(StudyError):
 
 
 class TakenOverError(StudyError):
-    """Another process has opened the store since; this one records nothing more."""
+    """Another process has opened the store since, or moved it; this one records nothing more."""
 
 
 class Store:
@@ -83,7 +83,8 @@ class Store:
     def _prepare(self) -> None:
         """Make or migrate the tables, and make this process the one that records."""
         self._connection.execute("PRAGMA journal_mode = DELETE")
-        self._connection.execute("PRAGMA synchronous = FULL")
+        # FULL would not do: a power cut may bring back a journal whose removal was the commit.
+        self._connection.execute("PRAGMA synchronous = EXTRA")
         with self.together():
             version = _version(self._connection, self._path)
             old = list(_events(self._connection, self._path)) if version == 1 else []
@@ -96,6 +97,7 @@ class Store:
             self._connection.execute("INSERT INTO owner VALUES (?)", (self._token,))
             for event in old:
                 self._insert(event)
+        self._inode = _inode(self._path)
         last = self._connection.execute("SELECT coalesce(max(number), 0) FROM event")
         self._last = last.fetchone()[0]
 
@@ -149,19 +151,15 @@ class Store:
         )
 
     def is_mine(self) -> bool:
-        """Whether no other process has opened the store since."""
+        """Whether no other process has opened the store, or replaced it, since."""
         with self._told("read"):
             found = self._connection.execute("SELECT token FROM owner").fetchone()
-        return bool(found == (self._token,))
+        return bool(found == (self._token,)) and _inode(self._path) == self._inode
 
     def require_mine(self) -> None:
-        """Raise `TakenOverError` once another process has opened the store."""
+        """Raise `TakenOverError` once another process has opened the store, or replaced it."""
         if not self.is_mine():
-            raise TakenOverError(
-                "was taken over by another process, which goes on with it",
-                where=str(self._path.parent),
-                hint="`codesign status` says which; nothing recorded is lost",
-            )
+            raise _taken_over(self._path)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -269,6 +267,10 @@ _OUTSIDE = (
 )
 
 
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
+
+
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     """Return 0 for a file without tables, else the version of the store."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -322,8 +324,18 @@ def _damaged(what: str, path: Path) -> DamagedStoreError:
     return DamagedStoreError(what, where=str(path), hint=hint)
 
 
+def _taken_over(path: Path) -> TakenOverError:
+    return TakenOverError(
+        "was taken over by another process, which goes on with it, or was moved",
+        where=str(path.parent),
+        hint="`codesign status` says which; nothing recorded is lost",
+    )
+
+
 def _our_error(error: sqlite3.Error, path: Path, what: str) -> StudyError:
-    """Tell a file that is damaged from one that cannot be used just now."""
+    """Tell a file that is damaged, or no longer there, from one that cannot be used just now."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_READONLY_DBMOVED:
+        return _taken_over(path)
     if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _OUTSIDE:
         return _damaged(str(error), path)
     return StudyError(

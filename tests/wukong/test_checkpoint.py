@@ -130,6 +130,19 @@ def test_the_furthest_checkpoint_of_earlier_attempts_is_continued(data, tmp_path
     assert same(result, run(data, made(tmp_path / "whole")))
 
 
+def test_no_checkpoint_outlives_its_use(data, tmp_path):
+    folders = [made(tmp_path / name) for name in ("one", "two", "three")]
+    for number in (0, 1):
+        with pytest.raises(Interrupted):
+            run(
+                data, folders[number], earlier=folders[:number], stop_after=2, checkpoint_min=ALWAYS
+            )
+        left = [path.parent.name for path in tmp_path.glob(f"*/{checkpoint.FILE}")]
+        assert left == [folders[number].name]
+    run(data, folders[2], earlier=folders[:2])
+    assert {path.name for path in tmp_path.glob("*/*")} == {"curve.jsonl"}
+
+
 def test_a_checkpoint_of_another_run_is_named_and_not_used(data, tmp_path):
     with pytest.raises(Interrupted):
         run(data, tmp_path, stop_after=3, seed=2, checkpoint_min=ALWAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -194,6 +195,27 @@ def test_of_many_that_race_for_a_dead_owners_study_one_wins(tmp_path: Path) -> N
     assert {line.rpartition(" on ")[0] for line in said.values()} == {
         f"is being run by process {winner}"
     }
+
+
+def test_who_watched_a_dead_owner_takes_nothing_from_one_that_came_meanwhile(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "lock").mkdir()
+    torn = tmp_path / "lock/000005.json"
+    torn.touch()
+    with contextlib.ExitStack() as first:
+
+        def come_first(_: str) -> None:
+            torn.unlink()
+            first.enter_context(hold(tmp_path))
+
+        with (
+            pytest.raises(StudyError, match=rf"is being run by process {os.getpid()} on "),
+            hold(tmp_path, lease_s=0.2, say=come_first),
+        ):
+            pass
+        assert owner_of(tmp_path)[1] == "alive"
+    assert list((tmp_path / "lock").iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"pid": 1}', "[]"])

@@ -70,6 +70,7 @@ def test_requests_come_in_order_whoever_sends_them(tmp_path: Path) -> None:
     [
         ("", "Expecting value"),
         ('{"ask": "stop"', "Expecting ',' delimiter"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
         ("[]", "must be an object of ask, id, total, trials"),
         ('{"ask": "go", "trials": [], "total": 0, "id": "a"}',
          "ask is 'go'; must be one of stop, stop now, cancel, extend"),

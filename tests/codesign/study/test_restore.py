@@ -15,9 +15,9 @@ from codesign import api
 from codesign.errors import StudyError
 from codesign.study.folder import StudyFolder
 from codesign.study.restore import open_store
-from codesign.study.snapshot import as_lines, write_snapshot
+from codesign.study.snapshot import Snapshot, as_lines, write_snapshot
 from codesign.study.state import StudyState
-from codesign.study.store import Event, Store, whole_events
+from codesign.study.store import Event, Store, TakenOverError, whole_events
 from tests.support.studies import essence, rewind, run, state_of
 from tests.support.toy_spec import write_spec
 
@@ -96,10 +96,11 @@ def test_a_damaged_store_without_a_snapshot_is_restored_as_far_as_it_is_whole_or
     whole, line = whole_events(folder.store)
     assert whole == recorded[: len(whole)]
     assert (len(whole) < len(recorded)) == (line != "" or damage is empty)
-    if whole or damage is empty:
+    if whole:
         assert essence(run(tmp_path, **SEARCH)) == essence(finished[1])
     else:
-        with pytest.raises(StudyError, match=f"{folder.store}: cannot be read as a study store"):
+        line = "has lost its record" if damage is empty else "cannot be read as a study store"
+        with pytest.raises(StudyError, match=line):
             run(tmp_path, **SEARCH)
 
 
@@ -158,6 +159,20 @@ def test_store_and_snapshot_make_one_record_in_which_the_store_counts(
     assert bool(said) == (len(counts) > len(store or []))
 
 
+def test_who_had_a_store_open_that_was_replaced_records_nothing_more(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path)
+    with open_store(folder, say=print) as frozen:
+        frozen.append("opened", None, {}, time=1.0)
+        Snapshot(folder.snapshot, frozen).write()
+        with folder.store.open("r+b") as file:
+            file.write(b"torn")
+        with open_store(folder, say=print) as mine:
+            assert not frozen.is_mine()
+            with pytest.raises(TakenOverError):
+                frozen.append("opened", None, {}, time=2.0)
+            assert mine.append("opened", None, {}, time=3.0).number == 2
+
+
 def test_a_snapshot_that_is_all_there_is_and_damaged_stops_the_study(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "study")
     stored(folder, None, [event(1)])
@@ -169,6 +184,36 @@ def test_a_snapshot_that_is_all_there_is_and_damaged_stops_the_study(tmp_path: P
     said: list[str] = []
     open_store(folder, say=said.append).close()
     assert ["is damaged" in line for line in said] == [True]
+
+
+@pytest.mark.parametrize("store", [None, b""])
+def test_trials_whose_record_is_gone_are_not_begun_anew(
+    tmp_path: Path, finished: tuple[Path, StudyState], store: bytes | None
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    (study / "snapshot.jsonl").unlink()
+    (study / "study.sqlite").unlink()
+    if store is not None:
+        (study / "study.sqlite").write_bytes(store)
+    trials = sorted(study.glob("trials/*/*"))
+    with pytest.raises(StudyError, match=r"has lost its record: there are trials"):
+        run(tmp_path, **SEARCH)
+    assert sorted(study.glob("trials/*/*")) == trials
+    shutil.copy(finished[0] / "snapshot.jsonl", study)
+    assert essence(run(tmp_path, **SEARCH)) == essence(finished[1])
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"identity": {}}', "[" * 100_000])
+def test_a_damaged_resolved_spec_is_named(
+    tmp_path: Path, finished: tuple[Path, StudyState], text: str
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    (study / "spec.json").write_text(text)
+    for command in (lambda: run(tmp_path, **SEARCH), lambda: api.status(study)):
+        with pytest.raises(StudyError, match=r"spec\.json"):
+            command()
 
 
 def test_a_result_whose_event_was_lost_does_not_count_for_another_attempt(

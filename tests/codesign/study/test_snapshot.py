@@ -93,6 +93,17 @@ def test_a_damaged_snapshot_is_named_or_says_the_same(
     assert found == whole or str(path) in str(found)
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "[]", '{"codesign_snapshot": 2}']
+    + [f'{{"codesign_snapshot": 2, "events": {count}}}' for count in ("null", "[]", 10**15)]
+)  # fmt: skip
+def test_a_first_line_that_says_something_else_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "snapshot.jsonl"
+    path.write_text(text + "\n")
+    with pytest.raises(StudyError, match=r"snapshot.jsonl: is damaged"):
+        read_snapshot(path)
+
+
 def test_a_snapshot_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.jsonl"
     path.write_text(json.dumps({"codesign_snapshot": 3, "events": 0}) + "\n")

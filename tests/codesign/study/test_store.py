@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from codesign.errors import StudyError
+from codesign.study.folder import write_text
 from codesign.study.state import fold
 from codesign.study.store import DamagedStoreError, Event, Store, TakenOverError, whole_events
 
@@ -35,6 +37,27 @@ def test_an_event_is_on_disk_when_append_returns(tmp_path: Path) -> None:
     other = sqlite3.connect(f"file:{tmp_path}/s.sqlite?mode=ro", uri=True)
     assert other.execute("SELECT count(*) FROM event").fetchone() == (1,)
     assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_events_and_files_outlive_a_power_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store(tmp_path / "s.sqlite") as store:
+        # EXTRA (3) brings the removal of the journal to the disk, too; FULL (2) does not.
+        assert store._connection.execute("PRAGMA synchronous").fetchone() == (3,)
+    synced: list[tuple[str, bool]] = []
+    sync, path = os.fsync, tmp_path / "result.json"
+
+    def note(handle: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{handle}").readlink()), path.exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_text(path, "text")
+    [(file, renamed_before), last] = synced
+    assert file.startswith(f"{tmp_path}/.result.json.")
+    assert not renamed_before
+    assert last == (str(tmp_path), True)
 
 
 def test_another_version_and_another_file_are_refused_by_name(tmp_path: Path) -> None:
