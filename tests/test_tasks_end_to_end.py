@@ -59,7 +59,8 @@ def test_the_front_of_one_tasks_auc_and_compute_is_found_and_trains_again(
     ended = [line for line in done.stderr.splitlines() if line.startswith("[")]
     assert len(ended) == 4
     assert all(re.search(r" auc\.cvr 0\.\d+  gflop_per_example ", line) for line in ended)
-    (best_line,) = re.findall("^best.*", codesign("status", tmp_path / "study").stdout, re.M)
+    status = codesign("status", tmp_path / "study").stdout
+    (best_line,) = re.findall("^best.*", status, re.MULTILINE)
     names = [entry.split()[0] for entry in best_line.split(": ")[1].split(", ")]
     assert names == ["auc.cvr", "gflop_per_example", "auc"]
     best = yaml.safe_load((tmp_path / "study/best.yaml").read_text())
