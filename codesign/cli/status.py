@@ -43,8 +43,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
         yield f"best     trial {found.best.trial}: {values}"
     for trial in found.running if alive else ():
         share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
-        values = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]
-        yield f"running  trial {trial.trial}: {', '.join(values)}"
+        said = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]
+        yield f"running  trial {trial.trial}: {', '.join(said)}"
     for failed in found.failures:
         yield f"failed   trial {failed.trial}: {failed.failure}: {failed.reason}"
 

@@ -179,6 +179,13 @@ def test_a_fixed_setting_that_cannot_be_is_pointed_at(
         load_problem(tmp_path / "fixed.yaml")
 
 
+def test_an_option_of_a_proposer_that_has_none_is_refused(tmp_path: Path) -> None:
+    search = {"trials": 3, "proposer": "random", "options": {"initial": 3}}
+    assert mistakes(tmp_path, search=search) == [
+        "search.options.initial is unknown; there are none to choose from"
+    ]
+
+
 def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) -> None:
     allowed = "must hold one of log_loss, auc"
     assert mistakes(tmp_path, objectives=[{"metric": "parameters", "reference": 0}]) == [
