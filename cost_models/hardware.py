@@ -106,7 +106,7 @@ def load_hardware(name: str) -> Hardware:
     mistakes = list(_mistakes(values))
     if mistakes:
         raise ConfigError(
-            "\n".join(mistakes),
+            f"\n{path}: ".join(mistakes),
             where=str(path),
             hint=f"{SHIPPED / 'h100-sxm.yaml'} shows the form",
         )

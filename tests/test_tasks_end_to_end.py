@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,13 @@ def test_the_front_of_one_tasks_auc_and_compute_is_found_and_trains_again(
         assert 0.55 < found["test_auc.cvr"] < 1
         assert trial["sd"]["auc.cvr"] == found["auc_sd.cvr"]
         assert {"grouped_auc.ctr", "calibration.cvr", "normalized_entropy.cvr"} <= found.keys()
+    ended = [line for line in done.stderr.splitlines() if line.startswith("[")]
+    assert len(ended) == 4
+    assert all(re.search(r" auc\.cvr 0\.\d+  gflop_per_example ", line) for line in ended)
+    status = codesign("status", tmp_path / "study").stdout
+    (best_line,) = re.findall("^best.*", status, re.MULTILINE)
+    names = [entry.split()[0] for entry in best_line.split(": ")[1].split(", ")]
+    assert names == ["auc.cvr", "gflop_per_example", "auc"]
     best = yaml.safe_load((tmp_path / "study/best.yaml").read_text())
     again = codesign(
         "train", tmp_path / "study/best.yaml", "--folder", tmp_path / "again", "--json"

@@ -107,7 +107,7 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
     if c.table_backend == "fused":
         yield from fused_mistakes(c.table_optimizer, c.table_l2)
     if c.threads is not None and c.threads < 1:
-        yield f"threads is {c.threads!r}; must be ≥ 1 or none"
+        yield f"threads is {c.threads!r}; must be ≥ 1, or left out"
 
 
 def fused_mistakes(optimizer: str, l2: float) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from codesign.report.figures import figure
+from codesign.report.figures import brief_figures
 from codesign.study.loop import View
 from codesign.study.state import Trial
 
@@ -61,7 +61,7 @@ class Live:
         for trial in ended:
             if trial.number not in self._reported:
                 self._reported.add(trial.number)
-                self.say(_line(trial, len(ended), view.planned))
+                self.say(_line(trial, len(ended), view))
         if self._study is None:
             self._study = self._progress.add_task("trials", total=view.planned, note="")
         note = self._eta(len(ended), view.planned)
@@ -76,10 +76,7 @@ class Live:
                 name = f"trial {number}"
                 self._bars[number] = self._progress.add_task(name, total=100, note="")
             share = progress.get("done", 0) / max(progress.get("total", 1), 1)
-            metrics = progress.get("metrics", {})
-            # A line has no room for the figures of single tasks.
-            shown = {name: value for name, value in metrics.items() if value and "." not in name}
-            note = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+            note = "  ".join(brief_figures(progress.get("metrics", {}), view.objectives))
             self._progress.update(self._bars[number], completed=int(100 * share), note=note)
 
     def _eta(self, ended: int, planned: int) -> str:
@@ -90,18 +87,13 @@ class Live:
         return f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left"
 
 
-def _line(trial: Trial, ended: int, planned: int) -> str:
+def _line(trial: Trial, ended: int, view: View) -> str:
     knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
-    head = f"[{ended}/{planned}] trial {trial.number}{kind}"
+    head = f"[{ended}/{view.planned}] trial {trial.number}{kind}"
     if trial.status == "cancelled":
         return f"{head} cancelled  {knobs}"
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
-    found = {**trial.metrics, **trial.costs}
-    shown = [
-        f"{name} {figure(found[name])}"
-        for name in ("auc", "log_loss", "gflop_per_example")
-        if name in found
-    ]
+    shown = brief_figures({**trial.metrics, **trial.costs}, view.objectives)
     return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

@@ -26,7 +26,11 @@ def print_predictions(
     if not found:
         return
     columns = list(next(iter(found.values())))
-    table = Table("predicted cost", *columns)
+    table = Table()
+    # A name is looked up elsewhere, so it is never cut; the figures may take two lines.
+    table.add_column("predicted cost", no_wrap=True)
+    for column in columns:
+        table.add_column(column)
     for name, entries in found.items():
         figures = [prediction_figure(Prediction(**entries[column])) for column in columns]
         table.add_row(name, *figures)

@@ -31,18 +31,20 @@ def command(study: Path, as_json: bool) -> None:
 
 
 def _lines(found: StudyStatus) -> Iterator[str]:
-    from codesign.report.figures import figure
+    from codesign.report.figures import brief_figures
 
+    alive = found.loop in ("running", "silent")
     yield f"{found.study}: {_loop(found)}"
-    counts = ", ".join(f"{count} {status}" for status, count in found.trials.items())
+    words = {} if alive else {"running": "interrupted"}
+    counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
     yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
     if found.best is not None:
-        values = ", ".join(f"{name} {figure(v)}" for name, v in found.best.metrics.items())
+        values = ", ".join(brief_figures(found.best.metrics, found.objectives))
         yield f"best     trial {found.best.trial}: {values}"
-    for trial in found.running:
+    for trial in found.running if alive else ():
         share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
-        values = "".join(f", {name} {figure(v)}" for name, v in trial.metrics.items())
-        yield f"running  trial {trial.trial}: {share}{_left(trial.left_s)}{values}"
+        said = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]
+        yield f"running  trial {trial.trial}: {', '.join(said)}"
     for failed in found.failures:
         yield f"failed   trial {failed.trial}: {failed.failure}: {failed.reason}"
 

@@ -9,6 +9,8 @@ from codesign.contracts import Metric, Prediction, Value
 from codesign.metrics import split_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from codesign.report.content import ReportContent, ReportTrial
 
 Cell = Value | None
@@ -39,6 +41,17 @@ def figure(value: Cell) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}" if abs(value) < 1e15 else f"{value:.3e}"
     return f"{value:.4g}"
+
+
+def brief_figures(found: Mapping[str, float], objectives: Sequence[str]) -> list[str]:
+    """Write what one line has room for: the objectives, and the AUC that any search is judged by.
+
+    Args:
+        found: metric → value; those that are missing are left out.
+        objectives: names of metrics.
+    """
+    names = dict.fromkeys([*objectives, "auc"])
+    return [f"{name} {figure(found[name])}" for name in names if name in found]
 
 
 def knob_figure(value: Cell) -> str:

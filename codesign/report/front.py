@@ -87,7 +87,7 @@ def reference_verdict(content: ReportContent, trial: ReportTrial) -> str:
     """Say how a design compares with the reference; empty where that is not known."""
     if trial.comparison is None:
         return ""
-    return f"Against {reference_name(content)}, on test rows: {trial.comparison.verdict}."
+    return f"Against {reference_name(content)}, log loss on test rows: {trial.comparison.verdict}."
 
 
 def reference_name(content: ReportContent) -> str:

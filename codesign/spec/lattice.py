@@ -96,8 +96,16 @@ def combination_mistakes(document: Document, task: Task, space: Space) -> Iterat
         for complaint in task.check(design):
             if complaint not in said:
                 said.add(complaint)
-                where = document.where(("space",))
-                yield f"{where}: space holds a design that cannot be: {complaint}"
+                yield _located(document, complaint)
+
+
+def _located(document: Document, complaint: str) -> str:
+    """Point at the fixed setting that a complaint begins with, or else at the space."""
+    setting = complaint.split(maxsplit=1)[0]
+    for section in ("model", "train"):
+        if setting in document.values.get(section, {}):
+            return f"{document.where((section, setting))}: {section}.{complaint}"
+    return f"{document.where(('space',))}: space holds a design that cannot be: {complaint}"
 
 
 def _extremes(space: Space) -> Indices:

@@ -97,7 +97,11 @@ def load_problem(
     loaded = load_spec(path, overrides=overrides, data_path=data_path)
     spec = loaded.spec
     space = make_space(spec.space, spec.model, loaded.family)
-    task = make_task(spec)
+    try:
+        task = make_task(spec)
+    except ConfigError as error:
+        where = loaded.document.where(("model",))
+        raise SpecError(error.what, where=where, hint=error.hint) from error
     refuse(data_mistakes(loaded.document, loaded.family, task))
     predicted = predicted_costs(loaded.family, task, spec.hardware, spec.confidence)
     refuse(combination_mistakes(loaded.document, task, space))

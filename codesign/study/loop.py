@@ -28,10 +28,17 @@ RETRIED = ("node", "preempted")
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What a watcher may show: the state, and what the running trials say of themselves."""
+    """What a watcher may show: the state, and what the running trials say of themselves.
+
+    Attributes:
+        planned: trials in all, confirming runs included, as far as is known.
+        objectives: names of their metrics.
+        running: trial → what its `progress.json` holds.
+    """
 
     state: StudyState
     planned: int
+    objectives: tuple[str, ...]
     running: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -306,8 +313,13 @@ class StudyLoop:
             if trial.status == "running":
                 folder = self._folder.attempt(trial.number, trial.attempt)
                 running[trial.number] = read_json_if_whole(folder / "progress.json")
-        planned = planned_trials(self.state, self._problem.spec)
-        return View(state=self.state, planned=planned, running=running)
+        spec = self._problem.spec
+        return View(
+            state=self.state,
+            planned=planned_trials(self.state, spec),
+            objectives=tuple(objective.metric for objective in spec.objectives),
+            running=running,
+        )
 
 
 def _answer(request: Request) -> str:

@@ -64,7 +64,8 @@ class StudyStatus:
         loop: `running`; `silent`: held by a process on another host whose heartbeat does not move;
             `dead`: its process ended without a word; `none`: nothing runs.
         owner: who runs it, or ran it last and died.
-        trials: status → how many.
+        objectives: names of their metrics.
+        trials: status → how many; `running` are those that had begun where nothing runs any more.
         planned: trials in all, confirming runs included, as far as is known.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
@@ -74,6 +75,7 @@ class StudyStatus:
     folder: Path
     loop: LoopState
     owner: Owner | None
+    objectives: tuple[str, ...]
     trials: Mapping[str, int]
     planned: int
     left_s: float | None
@@ -109,6 +111,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         folder=study.folder.path,
         loop=loop,
         owner=owner,
+        objectives=tuple(objective.metric for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
         planned=planned,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,

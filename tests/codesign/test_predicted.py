@@ -246,6 +246,8 @@ def test_cost_and_validate_print_predictions_with_interval_and_label(tmp_path: P
     assert all(p["low"] < p["value"] < p["high"] for p in predicted.values())
     shown = codesign("cost", path, "--hardware", "a100")
     assert "roofline of a100, fp32: uncalibrated" in " ".join(shown.stdout.split())
+    checked = codesign("validate", write(tmp_path))
+    assert all(f"│ {name} " in checked.stdout for name in predicted), checked.stdout
     gone = codesign("cost", path, "--hardware", "a1000")
     assert gone.returncode == 2
     assert "did you mean 'a100'?" in gone.stderr

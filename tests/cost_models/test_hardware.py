@@ -82,9 +82,12 @@ def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     values["bytes_per_s"] = {"value": 1e12, "origin": "guessed", "source": ""}
     values["speed"] = 3
     values["artifact"] = {"fp32": 5}
+    path = written(tmp_path, values)
     with pytest.raises(ConfigError) as error:
-        load_hardware(written(tmp_path, values))
-    starts = [line.partition(";")[0] for line in error.value.what.splitlines()]
+        load_hardware(path)
+    lines = str(error.value).splitlines()[:-1]
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    starts = [line.removeprefix(f"{path}: ").partition(";")[0] for line in lines]
     assert starts == [
         "speed is unknown",
         "flop_per_s.fp8 is unknown",

@@ -21,12 +21,13 @@ from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, LabelTask, file_md5
 from wukong.metrics import over_tasks
 from wukong.own.code import load_function, source_file
+from wukong.schema import InputSchema
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from wukong.schema import CategoricalFeature, InputSchema
+    from wukong.schema import CategoricalFeature
 
 # Examples of a split that its base rate is taken from.
 LOOKED_AT = 1_000_000
@@ -63,6 +64,9 @@ def load_own(source: str, path: Path | None) -> OwnData:
     missing = [field for field in _FIELDS if not hasattr(own, field)]
     if missing:
         raise DataError(f"returned {own!r}, which has no {', '.join(missing)}", where=source)
+    if not isinstance(own.schema, InputSchema):
+        what = f"returned an object whose schema is {own.schema!r}; must be an InputSchema"
+        raise DataError(what, where=source)
     file = source_file(function)
     return OwnData(source, own, {file.name: file_md5(file)} if file else {})
 

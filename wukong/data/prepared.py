@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign.errors import ConfigError
+from codesign.errors import ConfigError, DataError
 from wukong.data.columns import (
     FORMAT_VERSION,
     MANIFEST,
@@ -171,6 +171,12 @@ def open_prepared(folder: str | Path) -> PreparedData:
             manifest["notes"] = tuple(manifest["notes"])
             manifest.pop("base_rate", None)  # of the first task, in older manifests
             return PreparedData(folder=folder, **manifest)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"not a prepared data set: there is no {MANIFEST}",
+            where=str(folder),
+            hint="give the folder that `codesign data prepare DESCRIPTION --out FOLDER` wrote",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise broken(
             folder, f"not a prepared data set: {MANIFEST} does not load ({error!r})"

@@ -63,7 +63,9 @@ def test_every_design_of_the_front_has_its_verdict_and_says_what_it_is(show: Sho
     assert best is not None
     assert best.comparison is not None
     card = browser.find_element(By.CSS_SELECTOR, ".best").text
-    assert f"Against the baseline (trial 0), on test rows: {best.comparison.verdict}." in card
+    assert (
+        f"Against the baseline (trial 0), log loss on test rows: {best.comparison.verdict}." in card
+    )
 
 
 def test_failures_alike_stand_together_with_their_reason_as_text(show: Show) -> None:

@@ -155,6 +155,37 @@ def test_an_impossible_combination_of_settings_is_found_before_anything_runs(
     load_problem(write_spec(tmp_path, space={"width": [1, 4], "form": ["a", "b"], "wide": False}))
 
 
+@pytest.mark.parametrize(
+    ("fixed", "place"),
+    [
+        ("train: {passes: 1, threads: 0}", r":2:29: train\.threads is 0; must be ≥ 1, or left out"),
+        ("train: {eval_batch_size: -1}", r":2:26: train\.eval_batch_size is -1; must be "),
+        ("model: {name: wukong, tables: [{x: 1}]}", r":2:8: model\.tables is .* feature, rows"),
+    ],
+)
+def test_a_fixed_setting_that_cannot_be_is_pointed_at(
+    tmp_path: Path, fixed: str, place: str
+) -> None:
+    (tmp_path / "clicks.csv").write_text("\n".join(["label,user", *("1,a", "0,b") * 200]))
+    lines = [
+        f"data: {{source: csv, path: {tmp_path / 'clicks.csv'}}}",
+        fixed,
+        "space: {d: [4, 8]}",
+        "objectives: [{metric: log_loss}]",
+        *([] if fixed.startswith("model") else ["model: wukong"]),
+    ]
+    (tmp_path / "fixed.yaml").write_text("\n".join(lines))
+    with pytest.raises(SpecError, match=r"fixed\.yaml" + place):
+        load_problem(tmp_path / "fixed.yaml")
+
+
+def test_an_option_of_a_proposer_that_has_none_is_refused(tmp_path: Path) -> None:
+    search = {"trials": 3, "proposer": "random", "options": {"initial": 3}}
+    assert mistakes(tmp_path, search=search) == [
+        "search.options.initial is unknown; there are none to choose from"
+    ]
+
+
 def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) -> None:
     allowed = "must hold one of log_loss, auc"
     assert mistakes(tmp_path, objectives=[{"metric": "parameters", "reference": 0}]) == [

@@ -80,7 +80,10 @@ def test_a_trial_under_way_tells_its_share_and_the_time_left(
     assert f"running  trial {last}: 25%, about 30 s left, log_loss 0.5" in lines
     (study / f"trials/{last:04d}/attempt-1/progress.json").write_text("{")
     assert api.status(study).running[0].share is None
-    assert codesign("status", study).stdout.startswith("toy: nothing runs")
+    lines = codesign("status", study).stdout.splitlines()
+    assert lines[0].startswith("toy: nothing runs")
+    assert lines[1].endswith(", 1 interrupted")
+    assert not any(line.startswith("running") for line in lines)
 
 
 def test_the_table_has_a_row_a_trial_in_every_format(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ def make(path: Path | None) -> Clicks:
     return Clicks()
 
 
+def make_unschemed(path: Path | None) -> object:
+    return types.SimpleNamespace(schema=3, rows=len, batches=iter)
+
+
 def broken(path: Path | None) -> object:
     return object()
 
@@ -77,6 +82,7 @@ def test_the_function_is_found_by_name_and_its_file_identifies_the_data() -> Non
         ("no_such_package.loader:make", "no module 'no_such_package.loader' can be imported"),
         (f"{__name__}:nothing", "has no 'nothing'"),
         (f"{__name__}:broken", "which has no schema, rows, batches"),
+        (f"{__name__}:make_unschemed", "whose schema is 3; must be an InputSchema"),
         ("a b:make", "must be package.module:function"),
         (":make", "must be package.module:function"),
     ],

@@ -100,7 +100,9 @@ def test_a_prepared_folder_is_a_source_that_needs_no_files(tmp_path: Path) -> No
     data = sources.prepare("csv", tmp_path / "a.csv", tmp_path / "cache")
     (tmp_path / "a.csv").unlink()
     assert sources.prepare("prepared", data.folder) == data
-    with pytest.raises(DataError, match="not a prepared data set"):
-        sources.prepare("prepared", tmp_path)
+    for elsewhere in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match=r"there is no manifest\.json") as refused:
+            sources.prepare("prepared", elsewhere)
+        assert "delete" not in str(refused.value)
     with pytest.raises(DataError, match="the source prepared needs a path"):
         sources.prepare("prepared")
