@@ -96,7 +96,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Replace a file atomically; with `durable` it survives a power cut.
 
     Raises:
-        StudyError: the disk is full, or the folder cannot be written.
+        StudyError: the disk is full, or the folder cannot be written, or was removed meanwhile.
     """
     try:
         _replace(path, text, durable=durable)
@@ -125,7 +125,6 @@ def _attempt_number(attempt: Path) -> int:
 
 
 def _replace(path: Path, text: str, *, durable: bool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -26,6 +26,7 @@ def pool() -> Iterator[LocalPool]:
 
 def job(folder: Path, number: int, timeout_s: float | None = None, **design: Any) -> Job:
     attempt = folder / f"{number}" / "attempt-1"
+    attempt.mkdir(parents=True)
     write_json(
         attempt / "trial.json",
         {

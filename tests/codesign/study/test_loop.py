@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 
 from codesign import api
 from codesign.errors import LaunchError, StudyError
+from codesign.study.loop import View
 from codesign.study.state import StudyState, fold
 from codesign.study.store import Event
 from tests.support.studies import essence, rewind, run, state_of
@@ -215,6 +217,20 @@ def test_the_report_is_made_again_from_the_record_alone(tmp_path: Path) -> None:
     assert again.content.spec_yaml.endswith("# --set search.trials=3\n# --set name=mine")
     with pytest.raises(StudyError, match="holds no study"):
         api.report(tmp_path)
+
+
+def test_a_study_that_is_removed_while_it_runs_is_not_begun_again_by_its_loop(
+    tmp_path: Path,
+) -> None:
+    study = tmp_path / "study"
+
+    def remove(view: View) -> None:
+        if len(view.state.trials) == 2:
+            shutil.rmtree(study)
+
+    with pytest.raises(StudyError):
+        api.optimize(write_spec(tmp_path), study=study, watch=remove)
+    assert not study.exists()
 
 
 def test_no_thread_or_process_outlives_a_study(tmp_path: Path) -> None:

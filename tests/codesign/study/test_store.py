@@ -60,6 +60,12 @@ def test_events_and_files_outlive_a_power_cut(
     assert last == (str(tmp_path), True)
 
 
+def test_a_folder_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"gone/result.json: cannot be written: No such file"):
+        write_text(tmp_path / "gone" / "result.json", "text")
+    assert not (tmp_path / "gone").exists()
+
+
 def test_another_version_and_another_file_are_refused_by_name(tmp_path: Path) -> None:
     newer = sqlite3.connect(tmp_path / "newer.sqlite")
     newer.execute("PRAGMA user_version = 99")
