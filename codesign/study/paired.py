@@ -35,11 +35,11 @@ def comparisons(
     reference = _reference(front, found, objectives)
     if reference is None:
         return None, {}
+    read = [f for f in found if f.on_front or f.confirmed or f is reference]
     losses = {
         f.trial.number: losses_SN
-        for f in found
-        if (f.on_front or f.confirmed or f is reference)
-        and (losses_SN := _losses_SN(state, f, folder)) is not None
+        for f in read
+        if (losses_SN := _losses_SN(state, f, folder)) is not None
     }
     base_SN = losses.get(reference.trial.number)
     if base_SN is None:
@@ -52,19 +52,23 @@ def comparisons(
         and losses[f.trial.number].shape[1] == base_SN.shape[1] > 1
     ]
     spread = seed_spread({number: own.mean(axis=1).tolist() for number, own in losses.items()})
-    of_one_run = sum(not f.confirmed for f in comparable)
-    searched = sum(not f.confirmed and f is not reference for f in found)
+    others = [f for f in found if f is not reference]
+    chosen_from = _of_one_run(others) / max(_of_one_run(comparable), 1) if spread else 1.0
     compared = {
         f.trial.number: compare(
             losses[f.trial.number],
             base_SN,
             family=len(comparable),
-            chosen_from=1.0 if f.confirmed or spread is None else searched / of_one_run,
+            chosen_from=1.0 if f.confirmed else chosen_from,
             spread=spread,
         )
         for f in comparable
     }
     return reference.trial.number if compared else None, compared
+
+
+def _of_one_run(found: Sequence[Finding]) -> int:
+    return sum(not f.confirmed for f in found)
 
 
 def _reference(
