@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import json
 import os
 import queue
 import signal
@@ -146,7 +145,7 @@ class LocalPool:
             self._replace(worker)
         if job is None:
             return None
-        return job, read_outcome(job) or self._lost(worker)
+        return job, job.outcome() or self._lost(worker)
 
     def _count_stillborn(self, worker: _Worker) -> None:
         """Give up where workers end before they are ready: at once, unless something kills them."""
@@ -177,7 +176,7 @@ class LocalPool:
             self._end(worker)
             self._replace(worker)
             reason = f"took longer than {job.timeout_s:g} s"
-            late.append((job, read_outcome(job) or Outcome(failure="timeout", reason=reason)))
+            late.append((job, job.outcome() or Outcome(failure="timeout", reason=reason)))
         return late
 
     def _replace(self, worker: _Worker) -> None:
@@ -195,14 +194,3 @@ class LocalPool:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def read_outcome(job: Job) -> Outcome | None:
-    """Read the result of an attempt, if its worker wrote one."""
-    path = job.folder / "result.json"
-    if not path.exists():
-        return None
-    try:
-        return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        return Outcome(failure="node", reason=f"result.json cannot be read: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,16 @@ class Job:
     attempt: int
     folder: Path
     timeout_s: float | None = None
+
+    def outcome(self) -> Outcome | None:
+        """Read the result of the attempt, if its worker wrote one."""
+        path = self.folder / "result.json"
+        if not path.exists():
+            return None
+        try:
+            return Outcome.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            return Outcome(failure="node", reason=f"result.json cannot be read: {error}")
 
 
 class Executor(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,10 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
             on other data; the message lists what differs.
     """
     identity = json.loads(json.dumps({**spec.identity(), "data files": data}))
+    study = uuid.uuid4().hex
     if folder.resolved_spec.exists():
         known = read_resolved_spec(folder)
+        study = known.get("study", study)
         if known["identity"] != identity:
             changes = "\n".join(_differences(known["identity"], identity))
             raise StudyError(
@@ -52,6 +55,7 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
     write_json(
         folder.resolved_spec,
         {
+            "study": study,
             "hash": spec.hash,
             "identity": identity,
             "spec": spec.to_json(),

@@ -178,7 +178,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_resolved_spec(folder: StudyFolder) -> Mapping[str, Any]:
-    """Read the spec that a study belongs to: its `identity`, `spec` and `hash`.
+    """Read the spec that a study belongs to: its `identity`, `spec`, `hash`, and the `study`'s id.
 
     Raises:
         StudyError: the file is missing or damaged.

@@ -16,7 +16,12 @@ from codesign.designs import as_columns
 from codesign.errors import LaunchError, StudyError
 from codesign.spec.problem import Problem, complete_baseline, task_section
 from codesign.study.findings import designs_to_search, planned_trials, to_confirm
-from codesign.study.folder import StudyFolder, read_json_if_whole, write_json
+from codesign.study.folder import (
+    StudyFolder,
+    read_json_if_whole,
+    read_resolved_spec,
+    write_json,
+)
 from codesign.study.requests import Request, received
 from codesign.study.snapshot import Snapshot
 from codesign.study.state import StudyState, Trial, apply, fold
@@ -89,7 +94,10 @@ class StudyLoop:
         self._require_record()
         self._obey()  # What nobody was there to obey; a request to stop ends with this run.
         facts = dict(self._problem.task.facts())
-        self._record("opened", None, {"provenance": dict(provenance), "facts": facts})
+        study = read_resolved_spec(self._folder).get("study")
+        self._record(
+            "opened", None, {"study": study, "provenance": dict(provenance), "facts": facts}
+        )
         self._show()
         self._resume()
         while self.state.stopping != "stop now":
@@ -139,8 +147,9 @@ class StudyLoop:
         """Collect what finished while no loop ran; start the rest again."""
         for trial in [t for t in self.state.trials.values() if t.open]:
             job = self._job(trial)
-            if trial.status == "running" and self._result(job).get("token") == trial.token:
-                self._ended(job, Outcome.from_json(self._result(job)))
+            mine = trial.status == "running" and self._result(job).get("token") == trial.token
+            if mine and (outcome := job.outcome()) is not None:
+                self._ended(job, outcome)
             else:
                 self._submit(trial, lost=trial.lost)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from codesign.errors import StudyError
-from codesign.study.folder import StudyFolder
+from codesign.study.folder import StudyFolder, read_resolved_spec
 from codesign.study.snapshot import as_lines, read_snapshot, write_snapshot
 from codesign.study.store import Event, Store, whole_events
 
@@ -38,12 +38,17 @@ def open_store(folder: StudyFolder, *, say: Callable[[str], None]) -> Store:
 
 def _snapshot(folder: StudyFolder, say: Callable[[str], None]) -> list[Event]:
     try:
-        return read_snapshot(folder.snapshot) if folder.snapshot.exists() else []
+        events = read_snapshot(folder.snapshot) if folder.snapshot.exists() else []
     except StudyError as error:
         if not folder.store.exists():
             raise
         say(f"{error.where}: {error.what}; it is written anew")
         return []
+    told = {event.payload.get("study") for event in events if event.kind == "opened"}
+    if folder.resolved_spec.exists() and told - {None, read_resolved_spec(folder).get("study")}:
+        say(f"{folder.snapshot}: is of another study; it is written anew")
+        return []
+    return events
 
 
 def _merged(events: Sequence[Event], snapshot: Sequence[Event]) -> list[Event]:

@@ -147,6 +147,6 @@ def test_a_result_that_cannot_be_read_is_no_bug_of_the_loop(tmp_path: Path) -> N
     done = job(tmp_path, 0)
     for text in ("{", "[]", '{"metrics": {}, "other": 1}'):
         (done.folder / "result.json").write_text(text)
-        outcome = local.read_outcome(done)
+        outcome = done.outcome()
         assert outcome is not None
         assert (outcome.failure, outcome.reason[:26]) == ("node", "result.json cannot be read")

@@ -230,6 +230,19 @@ def test_a_result_whose_event_was_lost_does_not_count_for_another_attempt(
     assert {trial.attempt for trial in state.trials.values()} == {1, 2}
 
 
+def test_a_result_that_cannot_be_read_costs_an_attempt_and_not_the_study(
+    tmp_path: Path, finished: tuple[Path, StudyState]
+) -> None:
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    rewind(study, lambda one: one.number <= 3)  # The first trial is under way.
+    result = study / "trials/0000/attempt-1/result.json"
+    result.write_text(json.dumps({**json.loads(result.read_text()), "of a later version": 1}))
+    state = run(tmp_path, **SEARCH)
+    assert essence(state) == essence(finished[1])
+    assert state.trials[0].attempt == 2
+
+
 def test_a_study_moved_or_copied_while_it_runs_opens_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,3 +287,18 @@ def test_a_study_of_an_older_codesign_is_reported_as_it_is_and_continued(
     assert len(api.report(folder.path).content.trials) == 7
     assert folder.store.read_bytes() == before
     assert essence(run(tmp_path, **SEARCH)) == essence(finished[1])
+
+
+def test_the_snapshot_of_another_study_is_not_taken_for_the_lost_record(
+    finished: tuple[Path, StudyState], tmp_path: Path
+) -> None:
+    run(tmp_path, "other", **SEARCH)
+    folder = StudyFolder(tmp_path / "other")
+    folder.store.unlink()
+    shutil.copy(StudyFolder(finished[0]).snapshot, folder.snapshot)
+    said: list[str] = []
+    with open_store(folder, say=said.append) as store:
+        assert list(store.events()) == []
+    assert said == [f"{folder.snapshot}: is of another study; it is written anew"]
+    with pytest.raises(StudyError, match="has lost its record"):
+        run(tmp_path, "other", **SEARCH)
