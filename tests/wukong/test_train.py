@@ -14,61 +14,18 @@ from scipy.special import expit
 from torch.nn import functional
 
 from codesign.errors import ConfigError
+from tests.support import small_clicks
+from tests.support.small_clicks import CONFIG, MODEL, SCHEMA
 from wukong import learner, metrics
 from wukong.data.load import loader
-from wukong.data.prepared import SplitColumns, write_prepared
 from wukong.evaluate import evaluate, predict
 from wukong.model import Wukong
-from wukong.schema import CategoricalFeature, InputSchema
-from wukong.shape import WukongConfig
 from wukong.train import TrainConfig, train
-
-SCHEMA = InputSchema(
-    categorical=(
-        CategoricalFeature(name="user", cardinality=40),
-        CategoricalFeature(name="genres", cardinality=6, multi_hot=True, pooling="mean"),
-        CategoricalFeature(name="item", cardinality=30),
-    ),
-    dense=("age",),
-)
-MODEL = WukongConfig(
-    layers=1, n_F=4, n_L=4, k=3, mlp_depth=1, mlp_width=16, d=8,
-    bottom_width=8, head_depth=1, head_width=16, dropout=0.1,
-)  # fmt: skip
-CONFIG = TrainConfig(
-    batch_size=128, passes=3, dense_lr=3e-3, table_lr=1e-2, table_l2=1e-4, threads=1
-)
-
-
-def columns_of(rows, rng, effects):
-    user, item = rng.integers(0, 40, rows), rng.integers(0, 30, rows)
-    lengths = rng.integers(0, 4, rows)
-    dense = rng.normal(size=(rows, 1)).astype(np.float32)
-    logit = effects[user] + effects[item + 5] + 0.5 * dense[:, 0] - 1
-    return SplitColumns(
-        one_hot=np.stack([user, item], axis=1).astype(np.int32),
-        bag_values=(rng.integers(0, 6, lengths.sum()).astype(np.int32),),
-        bag_offsets=(np.concatenate([[0], lengths.cumsum()]),),
-        dense=dense,
-        labels=(rng.random((rows, 1)) < expit(logit)[:, None]).astype(np.uint8),
-    )
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    effects = rng.normal(size=40)
-    sizes = {"train": 1025, "validation": 400, "test": 500}
-    return write_prepared(
-        tmp_path_factory.mktemp("prepared") / "synthetic",
-        name="synthetic",
-        schema=SCHEMA,
-        columns={split: columns_of(rows, rng, effects) for split, rows in sizes.items()},
-        split_rule="random",
-        source_md5={},
-        notes=(),
-        facts={},
-    )
+    return small_clicks.write(tmp_path_factory.mktemp("prepared") / "synthetic")
 
 
 def run(data, model=MODEL, seed=1, folder=None, **settings):
@@ -286,7 +243,7 @@ def test_a_first_layer_norm_that_swallows_its_input_is_warned_about(data, init_s
 
 
 def test_a_model_of_dense_features_alone_trains(data):
-    schema = InputSchema(categorical=(), dense=("age",))
+    schema = dataclasses.replace(SCHEMA, categorical=())
     config = dataclasses.replace(CONFIG, passes=1)
     result = train(MODEL, schema, data, config, seed=0)
     assert isinstance(result.model, Wukong)
