@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from botorch.acquisition import multi_objective
 from botorch.acquisition.logei import qLogNoisyExpectedImprovement
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
 from botorch.exceptions.errors import ModelFittingError
@@ -34,6 +35,10 @@ _LOG = logging.getLogger(__name__)
 # With few points the likelihood ends in a long flat valley, where proposals no longer change.
 _FIT_ITERATIONS = 100
 _CANDIDATES_AT_ONCE = 256
+# BoTorch would compile a kernel for this very processor at the first proposal: 20 s without a word,
+# proposals that differ to the last bits from machine to machine, and a file in the home directory
+# that crashes an older processor that shares it.
+multi_objective.logei._load_attempted = True
 
 
 def choose(problem: Problem, n: int, *, mc_samples: int, seed: int) -> list[int]:

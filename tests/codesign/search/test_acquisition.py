@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from botorch.acquisition.multi_objective import logei
 
 from codesign.search import acquisition
 from codesign.search.acquisition import choose
@@ -77,3 +78,10 @@ def test_a_pending_trial_lowers_the_score_of_its_neighbours():
 def test_no_more_is_chosen_than_there_is():
     few = replace(problem(known=True), candidates_CX=problem(known=True).candidates_CX[:3])
     assert sorted(choose(few, 9, mc_samples=16, seed=0)) == [0, 1, 2]
+
+
+def test_no_kernel_is_compiled_for_the_machine_at_hand(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    assert choose(problem(known=True), 1, mc_samples=16, seed=0)
+    assert logei._C is None
+    assert list(tmp_path.iterdir()) == []
