@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wukong.schema import InputSchema
 
 # Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
-# for T tasks, (B, T).
+# for T tasks, (B, T). A checkpoint is continued where its repr is the same.
 Builder = Callable[["InputSchema"], nn.Module]
 
 

@@ -21,7 +21,6 @@ from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
-from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
     from wukong.learner import Builder
     from wukong.schema import InputSchema
+    from wukong.shape import WukongConfig
 
 __all__ = ["TrainConfig", "TrainProgress", "TrainResult", "train"]
 
@@ -162,7 +162,7 @@ class _Run:
         self._earlier: Sequence[Path] = ()
         self.curve: list[TrainProgress] = []
         self._fingerprint = checkpoint.fingerprint(
-            asdict(model) if isinstance(model, WukongConfig) else repr(self._learner.model),
+            repr(model),
             schema.to_json(),
             {**asdict(config), "checkpoint_min": None},
             seed,

@@ -10,12 +10,13 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from codesign.contracts import Knob
 from codesign.errors import ConfigError
-from wukong.own.code import load_function
+from wukong.data.columns import file_md5
+from wukong.own.code import load_function, source_file
 from wukong.task import kind_of
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ class OwnModel:
         name: `package.module:name`.
         knobs: each keyword argument.
         defaults: those that may be left out.
+        source_md5: of the file that builds the models; empty where there is none.
     """
 
     name: str
-    build: Callable[..., Any]
+    source_md5: str
+    build: Callable[..., Any] = field(repr=False)  # Its address differs from process to process.
     knobs: Mapping[str, Knob]
     defaults: Mapping[str, Any]
 
@@ -86,7 +89,9 @@ def own_model(name: str, reserved: Collection[str]) -> OwnModel:
     if mistakes:
         raise ConfigError("; ".join(mistakes), where=name)
     defaults = {n: p.default for n, p in named.items() if p.default is not p.empty}
-    return OwnModel(name=name, build=build, knobs=knobs, defaults=defaults)
+    file = source_file(build)
+    md5 = file_md5(file) if file else ""
+    return OwnModel(name=name, source_md5=md5, build=build, knobs=knobs, defaults=defaults)
 
 
 def _form_mistakes(parameters: Mapping[str, inspect.Parameter]) -> Iterator[str]:

@@ -18,9 +18,7 @@ from codesign.contracts import Columns, CostPart, Design, HardwareSpec, Knob, Me
 from codesign.errors import ConfigError
 from wukong import knobs
 from wukong.data import sources
-from wukong.data.columns import file_md5
 from wukong.data_task import DataTask
-from wukong.own.code import source_file
 from wukong.own.signature import OwnModel, own_model
 from wukong.task import METRICS, NOT_YET_PREDICTED, SETTINGS, SOURCES
 
@@ -122,16 +120,15 @@ class OwnTask(DataTask):
 
     def model(self, design: Design) -> Builder:
         """Return what builds the model of a design; see `DataTask.model`."""
-        return partial(self._own.make, arguments=self._arguments(design))
+        return partial(self._own.make, arguments=self._complete(design))
 
     def settings(self, design: Design) -> Mapping[str, Any]:
         """Everything that decides what a trial of the design measures, defaults filled in."""
-        arguments = {**self._own.defaults, **self._arguments(design)}
-        return {**arguments, **self.train_settings(design)}
+        return {**self._complete(design), **self.train_settings(design)}
 
     def check_model(self, design: Design) -> None:
         """See `DataTask.check_model`; whether the model can be built shows when it is counted."""
-        given = {*self._own.defaults, *self._arguments(design)}
+        given = self._complete(design)
         missing = [name for name in self._own.knobs if name not in given]
         if missing:
             raise ConfigError(
@@ -161,9 +158,12 @@ class OwnTask(DataTask):
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set; the file that builds the models counts as one of its files."""
-        facts, file = super().facts(), source_file(self._own.build)
-        md5 = {self._own.name: file_md5(file)} if file else {}
+        facts = super().facts()
+        md5 = {self._own.name: self._own.source_md5} if self._own.source_md5 else {}
         return {**facts, "source_md5": {**facts["source_md5"], **md5}}
+
+    def _complete(self, design: Design) -> dict[str, Any]:
+        return {**self._own.defaults, **self._arguments(design)}
 
     def _arguments(self, design: Design) -> dict[str, Any]:
         searched = {name: v for name, v in design.items() if name in self._own.knobs}

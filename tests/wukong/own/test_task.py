@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from codesign.contracts import Progress
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from tests.support import own_models
@@ -158,3 +159,26 @@ def test_a_model_of_several_tasks_is_judged_task_by_task(tmp_path: Path) -> None
     assert metrics["auc"] == pytest.approx((metrics["auc.ctr"] + metrics["auc.cvr"]) / 2)
     with pytest.raises(ConfigError, match=r"a tensor \(64,\) for 64 examples of 2 tasks"):
         make(two).costs({"dense_lr": np.array([0.1])})
+
+
+def test_a_checkpoint_continues_the_same_arguments_only(data: PreparedData, tmp_path: Path) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done > 2 * data.rows("train"):
+            raise Interrupted
+
+    resumed = {}
+    for activation in ("relu", "gelu"):  # It leaves no trace in modules and weights.
+        folder = tmp_path / activation
+        folder.mkdir()
+        first = make(data, passes=3, batch_size=64, checkpoint_min=1e-9)
+        with pytest.raises(Interrupted):
+            first.run({}, seed=1, folder=folder, earlier=(), report=interrupt)
+        again = make(data, passes=3, batch_size=64)
+        outcome = again.run(
+            {"activation": activation}, seed=1, folder=folder, earlier=(), report=lambda _: None
+        )
+        resumed[activation] = outcome.facts["resumed_at_step"] > 0
+    assert resumed == {"relu": True, "gelu": False}
