@@ -85,13 +85,15 @@ class Disturbed:
         self._folder = folder
         self._rng = rng
         self._spec = write_spec(folder, **(SECTIONS if sections is None else sections))
-        began = time.monotonic()
+        began = time.time()
         _complete(self._run(folder / "undisturbed"))
-        self._length_s = time.monotonic() - began
+        events = recorded_events(StudyFolder(folder / "undisturbed"))
+        self._recorded = len(events)
+        self._length_s = events[-1].time - began  # The page comes after it.
         self._expected = essence(state_of(folder / "undisturbed"))
 
     def kill_loops(self, kills: int) -> Result:
-        """End the loop with SIGKILL at moments drawn over the undisturbed run's length."""
+        """End the loop with SIGKILL at moments drawn over the undisturbed record's length."""
 
         def kill(process: subprocess.Popen[bytes]) -> bool:
             process.kill()
@@ -132,7 +134,9 @@ class Disturbed:
         result, study, known = Result(), self._folder / "study-1", 0
         while result.hits < times:
             process = self._run(study)
-            while process.poll() is None and result.hits < times:
+            # Writing the page takes longer than all quick trials: it is hit once a study.
+            left_alone = known >= self._recorded
+            while not left_alone and process.poll() is None and result.hits < times:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(self._rng.uniform(0, every_s))
                 result.hits += process.poll() is None and hit(process)
