@@ -76,6 +76,16 @@ FIXED_SWITCHES: Mapping[str, str] = {
     "threads": "CPU threads of torch",
     "eval_batch_size": "examples a forward pass in evaluations",
     "checkpoint_min": "minutes between checkpoints; 0: none",
+    "device": "where to compute; auto: a GPU where there is one",
+    "precision": "of the dense part's products",
+    "gradient_precision": "of dense gradients summed over ranks",
+    "dense_shard_ranks": "ranks that share one copy of the dense weights; 0: all",
+    "activation_checkpointing": "compute each layer's activations again in backward",
+    "table_sharding": "how fused tables are cut over ranks",
+    "table_shard_columns": "width of a column-wise shard",
+    "table_precision": "of the fused tables' weights",
+    "lookup_precision": "of looked-up vectors between ranks",
+    "memory_check": "refuse what is predicted not to fit into memory",
 }
 FIXED = frozenset(FIXED_SWITCHES)
 # Layouts of the tables, with a form of their own.

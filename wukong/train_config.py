@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args, get_origin, get_type_hints
 
 from codesign.errors import ConfigError
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 TableOptimizerName = Literal["adam", "rowwise_adagrad", "sgd"]
 TableBackend = Literal["plain", "dense", "fused"]
+TableSharding = Literal["column_wise", "table_wise", "row_wise"]
+Precision = Literal["fp32", "tf32", "bf16"]
+Device = Literal["auto", "cpu", "cuda"]
 Goal = Literal["minimize", "maximize"]
 # What a validation split is judged by, and which way is better; `auc.ctr` is that of the task ctr.
 MONITORS: Mapping[str, Goal] = {
@@ -50,6 +53,18 @@ class TrainConfig:
         threads: CPU threads of torch; None leaves them as they are.
         eval_batch_size: examples a forward pass in evaluations, ≥ 1.
         checkpoint_min: minutes between checkpoints, ≥ 0; 0 writes none.
+        device: where to compute; `auto` takes a GPU where there is one.
+        precision: of the dense part's products; its weights stay FP32.
+        gradient_precision: of the dense gradients while they are summed over ranks.
+        dense_shard_ranks: ranks that share one copy of the dense part's weights, a divisor of the
+            number of ranks; 1: each has its own; 0: all share one.
+        activation_checkpointing: keep each layer's input alone and compute the rest again.
+        table_sharding: how the fused tables are cut over ranks; `row_wise` needs GPUs.
+        table_shard_columns: width of a column-wise shard, ≥ 4; no wider table is left whole. The
+            shards are the same at every number of ranks; each has an optimizer state of its own.
+        table_precision: of the fused tables' weights.
+        lookup_precision: of looked-up vectors between ranks; `fp16` sends gradients as BF16.
+        memory_check: refuse to start where the predicted peak does not fit into memory.
     """
 
     batch_size: int = 4096
@@ -72,6 +87,16 @@ class TrainConfig:
     threads: int | None = None
     eval_batch_size: int = 8192
     checkpoint_min: float = 10.0
+    device: Device = "auto"
+    precision: Precision = "fp32"
+    gradient_precision: Literal["fp32", "bf16"] = "fp32"
+    dense_shard_ranks: int = 0
+    activation_checkpointing: bool = False
+    table_sharding: TableSharding = "column_wise"
+    table_shard_columns: int = 128
+    table_precision: Literal["fp32", "fp16"] = "fp32"
+    lookup_precision: Literal["fp32", "fp16"] = "fp32"
+    memory_check: bool = True
 
     def __post_init__(self) -> None:
         mistakes = list(_mistakes(self))
@@ -95,17 +120,17 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
             yield f"{name} is {getattr(c, name)!r}; must be in [0, 1]"
     if not 0 < c.plateau_factor <= 1:
         yield f"plateau_factor is {c.plateau_factor!r}; must be in (0, 1]"
-    choices = {
-        "table_optimizer": TableOptimizerName,
-        "table_backend": TableBackend,
-    }
-    for name, allowed in choices.items():
-        if getattr(c, name) not in get_args(allowed):
+    for name, allowed in get_type_hints(TrainConfig).items():
+        if get_origin(allowed) is Literal and getattr(c, name) not in get_args(allowed):
             yield f"{name} is {getattr(c, name)!r}; must be one of {', '.join(get_args(allowed))}"
     if c.monitor.partition(".")[0] not in MONITORS:
         yield f"monitor is {c.monitor!r}; must be one of {', '.join(MONITORS)}"
     if c.table_backend == "fused":
         yield from fused_mistakes(c.table_optimizer, c.table_l2)
+    if not c.dense_shard_ranks >= 0:
+        yield f"dense_shard_ranks is {c.dense_shard_ranks!r}; must be ≥ 0"
+    if c.table_shard_columns < 4 or c.table_shard_columns % 4:
+        yield f"table_shard_columns is {c.table_shard_columns!r}; must be a multiple of 4, ≥ 4"
     if c.threads is not None and c.threads < 1:
         yield f"threads is {c.threads!r}; must be ≥ 1, or left out"
 
