@@ -97,6 +97,8 @@ class FusedTables(Tables):
         ConfigError: for any other optimizer, and for L2.
     """
 
+    is_sharded = True
+
     def __init__(self, specs: Sequence[TableSpec], table_optimizer: TableOptimizer) -> None:
         mistakes = list(fused_mistakes(table_optimizer.name, table_optimizer.l2))
         if mistakes:
