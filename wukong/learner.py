@@ -20,7 +20,7 @@ from torch import nn
 
 from codesign.errors import ConfigError
 from wukong.compute import Logits
-from wukong.embeddings import TableOptimizer, build_tables
+from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
@@ -76,7 +76,9 @@ class Learner:
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
         )
         if isinstance(model, WukongConfig):
-            self.model: nn.Module = _wukong(model, schema, config, table_optimizer, seed=seed)
+            self.model: nn.Module = _wukong(
+                model, schema, config, table_optimizer, ranks, seed=seed
+            )
         else:
             torch.manual_seed(seed)
             self.model = model(schema)
@@ -175,6 +177,7 @@ def _wukong(
     schema: InputSchema,
     train: TrainConfig,
     table_optimizer: TableOptimizer,
+    ranks: Ranks,
     *,
     seed: int,
 ) -> Wukong:
@@ -184,6 +187,14 @@ def _wukong(
         init_std=config.table_init_std,
         optimizer=table_optimizer,
         seed=seed,
+        layout=TableLayout(
+            sharding=train.table_sharding,
+            shard_columns=train.table_shard_columns,
+            precision=train.table_precision,
+            lookup_precision=train.lookup_precision,
+            batch_size=train.batch_size,
+        ),
+        ranks=ranks,
     )
     # After the tables, so that every backend starts the dense part and dropout alike.
     torch.manual_seed(seed)

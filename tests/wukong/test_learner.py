@@ -26,6 +26,14 @@ CONFIGS = {
     ),
     "adam, l2": replace(ADAM, table_l2=1e-3, dense_l2=1e-3),
     "torchrec's tables": replace(ADAM, table_backend="dense"),
+    "fused tables, sgd": replace(SGD, table_backend="fused", table_shard_columns=4),
+    "fused tables, row-wise adagrad, pairs": replace(
+        SGD,
+        table_backend="fused",
+        table_optimizer="rowwise_adagrad",
+        table_lr=0.02,
+        dense_shard_ranks=2,
+    ),
 }
 
 
