@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-
 from codesign.errors import MissingPackageError
-
-# torchrec's tables are ShardedTensors by default, and every access would warn.
-warnings.filterwarnings("ignore", "Please use DTensor instead", FutureWarning)
 
 try:
     import fbgemm_gpu  # noqa: F401

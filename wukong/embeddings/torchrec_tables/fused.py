@@ -5,6 +5,7 @@ B examples of this rank, F features, R rows of a table, D its width, W the sum o
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.optim import OptimizerLike
     from wukong.shape import TableSpec
+
+# torchrec's tables are ShardedTensors by default, and every access would warn.
+warnings.filterwarnings("ignore", "Please use DTensor instead", FutureWarning)
 
 _FBGEMM_OPTIMIZERS = {
     "rowwise_adagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
