@@ -17,13 +17,13 @@ from codesign.errors import ConfigError
 from wukong.embeddings import TableOptimizer, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.model import Wukong
-from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
+from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
 from wukong.shape import WukongConfig, table_specs
 from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
@@ -79,7 +79,7 @@ class Learner:
             plateau_patience=config.plateau_patience,
         )
         self.steps = self.examples = 0
-        self._loss_sum = torch.zeros((), dtype=torch.float64)
+        self.loss_sum = torch.zeros((), dtype=torch.float64)
         self._loss_weight = torch.zeros((), dtype=torch.float64)
 
     @property
@@ -99,41 +99,46 @@ class Learner:
             nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
-        self._loss_sum += loss.detach() * weight
+        self.loss_sum += loss.detach() * weight
         self._loss_weight += weight
         self.steps += 1
         self.examples += len(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that training has changed; tensors may share memory with the learner's."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of all tensors that training changes, sharing memory."""
+        found = {f"weights.{name}": weight for name, weight in self.weights.tensors().items()}
+        for i, optimizer in enumerate(self._optimizers):
+            if isinstance(optimizer, torch.optim.Optimizer):
+                states = state_tensors(optimizer).items()
+                found |= {f"optimizer{i}.{name}": state for name, state in states}
+        for i, tables in enumerate(self.weights.backends):
+            states = tables.sharded_accumulators().items()
+            found |= {f"accumulators{i}.{name}": state for name, state in states}
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Return what else training changes: plain values, the same on all ranks."""
         return {
-            "weights": self.weights.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedule": self.schedule.state_dict(),
             "steps": self.steps,
             "examples": self.examples,
-            "loss_sum": self._loss_sum,
-            "loss_weight": self._loss_weight,
+            "loss_weight": float(self._loss_weight),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where a learner with the same arguments stood."""
-        self.weights.load_state_dict(state_dict["weights"])
-        for optimizer, state in zip(self._optimizers, state_dict["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self.schedule.load_state_dict(state_dict["schedule"])
-        self.steps, self.examples = state_dict["steps"], state_dict["examples"]
-        self._loss_sum.copy_(state_dict["loss_sum"])
-        self._loss_weight.copy_(state_dict["loss_weight"])
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where a learner with the same arguments stood, but for the tensors."""
+        self.schedule.load_state_dict(values["schedule"])
+        self.steps, self.examples = values["steps"], values["examples"]
+        self._loss_weight.fill_(values["loss_weight"])
 
     def log_loss(self) -> float:
         """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
         weight = float(self._loss_weight)
-        return float(self._loss_sum) / weight if weight else 0.0
+        return float(self.loss_sum) / weight if weight else 0.0
 
     def forget_log_loss(self) -> None:
         """Start a new mean."""
-        self._loss_sum.zero_()
+        self.loss_sum.zero_()
         self._loss_weight.zero_()
 
 
@@ -211,6 +216,7 @@ class Best:
         self.evaluation: Evaluation | None = None
         self.step = 0
         self.stale_evaluations = 0
+        self._weights: dict[str, Tensor] = {}
         self._learner = learner
         self._sign = 1.0 if MONITORS[monitor.partition(".")[0]] == "maximize" else -1.0
         self._monitor = monitor
@@ -229,29 +235,28 @@ class Best:
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        self._learner.weights.load_state_dict(self._weights)
+        self._learner.weights.load(self._weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best weights with their evaluation, where there was one."""
-        if self.evaluation is None:
-            return {}
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of the best weights; none before the first evaluation."""
+        return {f"best.{name}": weight for name, weight in self._weights.items()}
+
+    def values(self) -> dict[str, Any]:
+        """Return all but the weights as plain values."""
+        evaluation = None if self.evaluation is None else asdict(self.evaluation)["by_task"]
         return {
-            "evaluation": asdict(self.evaluation)["by_task"],
+            "evaluation": evaluation,
             "step": self.step,
             "stale_evaluations": self.stale_evaluations,
-            "weights": self._weights,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where another one stood."""
-        if state_dict:
-            by_task = {
-                task: Quality(**quality) for task, quality in state_dict["evaluation"].items()
-            }
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where another one stood, but for the weights, for which there is room then."""
+        self.step, self.stale_evaluations = values["step"], values["stale_evaluations"]
+        if values["evaluation"] is not None:
+            by_task = {task: Quality(**quality) for task, quality in values["evaluation"].items()}
             self.evaluation = Evaluation(by_task=by_task)
-            self.step = state_dict["step"]
-            self.stale_evaluations = state_dict["stale_evaluations"]
-            self._weights = state_dict["weights"]
+            self._weights = self._learner.weights.copy()
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * evaluation[self._monitor]
