@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from wukong.data.load.order import part
+
 CPU = torch.device("cpu")
 
 
@@ -45,8 +47,7 @@ class Ranks:
 
     def share(self, examples: int) -> tuple[int, int]:
         """Return this rank's part of a batch: first, and one past; it may be empty."""
-        first, end = (rank * examples // self.world for rank in (self.rank, self.rank + 1))
-        return first, end
+        return part(examples, self.rank, self.world)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up over all ranks, in place; every rank must call it."""
