@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,10 @@ from torch import nn
 from wukong import checkpoint
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
-from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
+from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
+from wukong.ranks import Ranks
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def train(
     seed: int,
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
+    ranks: Ranks | None = None,
     report: Callable[[TrainProgress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -102,7 +104,9 @@ def train(
             checkpoint every `checkpoint_min` minutes; None writes nothing.
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
-        report: called after every evaluation.
+        ranks: the processes that train the model together; all must call this, and all get the
+            same result. Default: those of the default process group, where there is one.
+        report: called after every evaluation, on rank 0.
         clock: seconds.
 
     Raises:
@@ -111,19 +115,27 @@ def train(
         MissingPackageError: the table backend needs a package that does not load.
     """
     with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, schema, data, config, seed=seed, clock=clock)
+        ranks = ranks or Ranks.present()
+        run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
         if folder is not None:
             run.continue_from(folder, earlier)
-        with curve_file(folder, run.curve) as write:
+        with curve_file(folder if ranks.is_first else None, run.curve) as write:
             for progress in run.evaluations(folder):
                 write(progress)
-                if report:
+                if report and ranks.is_first:
                     report(progress)
         result = run.result()
         if folder is not None:
             for place in (folder, *earlier):
                 checkpoint.remove(place)
         return result
+
+
+class _Judged(NamedTuple):
+    """How good predictions are; of the test split, with the loss of each example."""
+
+    evaluation: Evaluation
+    losses: np.ndarray | None
 
 
 class _Run:
@@ -137,9 +149,11 @@ class _Run:
         config: TrainConfig,
         *,
         seed: int,
+        ranks: Ranks,
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
+        self._ranks = ranks
         self._started = self._saved = clock()
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
@@ -189,25 +203,24 @@ class _Run:
                 yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
-            if folder is not None and self._is_unsaved_for_long():
+            if folder is not None and self._ranks.from_first(self._is_unsaved_for_long()):
                 self._save(folder)
             segment_started = self._clock()
 
     def result(self) -> TrainResult:
         """Restore the best weights, evaluate them on the test split, and sum up the run."""
-        reason = self._divergence.reason
-        predictions = None
+        reason, test = self._divergence.reason, None
         if not reason:
             self._best.restore()
-            predictions = self._predict("test")
-            if predictions is None:
+            test = self._judged("test")
+            if test is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
             reason=reason,
             validation=None if reason else self._best.evaluation,
-            test=None if predictions is None else self._judge(predictions),
-            test_losses=None if predictions is None else example_losses(predictions),
+            test=None if test is None else test.evaluation,
+            test_losses=None if test is None else test.losses,
             best_step=0 if reason else self._best.step,
             steps=self._learner.steps,
             examples_seen=self._learner.examples,
@@ -230,6 +243,7 @@ class _Run:
                 seed=self._seed,
                 pass_index=pass_index,
                 first_batch=first_batch,
+                share=self._ranks.share,
             )
             # A last batch of a single example is left out: batch norm finds no variance in it.
             yield from islice(batches, self._steps_per_pass - first_batch)
@@ -245,8 +259,8 @@ class _Run:
         learner = self._learner
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
-        predictions = self._predict("validation")
-        evaluation = None if predictions is None else self._judge(predictions)
+        judged = self._judged("validation")
+        evaluation = None if judged is None else judged.evaluation
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
@@ -269,13 +283,18 @@ class _Run:
         self.curve.append(progress)
         yield progress
 
-    def _predict(self, split: str) -> Predictions | None:
-        """Predict with the present weights; None where a logit is not finite."""
-        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
-        return predictions if np.isfinite(predictions.logit_NT).all() else None
+    def _judged(self, split: str) -> _Judged | None:
+        """Predict with the present weights, and judge; None where a logit is not finite."""
+        batch_size = self._config.eval_batch_size
+        found = predict(self._learner.model, self._data, split, batch_size, self._ranks)
 
-    def _judge(self, predictions: Predictions) -> Evaluation:
-        return evaluate(predictions, self._data.tasks)
+        def judged() -> _Judged | None:
+            if not np.isfinite(found.logit_NT).all():
+                return None
+            losses = example_losses(found) if split == "test" else None
+            return _Judged(evaluate(found, self._data.tasks), losses)
+
+        return self._ranks.on_first(judged)
 
     def continue_from(self, folder: Path, earlier: Sequence[Path]) -> None:
         """Go to where the furthest checkpoint of this run in these folders stands, if any."""
