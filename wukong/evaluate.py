@@ -201,7 +201,7 @@ def _grouped_auc(
         return None
 
 
-def _joined(parts: Sequence[Tensor], ranks: Ranks) -> np.ndarray:
+def _joined(parts: list[Tensor], ranks: Ranks) -> np.ndarray:
     """Join what all ranks have of each batch, batch by batch, on rank 0; no rows elsewhere."""
     if ranks.world == 1:
         return torch.cat(parts).numpy()
