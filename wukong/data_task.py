@@ -122,6 +122,7 @@ class DataTask(ABC):
         """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
         import torch
 
+        from wukong.compute import pick_device
         from wukong.rendezvous import joined
         from wukong.train import train
 
@@ -129,7 +130,7 @@ class DataTask(ABC):
             report(_progress(progress))
 
         settings = self.train_config(design)
-        with joined(torch.device("cpu")) as ranks:
+        with joined(pick_device(settings.device)) as ranks:
             result = train(
                 self.model(design),
                 self._data.schema,
@@ -138,7 +139,6 @@ class DataTask(ABC):
                 seed=seed,
                 folder=folder,
                 earlier=earlier,
-                ranks=ranks,
                 report=passed_on,
             )
         if result.test_losses is not None and ranks.is_first:

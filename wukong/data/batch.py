@@ -6,6 +6,7 @@ B examples, F1 one-hot features, F2 multi-hot features, D dense features, T task
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,3 +59,13 @@ class Batch:
             weight_B=None if self.weight_B is None else self.weight_B[first:end],
             group_B=None if self.group_B is None else self.group_B[first:end],
         )
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device; from pinned memory the copy does not wait."""
+        if self.label_BT.device == device:
+            return self
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device, non_blocking=True)
+            for name, tensor in vars(self).items()
+        }
+        return Batch(**moved)
