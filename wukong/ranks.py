@@ -119,5 +119,5 @@ class Ranks:
         padded = rows.new_zeros((int(counts.max()), *rows.shape[1:]))
         padded[: len(rows)] = rows
         found = [torch.empty_like(padded) for _ in range(self.world)] if self.is_first else None
-        dist.gather(padded, found, dst=0)
+        dist.gather(padded, found, dst=0, group=self.group)
         return [each[:count] for each, count in zip(found or (), counts.tolist(), strict=False)]

@@ -85,7 +85,6 @@ def train(
     seed: int,
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
-    ranks: Ranks | None = None,
     report: Callable[[TrainProgress], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
@@ -108,8 +107,6 @@ def train(
             checkpoint every `checkpoint_min` minutes; None writes nothing.
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
-        ranks: the processes that train the model together; all must call this, and all get the
-            same result. Default: those of the default process group, where there is one.
         report: called after every evaluation, on rank 0.
         clock: seconds.
 
@@ -118,14 +115,14 @@ def train(
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
-    device = ranks.device if ranks else pick_device(config.device)
+    device = pick_device(config.device)
     gpus = [device] if device.type == "cuda" else []
     with (
         _threads(config.threads),
         products_in(config.precision, device),
         torch.random.fork_rng(devices=gpus),
     ):
-        ranks = ranks or Ranks.present(device)
+        ranks = Ranks.present(device)
         run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
         every_min = config.checkpoint_min
         with Saver(
