@@ -6,7 +6,7 @@ Each rank sees its own part of every batch: of B examples, rank r of W has those
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,11 +24,13 @@ class Ranks:
         rank: of this process, 0 ≤ rank < world.
         world: how many there are, ≥ 1.
         device: where this process computes.
+        group: through which they talk; None: the default one.
     """
 
     rank: int = 0
     world: int = 1
     device: torch.device = CPU
+    group: dist.ProcessGroup | None = None
 
     @classmethod
     def present(cls, device: torch.device | None = None) -> Ranks:
@@ -51,7 +53,7 @@ class Ranks:
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up over all ranks, in place; every rank must call it."""
         if self.world > 1:
-            dist.all_reduce(tensor)
+            dist.all_reduce(tensor, group=self.group)
         return tensor
 
     def from_first(self, value: Any) -> Any:
@@ -59,5 +61,21 @@ class Ranks:
         if self.world == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        dist.broadcast_object_list(values, src=0, group=self.group)
         return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each rank gave, by rank, on every rank; every rank must call it."""
+        values = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def apart(self) -> Ranks:
+        """Return the same ranks with a group of their own, so that another thread may use it.
+
+        It works on the CPU. Every rank must call it.
+        """
+        if self.world == 1:
+            return self
+        return replace(self, device=CPU, group=dist.new_group(backend="gloo"))
