@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from wukong.checkpoint import fingerprint
+from wukong.compute import pick_device, products_in
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
@@ -24,6 +25,7 @@ from wukong.model import Wukong, initial_warnings
 from wukong.ranks import Ranks
 from wukong.run_state import RunState
 from wukong.saver import Saver
+from wukong.sharding import whole_weights
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
 
 if TYPE_CHECKING:
@@ -113,9 +115,15 @@ def train(
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
-    with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        ranks = Ranks.present()
-        run = _Run(model, schema, data, config, seed=seed, clock=clock, ranks=ranks)
+    device = pick_device(config.device)
+    gpus = [device] if device.type == "cuda" else []
+    with (
+        _threads(config.threads),
+        products_in(config.precision, device),
+        torch.random.fork_rng(devices=gpus),
+    ):
+        ranks = Ranks.present(device)
+        run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
         every_min = config.checkpoint_min
         with Saver(
             folder, earlier, run=run.fingerprint, ranks=ranks, every_min=every_min, clock=clock
@@ -142,8 +150,8 @@ class _Run:
         config: TrainConfig,
         *,
         seed: int,
-        clock: Callable[[], float],
         ranks: Ranks,
+        clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
         self._started = clock()
@@ -156,6 +164,7 @@ class _Run:
             steps=config.passes * self._steps_per_pass,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
+            ranks=ranks,
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
@@ -163,7 +172,10 @@ class _Run:
         self._warnings: list[str] = []
         if isinstance(self._learner.model, Wukong):
             first_batch = next(data.batches("train", 1024, shuffle=False))
-            self._warnings += initial_warnings(self._learner.model, first_batch)
+            with whole_weights(self._learner.model):
+                self._warnings += initial_warnings(
+                    self._learner.model, first_batch.to(ranks.device)
+                )
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []
@@ -274,7 +286,7 @@ class _Run:
 
     def _predict(self, split: str) -> Predictions | None:
         """Predict with the present weights; None where a logit is not finite."""
-        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
+        predictions = predict(self._learner.logits, self._data, split, self._config.eval_batch_size)
         return predictions if np.isfinite(predictions.logit_NT).all() else None
 
     def _judge(self, predictions: Predictions) -> Evaluation:

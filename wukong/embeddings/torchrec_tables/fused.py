@@ -5,7 +5,7 @@ B examples of this rank, F features, R rows of a table, D its width, W the sum o
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ import torch.distributed as dist
 from fbgemm_gpu.split_embedding_configs import EmbOptimType
 from torch import Tensor
 from torchrec.distributed import DistributedModelParallel, ShardingEnv
-from torchrec.distributed.comm_ops import get_gradient_division, set_gradient_division
+from torchrec.distributed.comm_ops import set_gradient_division
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.fbgemm_qcomm_codec import (
     CommType,
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.optim import OptimizerLike
     from wukong.shape import TableSpec
+
+# torchrec's tables are ShardedTensors by default, and every access would warn.
+warnings.filterwarnings("ignore", "Please use DTensor instead", FutureWarning)
 
 _FBGEMM_OPTIMIZERS = {
     "rowwise_adagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
@@ -64,6 +67,8 @@ class FusedTables(Tables):
             not fit.
     """
 
+    is_sharded = True
+
     def __init__(
         self,
         specs: Sequence[TableSpec],
@@ -73,15 +78,13 @@ class FusedTables(Tables):
     ) -> None:
         layout, ranks = layout or TableLayout(), ranks or Ranks.present()
         mistakes = list(fused_mistakes(table_optimizer.name, table_optimizer.l2))
-        if layout.sharding == "row_wise" and ranks.device.type == "cpu":
-            mistakes.append(
-                "table_sharding is 'row_wise' on the CPU; torchrec reduces row-wise lookups on "
-                "GPUs only: column_wise or table_wise"
-            )
         if mistakes:
             raise ConfigError("\n".join(mistakes))
         super().__init__(specs, table_optimizer)
         self._ranks = ranks
+        # A rank's loss is its part of the batch's, not a loss of its own to be averaged. torchrec
+        # asks in backward, and has one answer for the whole process.
+        set_gradient_division(False)
         sharder = _sharder(table_optimizer, layout)
         tables = collection(specs, layout.precision)
         plan = agreed_plan(tables, specs, layout, sharder, ranks)
@@ -97,8 +100,7 @@ class FusedTables(Tables):
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W) of this rank's examples; see `Tables.forward`."""
-        with _summed_gradients():
-            pooled = self.parallel(keyed_jagged(self.specs, batch)).wait()
+        pooled = self.parallel(keyed_jagged(self.specs, batch)).wait()
         return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
 
     def weights(self) -> dict[str, Tensor]:
@@ -163,17 +165,6 @@ def _parts(sharded: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     for shard in sharded.local_shards():
         (row, column), (rows, columns) = shard.metadata.shard_offsets, shard.metadata.shard_sizes
         yield slice(row, row + rows), slice(column, column + columns), shard.tensor.detach()
-
-
-@contextmanager
-def _summed_gradients() -> Iterator[None]:
-    """Keep torchrec from dividing the gradients of what is looked up here by the ranks."""
-    before = get_gradient_division()
-    set_gradient_division(False)
-    try:
-        yield
-    finally:
-        set_gradient_division(before)
 
 
 def _process_group(ranks: Ranks) -> dist.ProcessGroup:
