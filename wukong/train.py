@@ -9,7 +9,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from wukong.checkpoint import fingerprint
 from wukong.compute import pick_device, products_in
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
-from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
+from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
 from wukong.ranks import Ranks
@@ -107,7 +107,7 @@ def train(
             checkpoint every `checkpoint_min` minutes; None writes nothing.
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
-        report: called after every evaluation.
+        report: called after every evaluation, on rank 0.
         clock: seconds.
 
     Raises:
@@ -129,14 +129,21 @@ def train(
             folder, earlier, run=run.fingerprint, ranks=ranks, every_min=every_min, clock=clock
         ) as saver:
             run.continue_from(saver)
-            with curve_file(folder, run.curve) as write:
+            with curve_file(folder if ranks.is_first else None, run.curve) as write:
                 for progress in run.evaluations(saver):
                     write(progress)
-                    if report:
+                    if report and ranks.is_first:
                         report(progress)
             result = run.result()
             saver.remove()
         return replace(result, warnings=[*result.warnings, *saver.warnings])
+
+
+class _Judged(NamedTuple):
+    """How good predictions are; of the test split, with the loss of each example."""
+
+    evaluation: Evaluation
+    losses: np.ndarray | None
 
 
 class _Run:
@@ -154,6 +161,7 @@ class _Run:
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
+        self._ranks = ranks
         self._started = clock()
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
@@ -210,19 +218,18 @@ class _Run:
 
     def result(self) -> TrainResult:
         """Restore the best weights, evaluate them on the test split, and sum up the run."""
-        reason = self._divergence.reason
-        predictions = None
+        reason, test = self._divergence.reason, None
         if not reason:
             self._best.restore()
-            predictions = self._predict("test")
-            if predictions is None:
+            test = self._judged("test")
+            if test is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
             reason=reason,
             validation=None if reason else self._best.evaluation,
-            test=None if predictions is None else self._judge(predictions),
-            test_losses=None if predictions is None else example_losses(predictions),
+            test=None if test is None else test.evaluation,
+            test_losses=None if test is None else test.losses,
             best_step=0 if reason else self._best.step,
             steps=self._learner.steps,
             examples_seen=self._learner.examples,
@@ -245,6 +252,7 @@ class _Run:
                 seed=self._seed,
                 pass_index=pass_index,
                 first_batch=first_batch,
+                share=self._ranks.share,
             )
             # A last batch of a single example is left out: batch norm finds no variance in it.
             yield from islice(batches, self._steps_per_pass - first_batch)
@@ -260,8 +268,8 @@ class _Run:
         learner = self._learner
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
-        predictions = self._predict("validation")
-        evaluation = None if predictions is None else self._judge(predictions)
+        judged = self._judged("validation")
+        evaluation = None if judged is None else judged.evaluation
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
@@ -284,13 +292,18 @@ class _Run:
         self.curve.append(progress)
         yield progress
 
-    def _predict(self, split: str) -> Predictions | None:
-        """Predict with the present weights; None where a logit is not finite."""
-        predictions = predict(self._learner.logits, self._data, split, self._config.eval_batch_size)
-        return predictions if np.isfinite(predictions.logit_NT).all() else None
+    def _judged(self, split: str) -> _Judged | None:
+        """Predict with the present weights, and judge; None where a logit is not finite."""
+        batch_size = self._config.eval_batch_size
+        found = predict(self._learner.logits, self._data, split, batch_size, self._ranks)
 
-    def _judge(self, predictions: Predictions) -> Evaluation:
-        return evaluate(predictions, self._data.tasks)
+        def judged() -> _Judged | None:
+            if not np.isfinite(found.logit_NT).all():
+                return None
+            losses = example_losses(found) if split == "test" else None
+            return _Judged(evaluate(found, self._data.tasks), losses)
+
+        return self._ranks.on_first(judged)
 
     def continue_from(self, saver: Saver) -> None:
         """Go to where the furthest checkpoint of this run stands, if any."""
