@@ -18,12 +18,13 @@ import yaml
 from codesign.errors import ConfigError
 
 Origin = Literal["published", "measured", "assumed"]
-Precision = Literal["fp32", "tf32"]  # tf32: FP32 tensors whose products are rounded
+Precision = Literal["fp32", "tf32", "bf16"]  # tf32: FP32 tensors whose products are rounded
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ARTIFACTS = Path(str(resources.files("cost_models"))) / "artifacts"
 SHIPPED = Path(str(resources.files("cost_models"))) / "hardware"
 _FIGURES = ("bytes_per_s", "memory_bytes", "multiprocessors", "cache_bytes", "launch_s")
-_KEYS = ("name", "flop_per_s", *_FIGURES, "artifact")
+_BETWEEN_DEVICES = ("link_bytes_per_s", "network_bytes_per_s", "devices_per_node")
+_KEYS = ("name", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,9 @@ class Hardware:
         multiprocessors: SMs of a GPU, threads of a CPU.
         cache_bytes: last level of cache.
         launch_s: least time of one operation.
+        link_bytes_per_s: of one device to the others of its node, in one direction.
+        network_bytes_per_s: of one device to other nodes, in one direction.
+        devices_per_node: devices that these links join. The file may leave these three out.
         artifact: precision → the file of a fitted cost model; none where nothing was measured.
     """
 
@@ -64,6 +68,9 @@ class Hardware:
     cache_bytes: Figure
     launch_s: Figure
     artifact: Mapping[str, str]
+    link_bytes_per_s: Figure | None = None
+    network_bytes_per_s: Figure | None = None
+    devices_per_node: Figure | None = None
 
     def peak_flop_per_s(self, precision: Precision) -> float:
         """Return the peak of dense products.
@@ -115,7 +122,7 @@ def load_hardware(name: str) -> Hardware:
         path=str(path),
         flop_per_s={key: _figure(entry) for key, entry in values["flop_per_s"].items()},
         artifact=_artifacts(values.get("artifact", {}), path),
-        **{key: _figure(values[key]) for key in _FIGURES},
+        **{key: _figure(values[key]) for key in (*_FIGURES, *_BETWEEN_DEVICES) if key in values},
     )
 
 
@@ -148,11 +155,11 @@ def _mistakes(values: Any) -> Iterator[str]:
         for precision, entry in rates.items():
             yield from _precision_mistakes("flop_per_s", precision)
             yield from _figure_mistakes(f"flop_per_s.{precision}", entry)
-    for key in _FIGURES:
-        if key not in values:
-            yield f"{key} is missing; must be a mapping with value, origin and source"
-        else:
+    for key in (*_FIGURES, *_BETWEEN_DEVICES):
+        if key in values:
             yield from _figure_mistakes(key, values[key])
+        elif key in _FIGURES:
+            yield f"{key} is missing; must be a mapping with value, origin and source"
     yield from _artifact_mistakes(values.get("artifact", {}))
 
 

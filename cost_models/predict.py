@@ -11,12 +11,13 @@ from statistics import NormalDist
 import numpy as np
 
 from codesign.contracts import HardwareSpec, PredictionColumns
-from cost_models import memory, wukong_ops
+from cost_models import wukong_ops
 from cost_models.artifacts import CostModel, cost_model
 from cost_models.exact import Array, Columns, cost_floor
 from cost_models.hardware import load_hardware
-from cost_models.memory import TableTraining
 from cost_models.ops import ITEM_BYTES, OpColumns
+from cost_models.peak import training_bytes
+from cost_models.training import Training
 from wukong.schema import InputSchema
 
 _ONE = np.ones(1)
@@ -64,8 +65,8 @@ class Predictor:
         }
 
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
-        peak = memory.training_bytes(
-            box.low, box.schema, batch=box.low_batch, tables=box.tables, high=box.high
+        peak = training_bytes(
+            box.low, box.schema, batch=box.low_batch, training=box.training, high=box.high
         )
         value, low, high = (self.model.memory.quantile(peak / 2**30, at) for at in (0.0, -z, z))
         return PredictionColumns(value=value, low=low, high=high, label=self.model.memory_label)
@@ -99,29 +100,28 @@ class _Box:
     schema: InputSchema
     low_batch: Array
     high_batch: Array
-    tables: TableTraining
+    training: Training
 
     @classmethod
     def of(cls, low: Columns, high: Columns, schema: InputSchema) -> _Box:
-        fused = low["table_backend"] == "fused"
         return cls(
             low=low,
             high=high,
             schema=schema,
             low_batch=np.atleast_1d(low["batch_size"]).astype(float),
             high_batch=np.atleast_1d(high["batch_size"]).astype(float),
-            tables=TableTraining(optimizer=low["table_optimizer"], fused=fused),
+            training=Training.of(low),
         )
 
 
 def _table_operations(box: _Box) -> list[OpColumns]:
     """Lookups, their gradients, and the update: of all rows, or fused, of those looked up."""
     found = wukong_ops.lookup_operations(box.low, box.schema, batch=box.high_batch)
-    if box.tables.fused:
+    if box.training.fused:
         lookups = [op for op in found if op.phase == "forward"]
         return [*lookups, *(_fused_update(op) for op in lookups)]
     weights = cost_floor(box.low, box.high, box.schema)["table_parameters"]
-    optimizer = np.atleast_1d(box.tables.optimizer)
+    optimizer = np.atleast_1d(box.training.table_optimizer)
     moved = np.select([optimizer == name for name in _UPDATE], list(_UPDATE.values()))
     update = OpColumns(
         kind="optimizer",
