@@ -77,8 +77,10 @@ def peak_parts(
     # A table's gradient is made while that of X_0 is live.
     grads = sum((stage.repeats * stage.grads for stage in found), _ZERO)
     x_0 = own_batch * input_row_columns(Fields(columns), schema) * Fields(columns)["d"]
-    step = np.maximum(step_peak(found), grads + held.at_their_gradient(x_0, batch))
     over_ranks = training.ranks > 1
+    on_their_way = whole[1].grads if over_ranks else _ZERO
+    at_tables = grads + on_their_way + held.at_their_gradient(x_0, batch)
+    step = np.maximum(step_peak(found), at_tables)
     elements = {
         "tables": held.weights,
         "table states": held.states,
@@ -155,12 +157,10 @@ class _TablesHeld:
             x_0: elements of the gradient of X_0, as large as what was looked up.
             batch: examples of a step over all ranks.
         """
-        if self.training.ranks == 1:
-            return self.gradients + np.maximum(x_0, self.squares)
         if self.fused is None:
-            # The root's gradients are copied to be sent; what comes back is a share.
-            sent = self.gradients * (1 + 1 / self.training.shard_ranks)
-            return self.gradients + np.maximum(x_0, np.maximum(sent, self.squares))
+            return self.gradients + np.maximum(x_0, self.squares)
+        if self.training.ranks == 1:
+            return x_0
         # Gradients of looked-up vectors: sent, and received for the columns that are held.
         sizes = self.training.lookup_bytes / FP32_BYTES
         converted = 1 + sizes if sizes < 1 else 1.0
@@ -177,7 +177,9 @@ def _on_one_rank(found: Sequence[Stage], training: Training) -> list[Stage]:
     """Return the stages as they are on one rank, with its precision and what it computes again."""
     done = [*found]
     if training.precision == "bf16":
-        done = [_in_bf16(stage) for stage in done]
+        root = [_in_bf16(stage, kept_copies=True) for stage in (done[0], done[-1])]
+        layers = [_in_bf16(stage, kept_copies=training.ranks == 1) for stage in done[1:-1]]
+        done = [root[0], *layers, root[1]]
     if training.activation_checkpointing:
         done = [dataclasses.replace(stage, saved=stage.needed) for stage in done]
     if training.ranks == 1:
@@ -185,9 +187,12 @@ def _on_one_rank(found: Sequence[Stage], training: Training) -> list[Stage]:
     return [done[0], *_sharded_layers(done[1:-1], training), done[-1]]
 
 
-def _in_bf16(stage: Stage) -> Stage:
-    """Smaller activations, and BF16 copies of the weights until their gradients are made."""
-    copies = stage.grads / 2
+def _in_bf16(stage: Stage, *, kept_copies: bool) -> Stage:
+    """Smaller activations; BF16 copies of the weights, kept from forward on until backward.
+
+    FSDP gathers the layers' weights as BF16, so that none of their copies are kept.
+    """
+    copies = stage.grads / 2 * kept_copies
     return dataclasses.replace(
         stage,
         saved=BF16_ACTIVATIONS * stage.saved + copies,
@@ -203,9 +208,10 @@ def _sharded_layers(layers: Sequence[Stage], training: Training) -> list[Stage]:
         after.append(after[-1] + stage.repeats)
     for index, (stage, later) in enumerate(zip(layers, reversed(after), strict=True)):
         own = stage.grads
-        fetched = own if index and training.shard_ranks > 1 else _ZERO
+        gathered = own / 2 if training.precision == "bf16" else own
+        fetched = gathered if index and training.shard_ranks > 1 else _ZERO
         sharded = dataclasses.replace(
-            stage, grads=own / training.shard_ranks, peak=stage.peak + own + fetched
+            stage, grads=own / training.shard_ranks, peak=stage.peak + gathered + fetched
         )
         # Only the last layer has none behind it whose gradients are on their way.
         last = np.where(later == 0, np.minimum(stage.repeats, 1), 0.0)

@@ -1,6 +1,7 @@
 """What the rank with most of it holds of fused tables that are cut over ranks. N designs.
 
-A table is cut into shards: of `table_shard_columns` columns (column-wise), or none (table-wise);
+A table is cut into shards: column-wise, of the smallest width that divides its own, is a multiple
+of 4 and not below `table_shard_columns`; table-wise, or where there is none, it stays whole.
 TorchRec's planner then deals the shards out, the largest first, each to the rank that has least to
 look up. Row-wise, every rank has equal rows of every table. A row of a shard is what the optimizer
 keeps a state for.
@@ -91,16 +92,14 @@ def _dealt(tables: Sequence[tuple[int, int]], training: Training) -> tuple[float
 
 
 def _at_least(tables: Sequence[tuple[int, int]], training: Training) -> tuple[float, ...]:
-    """What no wider tables can go below: an equal share."""
+    """Return what wider tables cannot go below: an equal share of whole tables."""
     if training.table_sharding == "row_wise":
         return _by_rows(tables, training.ranks)
-    shards = list(_shards(tables, training))
-    totals = (
-        sum(s.rows * s.columns for s in shards),
-        sum(s.rows for s in shards),
-        sum(s.columns for s in shards),
-    )
-    return (*(total / training.ranks for total in totals), 0.0)
+    weights = sum(rows * width for rows, width in tables)
+    # A wider table may have fewer shards, and no fewer than one.
+    rows = sum(rows for rows, _ in tables)
+    columns = sum(width for _, width in tables)
+    return (*(total / training.ranks for total in (weights, rows, columns)), 0.0)
 
 
 def _by_rows(tables: Sequence[tuple[int, int]], ranks: int) -> tuple[float, ...]:
@@ -112,9 +111,13 @@ def _by_rows(tables: Sequence[tuple[int, int]], ranks: int) -> tuple[float, ...]
 
 
 def _shards(tables: Sequence[tuple[int, int]], training: Training) -> Iterator[_Shard]:
-    """Cut the tables; the last shard of a table is narrower where the width does not divide."""
+    by_column = training.table_sharding == "column_wise"
     for table, (rows, width) in enumerate(tables):
-        by_column = training.table_sharding == "column_wise"
-        step = training.table_shard_columns if by_column else width
-        for first in range(0, width, step):
-            yield _Shard(table, rows, min(step, width - first))
+        step = _shard_width(width, training.table_shard_columns) if by_column else width
+        for _ in range(width // step):
+            yield _Shard(table, rows, step)
+
+
+def _shard_width(width: int, least: int) -> int:
+    divisors = (step for step in range(least, width, 4) if width % step == 0)
+    return next(divisors, width)

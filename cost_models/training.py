@@ -40,6 +40,17 @@ class Training:
         return cls(ranks=ranks, **{name: columns[name] for name in names})
 
     @property
+    def as_measured(self) -> bool:
+        """Whether peaks of such steps were measured: one rank, FP32, nothing computed again."""
+        return self.ranks == 1 and self.precision != "bf16" and not self.activation_checkpointing
+
+    @property
+    def summary(self) -> str:
+        """What sets it apart from a step of one rank in FP32, for people."""
+        said = [f"{self.ranks} ranks" if self.ranks > 1 else "one rank", self.precision]
+        return ", ".join([*said, *(["activations computed again"] * self.activation_checkpointing)])
+
+    @property
     def fused(self) -> bool:
         """Whether backward updates the rows looked up, so that no table has a gradient."""
         return self.table_backend == "fused"
