@@ -107,7 +107,7 @@ def predict(model: nn.Module, data: DataSet, split: str, batch_size: int) -> Pre
     with torch.no_grad():
         for batch in data.batches(split, batch_size, shuffle=False):
             labels.append(batch.label_BT)
-            logits.append(model(batch).reshape(len(batch), -1))
+            logits.append(model(batch).reshape(len(batch), -1).cpu())
             weights.append(batch.weight_B)
             groups.append(batch.group_B)
     model.train(was_training)

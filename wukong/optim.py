@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from codesign.errors import ConfigError
 
@@ -85,7 +86,9 @@ def _rowwise_adagrad(params: Sequence[nn.Parameter], lr: float, l2: float) -> Ro
 
 
 def _sgd(params: Sequence[nn.Parameter], lr: float, l2: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, lr=lr, weight_decay=l2, fused=True)
+    # Of weights in shards torch has no fused update by SGD.
+    fused = not any(isinstance(weight, DTensor) for weight in params)
+    return torch.optim.SGD(params, lr=lr, weight_decay=l2, fused=fused)
 
 
 OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], float, float], torch.optim.Optimizer]] = {

@@ -16,11 +16,14 @@ import torch
 from torch import nn
 
 from wukong import checkpoint
+from wukong.compute import pick_device, products_in
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
+from wukong.ranks import Ranks
+from wukong.sharding import whole_weights
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -110,8 +113,15 @@ def train(
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
-    with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, schema, data, config, seed=seed, clock=clock)
+    device = pick_device(config.device)
+    gpus = [device] if device.type == "cuda" else []
+    with (
+        _threads(config.threads),
+        products_in(config.precision, device),
+        torch.random.fork_rng(devices=gpus),
+    ):
+        ranks = Ranks.present(device)
+        run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
         if folder is not None:
             run.continue_from(folder, earlier)
         with curve_file(folder, run.curve) as write:
@@ -137,6 +147,7 @@ class _Run:
         config: TrainConfig,
         *,
         seed: int,
+        ranks: Ranks,
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
@@ -150,13 +161,17 @@ class _Run:
             steps=config.passes * self._steps_per_pass,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
+            ranks=ranks,
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._warnings: list[str] = []
         if isinstance(self._learner.model, Wukong):
             first_batch = next(data.batches("train", 1024, shuffle=False))
-            self._warnings += initial_warnings(self._learner.model, first_batch)
+            with whole_weights(self._learner.model):
+                self._warnings += initial_warnings(
+                    self._learner.model, first_batch.to(ranks.device)
+                )
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self._earlier: Sequence[Path] = ()
@@ -271,7 +286,7 @@ class _Run:
 
     def _predict(self, split: str) -> Predictions | None:
         """Predict with the present weights; None where a logit is not finite."""
-        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
+        predictions = predict(self._learner.logits, self._data, split, self._config.eval_batch_size)
         return predictions if np.isfinite(predictions.logit_NT).all() else None
 
     def _judge(self, predictions: Predictions) -> Evaluation:

@@ -6,7 +6,9 @@ B examples, F1 one-hot features, F2 multi-hot features, D dense features, T task
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -38,3 +40,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.label_BT)
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device; from pinned memory the copy does not wait."""
+        if self.label_BT.device == device:
+            return self
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device, non_blocking=True)
+            for name, tensor in vars(self).items()
+        }
+        return Batch(**moved)

@@ -67,6 +67,8 @@ class FusedTables(Tables):
             not fit.
     """
 
+    is_sharded = True
+
     def __init__(
         self,
         specs: Sequence[TableSpec],
