@@ -85,7 +85,7 @@ def peak_parts(
         "tables": held.weights,
         "table states": held.states,
         "dense weights": dense,
-        "dense states": 2 * dense,
+        "dense states": 2 * dense if training.dense_optimizer == "adam" else _ZERO,
         "weights gathered from other ranks": root if over_ranks else _ZERO,
         "batch": inputs + own_batch * len(schema.tasks),
         "lookups of other ranks' examples": held.ids(batch),

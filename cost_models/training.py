@@ -25,6 +25,7 @@ class Training:
     ranks: int = 1
     table_optimizer: str | np.ndarray[Any, Any] = "adam"
     table_backend: str = "plain"
+    dense_optimizer: str = "adam"
     precision: str = "fp32"
     dense_shard_ranks: int = 0
     activation_checkpointing: bool = False
