@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.compute import Logits
@@ -24,7 +24,7 @@ from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
-from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
+from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
 from wukong.ranks import Ranks
 from wukong.shape import WukongConfig, table_specs
 from wukong.sharding import prepare
@@ -32,7 +32,7 @@ from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
@@ -56,6 +56,7 @@ class Learner:
     Attributes:
         model: what is trained.
         logits: predicts with it, on the ranks' device and in the run's precision.
+        loss_sum: this rank's part of the training losses since `forget_log_loss`.
 
     Raises:
         ConfigError: the model cannot be, or has nothing to train.
@@ -104,8 +105,7 @@ class Learner:
         self.steps = 0
         self._ranks = ranks
         zero = torch.zeros((), dtype=torch.float64, device=ranks.device)
-        # Of the losses, this rank's own.
-        self._loss_sum, self._loss_weight, self._examples = zero, zero.clone(), zero.clone()
+        self.loss_sum, self._loss_weight, self._examples = zero, zero.clone(), zero.clone()
 
     @property
     def lr(self) -> float:
@@ -126,7 +126,7 @@ class Learner:
             nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
-        self._loss_sum += loss.detach() * total.weight
+        self.loss_sum += loss.detach() * total.weight
         self._loss_weight += total.weight
         self._examples += total.examples
         self.steps += 1
@@ -136,39 +136,43 @@ class Learner:
         """Examples trained on so far, on all ranks together."""
         return int(self._examples)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that training has changed; tensors may share memory with the learner's."""
-        loss_sum = self._ranks.sum(self._loss_sum.clone())
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of all tensors that training changes, sharing memory."""
+        found = {f"weights.{name}": weight for name, weight in self.weights.tensors().items()}
+        for i, optimizer in enumerate(self._optimizers):
+            if isinstance(optimizer, torch.optim.Optimizer):
+                states = state_tensors(optimizer).items()
+                found |= {f"optimizer{i}.{name}": state for name, state in states}
+        for i, tables in enumerate(self.weights.backends):
+            states = tables.sharded_accumulators().items()
+            found |= {f"accumulators{i}.{name}": state for name, state in states}
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Return what else training changes: plain values, the same on all ranks."""
         return {
-            "weights": self.weights.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedule": self.schedule.state_dict(),
             "steps": self.steps,
             "examples": self.examples,
-            "loss_sum": loss_sum,
-            "loss_weight": self._loss_weight,
+            "loss_weight": float(self._loss_weight),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where a learner with the same arguments stood."""
-        self.weights.load_state_dict(state_dict["weights"])
-        for optimizer, state in zip(self._optimizers, state_dict["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self.schedule.load_state_dict(state_dict["schedule"])
-        self.steps = state_dict["steps"]
-        self._examples.fill_(state_dict["examples"])
-        self._loss_sum.copy_(state_dict["loss_sum"]).mul_(self._ranks.is_first)
-        self._loss_weight.copy_(state_dict["loss_weight"])
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where a learner with the same arguments stood, but for the tensors."""
+        self.schedule.load_state_dict(values["schedule"])
+        self.steps = values["steps"]
+        self._examples.fill_(values["examples"])
+        self._loss_weight.fill_(values["loss_weight"])
 
     def log_loss(self) -> float:
         """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
         weight = float(self._loss_weight)
-        loss_sum = float(self._ranks.sum(self._loss_sum.clone()))
+        loss_sum = float(self._ranks.sum(self.loss_sum.clone()))
         return loss_sum / weight if weight else 0.0
 
     def forget_log_loss(self) -> None:
         """Start a new mean."""
-        self._loss_sum.zero_()
+        self.loss_sum.zero_()
         self._loss_weight.zero_()
 
 
@@ -222,6 +226,7 @@ class Best:
         self.evaluation: Evaluation | None = None
         self.step = 0
         self.stale_evaluations = 0
+        self._weights: dict[str, Tensor] = {}
         self._learner = learner
         self._sign = 1.0 if MONITORS[monitor.partition(".")[0]] == "maximize" else -1.0
         self._monitor = monitor
@@ -240,29 +245,28 @@ class Best:
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        self._learner.weights.load_state_dict(self._weights)
+        self._learner.weights.load(self._weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best weights with their evaluation, where there was one."""
-        if self.evaluation is None:
-            return {}
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of the best weights; none before the first evaluation."""
+        return {f"best.{name}": weight for name, weight in self._weights.items()}
+
+    def values(self) -> dict[str, Any]:
+        """Return all but the weights as plain values."""
+        evaluation = None if self.evaluation is None else asdict(self.evaluation)["by_task"]
         return {
-            "evaluation": asdict(self.evaluation)["by_task"],
+            "evaluation": evaluation,
             "step": self.step,
             "stale_evaluations": self.stale_evaluations,
-            "weights": self._weights,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where another one stood."""
-        if state_dict:
-            by_task = {
-                task: Quality(**quality) for task, quality in state_dict["evaluation"].items()
-            }
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where another one stood, but for the weights, for which there is room then."""
+        self.step, self.stale_evaluations = values["step"], values["stale_evaluations"]
+        if values["evaluation"] is not None:
+            by_task = {task: Quality(**quality) for task, quality in values["evaluation"].items()}
             self.evaluation = Evaluation(by_task=by_task)
-            self.step = state_dict["step"]
-            self.stale_evaluations = state_dict["stale_evaluations"]
-            self._weights = state_dict["weights"]
+            self._weights = self._learner.weights.copy()
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * evaluation[self._monitor]

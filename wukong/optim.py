@@ -29,12 +29,6 @@ class OptimizerLike(Protocol):
     def step(self) -> Any:
         """Update the parameters; called after every backward pass."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes, tensors and plain values."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where another optimizer of the same parameters stood."""
-
 
 class RowWiseAdagrad(torch.optim.Optimizer):
     """Adagrad with one accumulator per row: the mean of its squared gradients.
@@ -109,6 +103,33 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer {name!r} is unknown; one of {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name](params, lr, l2)
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimizer keeps of each weight, by the weight's place, sharing its memory.
+
+    A weight without a state, for want of a gradient so far, gets the one that it would begin with.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    found: dict[str, Tensor] = {}
+    for i, weight in enumerate(weights):
+        state = optimizer.state[weight]
+        if not state:
+            state.update(_first_state(optimizer, weight))
+        found |= {f"{i}.{name}": value for name, value in state.items()}
+    return found
+
+
+def _first_state(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    if isinstance(optimizer, torch.optim.Adam):
+        return {
+            "step": torch.zeros((), device=weight.device),
+            "exp_avg": torch.zeros_like(weight, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+        }
+    if isinstance(optimizer, RowWiseAdagrad):
+        return {"sum_N": torch.zeros_like(weight.detach()[:, 0])}
+    return {}
 
 
 class LearningRateSchedule:

@@ -26,6 +26,17 @@ MONITORS: Mapping[str, Goal] = {
     "grouped_auc": "maximize",
 }
 
+# Where and how fast a run computes, not what: it is continued where these differ.
+NOT_OF_RESULT = (
+    "activation_checkpointing",
+    "checkpoint_min",
+    "dense_shard_ranks",
+    "device",
+    "eval_batch_size",
+    "memory_check",
+    "threads",
+)
+
 FUSED_OPTIMIZERS: tuple[TableOptimizerName, ...] = ("rowwise_adagrad", "sgd")
 
 

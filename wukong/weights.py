@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,8 +19,7 @@ class Weights:
         backends: table backends, each with an optimizer of its own.
         tables: weights of `nn.Embedding` and `nn.EmbeddingBag`, trained as tables are.
         dense: all other weights.
-        state: name → tensor of everything outside the backends that share themselves out over
-            ranks, buffers among it.
+        state: name → tensor of everything outside the backends, buffers among it.
     """
 
     backends: Sequence[Tables]
@@ -29,33 +27,22 @@ class Weights:
     dense: Sequence[nn.Parameter]
     state: Mapping[str, Tensor]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything by name; tensors may share memory with the model."""
-        return {
-            "state": {name: weight.detach() for name, weight in self.state.items()},
-            "backends": [tables.weights() for tables in self._sharded()],
-        }
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of everything by name, sharing memory with the model."""
+        found = {f"model.{name}": weight.detach() for name, weight in self.state.items()}
+        for i, tables in enumerate(self.backends):
+            parts = tables.sharded_weights().items()
+            found |= {f"tables{i}.{name}": weight.detach() for name, weight in parts}
+        return found
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy what `state_dict` returned into the model."""
-        for name, weight in self.state.items():
-            weight.detach().copy_(state_dict["state"][name])
-        for tables, kept in zip(self._sharded(), state_dict["backends"], strict=True):
-            tables.load_weights(kept)
+    def copy(self) -> dict[str, Tensor]:
+        """Return `tensors` with memory of their own."""
+        return {name: weight.clone() for name, weight in self.tensors().items()}
 
-    def copy(self) -> dict[str, Any]:
-        """Return `state_dict` with memory of its own."""
-        found = self.state_dict()
-        return {
-            "state": {name: weight.clone() for name, weight in found["state"].items()},
-            "backends": [
-                {feature: table_RD.clone() for feature, table_RD in tables.items()}
-                for tables in found["backends"]
-            ],
-        }
-
-    def _sharded(self) -> list[Tables]:
-        return [tables for tables in self.backends if tables.is_sharded]
+    def load(self, kept: Mapping[str, Tensor]) -> None:
+        """Put back what `copy` returned."""
+        for name, weight in self.tensors().items():
+            weight.copy_(kept[name])
 
 
 def split_weights(model: nn.Module) -> Weights:
@@ -65,17 +52,16 @@ def split_weights(model: nn.Module) -> Weights:
         ConfigError: an embedding makes sparse gradients, which no optimizer here takes.
     """
     backends = {name: m for name, m in model.named_modules() if isinstance(m, Tables)}
-    apart = tuple(f"{name}." if name else "" for name, m in backends.items() if m.is_sharded)
+    inside = tuple(f"{name}." if name else "" for name in backends)
     state = dict(model.named_parameters()) | dict(model.named_buffers())
-    state = {name: w for name, w in state.items() if not name.startswith(apart)}
+    state = {name: w for name, w in state.items() if not name.startswith(inside)}
     tables: dict[Tensor, None] = {}
     for name, module in model.named_modules():
-        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and not name.startswith(apart):
+        if isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and not name.startswith(inside):
             if module.sparse:
                 raise ConfigError(f"the embedding {name!r} has sparse=True; must be False")
             tables[module.weight] = None
-    theirs = {weight for backend in backends.values() for weight in backend.parameters()}
-    weights = [w for w in state.values() if isinstance(w, nn.Parameter) and w not in theirs]
+    weights = [w for w in state.values() if isinstance(w, nn.Parameter)]
     return Weights(
         backends=list(backends.values()),
         tables=[w for w in weights if w in tables],

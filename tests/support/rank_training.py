@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from wukong.compute import products_in
 from wukong.data.batch import Batch
@@ -116,10 +117,14 @@ def course(
 
 def whole_state(learner: Learner) -> dict[str, Tensor]:
     """Return weights and buffers by name, gathered; every rank must call it."""
-    state = learner.weights.state
-    whole = {name: getattr(w, "full_tensor", lambda w=w: w)() for name, w in state.items()}
-    tables = [backend.weights() for backend in learner.weights.backends if backend.is_sharded]
-    whole |= {f"tables.{name}": table for found in tables for name, table in found.items()}
+    weights = learner.weights
+    shards = dict(weights.state)
+    for tables in weights.backends:
+        if tables.is_sharded:
+            shards |= tables.weights()
+        else:
+            shards |= dict(tables.named_parameters())
+    whole = {name: w.full_tensor() if isinstance(w, DTensor) else w for name, w in shards.items()}
     return {name: weight.detach().clone() for name, weight in whole.items()}
 
 
