@@ -24,7 +24,7 @@ ARTIFACTS = Path(str(resources.files("cost_models"))) / "artifacts"
 SHIPPED = Path(str(resources.files("cost_models"))) / "hardware"
 _FIGURES = ("bytes_per_s", "memory_bytes", "multiprocessors", "cache_bytes", "launch_s")
 _BETWEEN_DEVICES = ("link_bytes_per_s", "network_bytes_per_s", "devices_per_node")
-_KEYS = ("name", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
+_KEYS = ("name", "reported_as", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,7 @@ class Hardware:
 
     Attributes:
         path: the file that it was read from, for messages.
+        reported_as: what torch calls it.
         flop_per_s: precision → peak of dense matrix products.
         bytes_per_s: of its main memory.
         memory_bytes: size of its main memory.
@@ -61,6 +62,7 @@ class Hardware:
 
     name: str
     path: str
+    reported_as: str
     flop_per_s: Mapping[str, Figure]
     bytes_per_s: Figure
     memory_bytes: Figure
@@ -120,10 +122,17 @@ def load_hardware(name: str) -> Hardware:
     return Hardware(
         name=str(values["name"]),
         path=str(path),
+        reported_as=str(values.get("reported_as", "")),
         flop_per_s={key: _figure(entry) for key, entry in values["flop_per_s"].items()},
         artifact=_artifacts(values.get("artifact", {}), path),
         **{key: _figure(values[key]) for key in (*_FIGURES, *_BETWEEN_DEVICES) if key in values},
     )
+
+
+def reported_as(name: str) -> Hardware | None:
+    """Return the shipped device that torch calls by this name, if there is one."""
+    devices = (load_hardware(known) for known in shipped())
+    return next((device for device in devices if device.reported_as == name), None)
 
 
 def _figure(entry: Mapping[str, Any]) -> Figure:

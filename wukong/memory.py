@@ -129,25 +129,50 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+@dataclass(frozen=True, kw_only=True)
+class MemoryPeaks:
+    """Measured, on the rank that held most.
+
+    Attributes:
+        steps_bytes: until the first evaluation: by building the model and by training steps.
+        run_bytes: in the whole run, with evaluations, the best weights, and checkpoints.
+    """
+
+    steps_bytes: int
+    run_bytes: int
+
+
 class PeakMeter:
-    """Measures the most memory that this process holds beyond what it held at the start.
+    """Measures the most memory that a rank holds beyond what it held at the start.
 
     Of a GPU what torch's allocator gave out; of the CPU the growth of the resident set, libraries
     that are loaded meanwhile and pages of mapped files among it.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self._at_start = torch.cuda.memory_allocated(device)
+    def __init__(self, ranks: Ranks) -> None:
+        self._ranks, self._device = ranks, ranks.device
+        self._steps_bytes: int | None = None
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._at_start = torch.cuda.memory_allocated(self._device)
             return
         _return_freed_memory()
         _reset_high_water_mark()
         self._at_start = _status_bytes("VmRSS")
 
-    def peak_bytes(self) -> int:
-        """Return the most so far."""
+    def end_of_steps(self) -> None:
+        """Say that an evaluation begins; only the first one counts."""
+        if self._steps_bytes is None:
+            self._steps_bytes = self._so_far()
+
+    def peaks(self) -> MemoryPeaks:
+        """Return the largest of all ranks; every rank must call it."""
+        run_bytes = self._so_far()
+        found = self._ranks.gather((self._steps_bytes or run_bytes, run_bytes))
+        steps, runs = zip(*found, strict=True)
+        return MemoryPeaks(steps_bytes=max(steps), run_bytes=max(runs))
+
+    def _so_far(self) -> int:
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device)) - self._at_start
         return _status_bytes("VmHWM") - self._at_start
