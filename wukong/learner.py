@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.compute import Logits
-from wukong.embeddings import TableLayout, TableOptimizer, build_tables
+from wukong.embeddings import Cluster, TableLayout, TableOptimizer, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
@@ -72,13 +72,14 @@ class Learner:
         seed: int,
         task_weights: Sequence[float] = (),
         ranks: Ranks = ALONE,
+        cluster: Cluster | None = None,
     ) -> None:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
         )
         if isinstance(model, WukongConfig):
             self.model: nn.Module = _wukong(
-                model, schema, config, table_optimizer, ranks, seed=seed
+                model, schema, config, table_optimizer, ranks, cluster or Cluster(), seed=seed
             )
         else:
             torch.manual_seed(seed)
@@ -182,6 +183,7 @@ def _wukong(
     train: TrainConfig,
     table_optimizer: TableOptimizer,
     ranks: Ranks,
+    cluster: Cluster,
     *,
     seed: int,
 ) -> Wukong:
@@ -197,6 +199,7 @@ def _wukong(
             precision=train.table_precision,
             lookup_precision=train.lookup_precision,
             batch_size=train.batch_size,
+            cluster=cluster,
         ),
         ranks=ranks,
     )
