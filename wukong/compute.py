@@ -107,4 +107,5 @@ class Logits(nn.Module):
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision != "bf16":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        # No cache: each weight is used once, and a copy would outlive its gathered original.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)

@@ -187,6 +187,14 @@ def cluster_of(reported: str) -> Cluster | None:
     )
 
 
+def _device_name(ranks: Ranks) -> str:
+    import torch
+
+    if ranks.device.type == "cpu":
+        return "cpu"
+    return torch.cuda.get_device_name(ranks.device)
+
+
 def _progress(progress: TrainProgress) -> Progress:
     return Progress(
         done=progress.examples,
@@ -208,7 +216,7 @@ def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
         "resumed_at_step": result.resumed_at_step,
         "warnings": result.warnings,
         "processes": ranks.world,
-        "device": ranks.device.type,
+        "device": _device_name(ranks),
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }

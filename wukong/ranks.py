@@ -69,6 +69,22 @@ class Ranks:
         dist.broadcast_object_list(values, src=0, group=self.group)
         return values[0]
 
+    def gather(self, value: Any) -> list[Any]:
+        """Return what each rank gave, by rank, on every rank; every rank must call it."""
+        values = [value] * self.world
+        if self.world > 1:
+            dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def apart(self) -> Ranks:
+        """Return the same ranks with a group of their own, so that another thread may use it.
+
+        It works on the CPU. Every rank must call it.
+        """
+        if self.world == 1:
+            return self
+        return replace(self, device=CPU, group=dist.new_group(backend="gloo"))
+
     def on_first(self, function: Callable[[], Answer]) -> Answer:
         """Call a function on rank 0 and return its answer on every rank; every rank must call it.
 
@@ -105,19 +121,3 @@ class Ranks:
         found = [torch.empty_like(padded) for _ in range(self.world)] if self.is_first else None
         dist.gather(padded, found, dst=0, group=self.group)
         return [each[:count] for each, count in zip(found or (), counts.tolist(), strict=False)]
-
-    def gather(self, value: Any) -> list[Any]:
-        """Return what each rank gave, by rank, on every rank; every rank must call it."""
-        values = [value] * self.world
-        if self.world > 1:
-            dist.all_gather_object(values, value, group=self.group)
-        return values
-
-    def apart(self) -> Ranks:
-        """Return the same ranks with a group of their own, so that another thread may use it.
-
-        It works on the CPU. Every rank must call it.
-        """
-        if self.world == 1:
-            return self
-        return replace(self, device=CPU, group=dist.new_group(backend="gloo"))

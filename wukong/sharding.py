@@ -98,18 +98,12 @@ def _mesh(shard_ranks: int, ranks: Ranks) -> DeviceMesh | None:
 def _shard(model: nn.Module, units: list[nn.Module], config: TrainConfig, mesh: DeviceMesh) -> None:
     """Wrap each unit, and then the whole model."""
     summed_in = torch.bfloat16 if config.gradient_precision == "bf16" else torch.float32
-    # Gathered as BF16: under autocast alone, backward would keep a BF16 copy of every weight, and
-    # nothing would be freed after forward. The root's tables must not be rounded.
-    gathered_in = torch.bfloat16 if config.precision == "bf16" else None
-    layers = MixedPrecisionPolicy(
-        param_dtype=gathered_in, reduce_dtype=summed_in, cast_forward_inputs=False
-    )
-    root = MixedPrecisionPolicy(reduce_dtype=summed_in, cast_forward_inputs=False)
+    policy = MixedPrecisionPolicy(reduce_dtype=summed_in, cast_forward_inputs=False)
     fused = {w for module in _fused_modules(model) for w in module.parameters(recurse=False)}
     wrapped = [
-        fully_shard(unit, mesh=mesh, mp_policy=layers) for unit in units if unit is not model
+        fully_shard(unit, mesh=mesh, mp_policy=policy) for unit in units if unit is not model
     ]
-    wrapped.append(fully_shard(model, mesh=mesh, mp_policy=root, ignored_params=fused))
+    wrapped.append(fully_shard(model, mesh=mesh, mp_policy=policy, ignored_params=fused))
     for module in wrapped:
         # A sum, and no mean of unequal parts; said twice, for gloo has no other reduction.
         module.set_gradient_divide_factor(1.0)

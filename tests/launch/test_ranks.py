@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from codesign.study.folder import read_json, write_json
 from launch import local
 from launch.local import LocalPool
 from launch.ranks import run
+from tests.support.processes import processes_of, when
 
 
 def attempt(folder: Path, **design: Any) -> Path:
@@ -23,29 +23,6 @@ def attempt(folder: Path, **design: Any) -> Path:
     task = {"name": "tests.support.toy_task", "model": {}, "train": {}, "source": "", "path": None}
     write_json(folder / "trial.json", {"token": "t", "task": task, "design": design, "seed": 5})
     return folder
-
-
-def processes_of(folder: Path) -> dict[int, int]:
-    """Rank → process id of the workers of an attempt that run."""
-    found = {}
-    for place in Path("/proc").iterdir():
-        try:
-            command = (place / "cmdline").read_bytes().split(b"\0")
-            variables = (place / "environ").read_bytes().split(b"\0")
-        except OSError:  # no process, or one that has ended
-            continue
-        ranks = [int(v.removeprefix(b"RANK=")) for v in variables if v.startswith(b"RANK=")]
-        if os.fsencode(folder) in command and ranks:
-            found[ranks[0]] = int(place.name)
-    return found
-
-
-def when(true: Any, *, within_s: float = 30.0) -> None:
-    """Wait until something is so."""
-    ends = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < ends, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def outcome_of(folder: Path) -> Outcome:

@@ -41,6 +41,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.label_BT)
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device; from pinned memory the copy does not wait."""
+        if self.label_BT.device == device:
+            return self
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device, non_blocking=True)
+            for name, tensor in vars(self).items()
+        }
+        return Batch(**moved)
+
     def part(self, first: int, end: int) -> Batch:
         """Return examples `first` to `end`, which may be none; tensors may share memory."""
         if (first, end) == (0, len(self)):
@@ -59,13 +69,3 @@ class Batch:
             weight_B=None if self.weight_B is None else self.weight_B[first:end],
             group_B=None if self.group_B is None else self.group_B[first:end],
         )
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on this device; from pinned memory the copy does not wait."""
-        if self.label_BT.device == device:
-            return self
-        moved: dict[str, Any] = {
-            name: None if tensor is None else tensor.to(device, non_blocking=True)
-            for name, tensor in vars(self).items()
-        }
-        return Batch(**moved)
