@@ -256,6 +256,7 @@ class Best:
             return False
         self.evaluation, self.step = evaluation, self._learner.steps
         self.stale_evaluations = 0
+        self._weights.clear()  # The last ones are freed before the new ones take their place.
         self._weights = self._learner.weights.copy()
         return True
 

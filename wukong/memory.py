@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,18 +67,23 @@ def refuse_what_does_not_fit(expected: ExpectedMemory, ranks: Ranks) -> None:
     refused = ranks.sum(torch.tensor(float(lacking), device=ranks.device))
     if refused:
         rows = [
-            f"{part} {size / GIB:.3g}"
+            f"{part} {_gib(size)}"
             for part, size in sorted(expected.parts.items(), key=lambda item: -item[1])
             if size >= 0.001 * expected.total_bytes
         ]
         raise DoesNotFitError(
-            f"predicted peak of {expected.total_bytes / GIB:.3g} GiB a rank does not fit into "
-            f"{limit.free_bytes / GIB:.3g} GiB ({limit.source}); GiB by part: {', '.join(rows)} "
+            f"predicted peak of {_gib(expected.total_bytes)} GiB a rank does not fit into "
+            f"{_gib(limit.free_bytes)} GiB ({limit.source}); GiB by part: {', '.join(rows)} "
             f"({expected.label})",
             where="memory",
             hint="fewer rows or a smaller d, a smaller batch_size, more ranks, "
             "activation_checkpointing: true, or memory_check: false to try it all the same",
         )
+
+
+def _gib(size_bytes: float) -> str:
+    gib = size_bytes / GIB
+    return f"{gib:,.0f}" if gib >= 100 else f"{gib:.3g}"
 
 
 def free_memory(ranks: Ranks) -> Limit:
@@ -134,8 +140,9 @@ class MemoryPeaks:
     """Measured, on the rank that held most.
 
     Attributes:
-        steps_bytes: until the first evaluation: by building the model and by training steps.
-        run_bytes: in the whole run, with evaluations, the best weights, and checkpoints.
+        steps_bytes: by training steps, until the first evaluation.
+        run_bytes: in the whole run, with building the model, evaluations, the best weights, and
+            checkpoints.
     """
 
     steps_bytes: int
@@ -150,32 +157,50 @@ class PeakMeter:
     """
 
     def __init__(self, ranks: Ranks) -> None:
-        self._ranks, self._device = ranks, ranks.device
+        self._ranks = ranks
         self._steps_bytes: int | None = None
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-            self._at_start = torch.cuda.memory_allocated(self._device)
-            return
-        _return_freed_memory()
-        _reset_high_water_mark()
-        self._at_start = _status_bytes("VmRSS")
+        self._before_steps = 0
+        if ranks.device.type == "cpu":
+            _return_freed_memory()
+        self._at_start = self._held()
+        self._forget_peak()
 
-    def end_of_steps(self) -> None:
+    def steps_begin(self) -> None:
+        """Say that the model is built."""
+        self._before_steps = self._peak()
+        self._forget_peak()
+
+    def steps_end(self) -> None:
         """Say that an evaluation begins; only the first one counts."""
         if self._steps_bytes is None:
-            self._steps_bytes = self._so_far()
+            self._steps_bytes = self._peak()
 
     def peaks(self) -> MemoryPeaks:
         """Return the largest of all ranks; every rank must call it."""
-        run_bytes = self._so_far()
-        found = self._ranks.gather((self._steps_bytes or run_bytes, run_bytes))
-        steps, runs = zip(*found, strict=True)
+        since = self._peak()
+        steps_bytes = since if self._steps_bytes is None else self._steps_bytes
+        run_bytes = max(self._before_steps, since)
+        grown = [held - self._at_start for held in (steps_bytes, run_bytes)]
+        steps, runs = zip(*self._ranks.gather(grown), strict=True)
         return MemoryPeaks(steps_bytes=max(steps), run_bytes=max(runs))
 
-    def _so_far(self) -> int:
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device)) - self._at_start
-        return _status_bytes("VmHWM") - self._at_start
+    def _held(self) -> int:
+        if self._ranks.device.type == "cuda":
+            return int(torch.cuda.memory_allocated(self._ranks.device))
+        return _status_bytes("VmRSS")
+
+    def _peak(self) -> int:
+        if self._ranks.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._ranks.device))
+        return _status_bytes("VmHWM")
+
+    def _forget_peak(self) -> None:
+        """Start a new peak; where a CPU's cannot be, the process's own one stands."""
+        if self._ranks.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._ranks.device)
+            return
+        with suppress(OSError):
+            (_PROC / "self/clear_refs").write_text("5")
 
 
 def _return_freed_memory() -> None:
@@ -183,14 +208,6 @@ def _return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def _reset_high_water_mark() -> None:
-    """Start a new high-water mark; where that is forbidden, the process's own one stands."""
-    try:
-        (_PROC / "self/clear_refs").write_text("5")
-    except OSError:
-        return
 
 
 def _status_bytes(name: str) -> int:

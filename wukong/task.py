@@ -18,12 +18,12 @@ from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Predicti
 from cost_models import exact
 from cost_models.peak import peak_parts
 from cost_models.predict import Predictor
-from cost_models.training import Training
+from cost_models.training import FP32_BYTES, Training
 from wukong import knobs
 from wukong.data import sources
 from wukong.data_task import DataTask
 from wukong.settings import layered, model_settings
-from wukong.shape import WukongConfig, input_rows
+from wukong.shape import WukongConfig, input_rows, table_specs
 from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
@@ -192,9 +192,16 @@ class WukongTask(DataTask):
         training = Training.of(vars(settings), ranks=ranks.world)
         batch = np.array([float(settings.batch_size)])
         found = peak_parts(columns, self._data.schema, batch=batch, training=training)
-        parts = {name: float(sizes.max()) for name, sizes in found.items()}
-        parts["best weights so far"] = parts["tables"] + parts["dense weights"]
-        return ExpectedMemory(parts=parts, label=f"closed form of a step, {training.summary}")
+        step = {name: float(sizes.max()) for name, sizes in found.items()}
+        step["best weights so far"] = step["tables"] + step["dense weights"]
+        # Each table is made whole on the CPU, and its parts are handed to where they belong.
+        specs = table_specs(self.model(design), self._data.schema)
+        largest = max((spec.cardinality * spec.width for spec in specs), default=0)
+        start = {name: step[name] for name in ("tables", "table states")}
+        if ranks.device.type == "cpu":
+            start["the largest table while it is made"] = float(FP32_BYTES * largest)
+        parts = max(step, start, key=lambda each: sum(each.values()))
+        return ExpectedMemory(parts=parts, label=f"closed form, {training.summary}")
 
     def cost_parts(self, design: Design) -> list[CostPart]:
         """Count one design part by part (see `cost_models.exact.parts`)."""

@@ -213,6 +213,7 @@ class _Run:
 
     def evaluations(self, saver: Saver) -> Iterator[TrainProgress]:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
+        self._memory.steps_begin()
         segment_started = self._clock()
         for batch in self._batches():
             self._learner.step(batch)
@@ -281,7 +282,7 @@ class _Run:
     def _evaluate(self) -> Iterator[TrainProgress]:
         """Measure the present weights on validation; nothing where a logit is not finite."""
         learner = self._learner
-        self._memory.end_of_steps()
+        self._memory.steps_end()
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
         judged = self._judged("validation")
