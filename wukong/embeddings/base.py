@@ -73,6 +73,19 @@ class Tables(nn.Module, ABC):
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Copy one table (R, D) per feature into this module; the inverse of `weights`."""
 
+    def sharded_weights(self) -> dict[str, Tensor]:
+        """Name → weights as they lie in this process, sharing their memory.
+
+        Of a table in parts that is a ShardedTensor or a DTensor: names and whole shapes are the
+        same at every number of ranks, so that torch.distributed.checkpoint loads at one what it
+        saved at another. `clone()` and `copy_()` touch the parts of this process alone.
+        """
+        return {name: weight.detach() for name, weight in self.named_parameters()}
+
+    def sharded_accumulators(self) -> dict[str, Tensor]:
+        """Name → state of an optimizer inside the tables, likewise; empty where there is none."""
+        return {}
+
     def optimizer(self) -> OptimizerLike:
         """Build the optimizer of the tables; its groups' `lr` may be set between steps."""
         chosen = self.table_optimizer

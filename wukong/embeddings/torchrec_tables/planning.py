@@ -1,0 +1,138 @@
+"""Which rank holds which part of which table: torchrec's planner, fed with figures of ours."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
+from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
+from torchrec.distributed.planner.types import (
+    HardwareConfig,
+    KernelConfig,
+    PlannerError,
+    TopologyFactory,
+    TrainerConfig,
+)
+
+from codesign.errors import ConfigError
+from wukong.embeddings.layout import PlacedTable
+from wukong.embeddings.torchrec_tables.collection import table_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchrec import EmbeddingBagCollection
+    from torchrec.distributed.types import EmbeddingModuleShardingPlan, ModuleSharder, ShardingPlan
+
+    from wukong.embeddings.layout import TableLayout
+    from wukong.ranks import Ranks
+    from wukong.shape import TableSpec
+
+# Of a device's memory, for everything that is not a table.
+RESERVED_SHARE = 0.15
+_MS_PER_S = 1000.0
+
+
+def agreed_plan(
+    collection: EmbeddingBagCollection,
+    specs: Sequence[TableSpec],
+    layout: TableLayout,
+    sharder: ModuleSharder[Any],
+    ranks: Ranks,
+) -> ShardingPlan:
+    """Plan on the first rank and hand the plan, or the refusal, to all; every rank must call it.
+
+    Raises:
+        ConfigError: the tables do not fit; on every rank.
+    """
+    outcome: ShardingPlan | str = ""
+    if ranks.is_first:
+        planner = EmbeddingShardingPlanner(
+            topology=_topology(layout, ranks),
+            batch_size=-(-layout.batch_size // ranks.world),
+            constraints=dict.fromkeys(table_names(specs).values(), _constraint(layout)),
+            storage_reservation=FixedPercentageStorageReservation(percentage=0.0),
+            stats=[],
+            debug=False,
+        )
+        try:
+            outcome = planner.plan(collection, [sharder])
+        except PlannerError:
+            outcome = _refusal(specs, layout, ranks)
+    outcome = ranks.from_first(outcome)
+    if isinstance(outcome, str):
+        raise ConfigError(
+            outcome,
+            where="tables",
+            hint="more ranks, narrower tables, table_precision fp16 or smaller column shards",
+        )
+    return outcome
+
+
+def placed(specs: Sequence[TableSpec], plan: ShardingPlan) -> dict[str, PlacedTable]:
+    """Feature → where its table lies."""
+    parameters: EmbeddingModuleShardingPlan = plan.plan.get("", {})
+    found = {}
+    for feature, name in table_names(specs).items():
+        parameter = parameters[name]
+        shards = parameter.sharding_spec.shards
+        found[feature] = PlacedTable(
+            sharding=parameter.sharding_type,
+            shard_sizes=tuple((s.shard_sizes[0], s.shard_sizes[1]) for s in shards),
+            ranks=tuple(s.placement.rank() for s in shards),
+        )
+    return found
+
+
+def _constraint(layout: TableLayout) -> ParameterConstraints:
+    return ParameterConstraints(
+        sharding_types=[layout.sharding],
+        compute_kernels=["fused"],
+        min_partition=layout.shard_columns,
+    )
+
+
+def _topology(layout: TableLayout, ranks: Ranks) -> Topology:
+    cluster, on_gpu = layout.cluster, ranks.device.type == "cuda"
+    memory_bytes = int(_bytes_for_tables(layout, ranks))
+    per_ms = cluster.memory_bytes_per_s / _MS_PER_S
+    return TopologyFactory.create_topology(
+        TrainerConfig(
+            world_size=ranks.world,
+            local_world_size=min(cluster.ranks_per_node or ranks.world, ranks.world),
+        ),
+        HardwareConfig(
+            hbm_cap_bytes=memory_bytes if on_gpu else 0,
+            # Tables in the host's memory, reached over the bus, are no part of a plan for GPUs.
+            ddr_cap_bytes=0 if on_gpu else memory_bytes,
+            hbm_mem_bw=per_ms,
+            ddr_mem_bw=per_ms,
+            intra_host_bw=cluster.intra_node_bytes_per_s / _MS_PER_S,
+            inter_host_bw=cluster.inter_node_bytes_per_s / _MS_PER_S,
+        ),
+        KernelConfig(compute_device=ranks.device.type, use_hardware_based_bandwidth=True),
+    )
+
+
+def _bytes_for_tables(layout: TableLayout, ranks: Ranks) -> float:
+    cluster = layout.cluster
+    memory_bytes = cluster.memory_bytes
+    if memory_bytes is None and ranks.device.type == "cuda":
+        memory_bytes = torch.cuda.get_device_properties(ranks.device).total_memory
+    elif memory_bytes is None:
+        machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        memory_bytes = machine_bytes / min(cluster.ranks_per_node or ranks.world, ranks.world)
+    return (1 - RESERVED_SHARE) * memory_bytes
+
+
+def _refusal(specs: Sequence[TableSpec], layout: TableLayout, ranks: Ranks) -> str:
+    bytes_per_weight = {"fp32": 4, "fp16": 2}[layout.precision]
+    sizes = [spec.cardinality * spec.width * bytes_per_weight for spec in specs]
+    free = _bytes_for_tables(layout, ranks)
+    return (
+        f"{len(specs)} tables of {sum(sizes) / 1e9:.3g} GB ({layout.precision}, the largest "
+        f"{max(sizes) / 1e9:.3g} GB), with their accumulators and lookup buffers, cannot be laid "
+        f"{layout.sharding} over {ranks.world} ranks with {free / 1e9:.3g} GB each for tables"
+    )
