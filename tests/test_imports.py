@@ -30,7 +30,7 @@ MAY_IMPORT = {
         "wukong.shape",
         *FLOOR,
     ),
-    "launch": ("launch", *FLOOR),
+    "launch": ("launch", "codesign.serving", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
     "wukong.data_task": ("wukong", *FLOOR),
     "wukong.own": ("wukong", "cost_models", *FLOOR),

@@ -1,6 +1,8 @@
-"""Where a training run stands, in one file that is whole or absent.
+"""Checkpoints on disk: folders `checkpoint-STEPS`, each of which is whole or absent.
 
-A checkpoint is a dictionary of tensors and plain values, so that it is read without running code.
+A checkpoint is written as a hidden folder and renamed once everything is on disk, its manifest
+last. The manifest holds plain values, and the size and checksum of every other file, so that a
+damaged checkpoint is known, and which file of it, before anything is read from it.
 """
 
 from __future__ import annotations
@@ -8,19 +10,52 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import re
+import shutil
+import zlib
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from codesign.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-FILE = "checkpoint.pt"
-VERSION = 1
+MANIFEST = "manifest.json"
+VERSION = 2
+KEPT = 2
+"""Complete checkpoints of a run that stay: where the last is damaged, the one before is used."""
+
+_NAME = re.compile(r"checkpoint-(\d+)")
+_OLD_FILE = "checkpoint.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What a file must hold."""
+
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What the manifest of a checkpoint says.
+
+    Attributes:
+        steps: of the run, when it was taken.
+        world: ranks that wrote it.
+        values: plain values, the same on all ranks.
+        files: name → contents of every file but the manifest.
+    """
+
+    folder: Path
+    steps: int
+    world: int
+    values: Mapping[str, Any]
+    files: Mapping[str, Contents]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -28,78 +63,151 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=repr).encode()).hexdigest()
 
 
-def save(folder: Path, state: Mapping[str, Any], *, run: str) -> None:
-    """Replace the checkpoint of `folder`; the one before stays until the new one is on disk.
-
-    Args:
-        state: dictionaries and lists of tensors and plain values.
-        run: the fingerprint of the run.
-
-    Raises:
-        OSError: the file cannot be written; the one before is untouched.
-    """
-    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{FILE}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"version": VERSION, "run": run, "state": dict(state)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(folder / FILE)
-    except RuntimeError as error:  # what torch makes of a write that failed
-        temporary.unlink(missing_ok=True)
-        raise OSError(str(error).splitlines()[0]) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def temporary(place: Path, steps: int) -> Path:
+    """Return where the checkpoint of `place` after `steps` is written before it is complete."""
+    return place / f".checkpoint-{steps}"
 
 
-def load(folder: Path, *, run: str) -> dict[str, Any] | None:
-    """Read the checkpoint of `folder`; None where there is none.
+def contents(path: Path) -> Contents:
+    """Read what a file holds.
 
     Raises:
-        DataError: it is damaged, of another version or of another run.
+        OSError: it cannot be read.
     """
-    path = folder / FILE
-    if not path.exists():
-        return None
+    size = crc32 = 0
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            size, crc32 = size + len(piece), zlib.crc32(piece, crc32)
+    return Contents(bytes=size, crc32=crc32)
+
+
+def publish(place: Path, checkpoint: Checkpoint, *, run: str) -> Path:
+    """Complete the checkpoint in its temporary folder and give it its name, which it returns.
+
+    One of this name that is there already is replaced: it was of no use to the run.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    writing, path = temporary(place, checkpoint.steps), place / f"checkpoint-{checkpoint.steps}"
+    for name, expected in checkpoint.files.items():
+        if not (writing / name).exists() or (writing / name).stat().st_size != expected.bytes:
+            raise FileNotFoundError(f"{writing / name} of another rank is not here; must be shared")
+    fields = ("steps", "world", "values", "files")
+    body = {"version": VERSION, "run": run} | {name: asdict(checkpoint)[name] for name in fields}
+    text = json.dumps({"crc32": _crc32(body), "body": body})
+    with (writing / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    _sync(writing)
+    _discard(path)
+    writing.rename(path)
+    _sync(place)
+    return path
+
+
+def complete(places: Iterable[Path]) -> list[Path]:
+    """Return the checkpoints of these folders, the furthest first."""
+    found = [
+        (int(name[1]), path)
+        for place in places
+        for path in place.glob("checkpoint-*")
+        if (name := _NAME.fullmatch(path.name)) and path.is_dir()
+    ]
+    return [path for _, path in sorted(found, key=lambda each: -each[0])]
+
+
+def outdated(places: Iterable[Path]) -> Iterator[str]:
+    """Yield a complaint for each checkpoint of an older program, which were files."""
+    for path in (place / _OLD_FILE for place in places):
+        if path.exists():
+            yield f"{path} is a checkpoint of an older version; it is not used"
+
+
+def read_manifest(folder: Path, *, run: str) -> Checkpoint:
+    """Read what a checkpoint says of itself.
+
+    Raises:
+        DataError: naming the manifest, where it is damaged or of another version, and the folder
+            around the checkpoint, where it is of another run.
+    """
+    path = folder / MANIFEST
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        version, of_run, state = found["version"], found["run"], found["state"]
-    except Exception as error:  # torch raises whatever the damaged bytes lead to
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"is no whole checkpoint: {line}", where=str(path)) from error
-    if version != VERSION:
-        raise DataError(
-            f"is a checkpoint of version {version}; this program reads {VERSION}", where=str(path)
-        )
-    if of_run != run:
-        raise DataError(
-            "is of another run: its model, data, settings or seed differ", where=str(path)
-        )
-    return dict(state)
+        stored = json.loads(path.read_bytes())
+        body = stored["body"]
+        intact = _crc32(body) == stored["crc32"]
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        size = path.stat().st_size
+        raise DataError(f"of {size} bytes is damaged: {error}", where=str(path)) from error
+    if not intact:
+        raise DataError("is not what was written: its checksum differs", where=str(path))
+    if body["version"] != VERSION:
+        what = f"is of version {body['version']}; this program reads {VERSION}"
+        raise DataError(what, where=str(path))
+    if body["run"] != run:
+        what = "has checkpoints of another run: its model, data, settings or seed differ"
+        raise DataError(what, where=str(folder.parent))
+    files = {name: Contents(**each) for name, each in body["files"].items()}
+    values = {name: body[name] for name in ("steps", "world", "values")}
+    return Checkpoint(folder=folder, files=files, **values)
 
 
-def latest(folders: Iterable[Path], *, run: str) -> tuple[dict[str, Any] | None, list[str]]:
-    """Read the furthest checkpoint of these folders, by its `steps`.
-
-    Returns:
-        The state, or None where there is none, and why others could not be used.
-    """
-    best: dict[str, Any] | None = None
-    complaints = []
-    for folder in folders:
+def damage(checkpoint: Checkpoint, names: Iterable[str]) -> Iterator[str]:
+    """Say of these files of a checkpoint which are not as they were written."""
+    for name in names:
+        path, expected = checkpoint.folder / name, checkpoint.files[name]
         try:
-            found = load(folder, run=run)
-        except DataError as error:
-            complaints.append(f"{error.where} {error.what}")
+            found = contents(path)
+        except OSError as error:
+            yield f"{path} cannot be read: {error.strerror}"
             continue
-        if found is not None and (best is None or found["steps"] > best["steps"]):
-            best = found
-    return best, complaints
+        if found.bytes != expected.bytes:
+            yield f"{path} has {found.bytes} bytes; must be {expected.bytes}"
+        elif found.crc32 != expected.crc32:
+            yield f"{path} of {found.bytes} bytes is not what was written: its checksum differs"
 
 
-def remove(folder: Path) -> None:
-    """Remove the checkpoint of a run that has ended, and what a killed writer left."""
-    for path in (folder / FILE, *folder.glob(f".{FILE}.*")):
-        path.unlink(missing_ok=True)
+def retain(kept: Sequence[Path], places: Iterable[Path]) -> None:
+    """Remove all checkpoints of these folders but those kept."""
+    for path in complete(places):
+        if path not in kept:
+            with suppress(OSError):  # it is looked for again after the next checkpoint
+                _discard(path)
+
+
+def remove_unfinished(place: Path) -> None:
+    """Remove what a killed writer left."""
+    for path in place.glob(".checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove(places: Iterable[Path]) -> None:
+    """Remove all checkpoints of a run that has ended, those of older programs among them."""
+    for place in places:
+        retain((), [place])
+        remove_unfinished(place)
+        (place / _OLD_FILE).unlink(missing_ok=True)
+
+
+def _discard(path: Path) -> None:
+    """Remove a checkpoint; first by name, so that what is left of it is taken for nothing."""
+    if path.exists():
+        hidden = path.with_name(f".{path.name}.removed")
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def _crc32(body: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(body, sort_keys=True).encode())
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the names in a folder are on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

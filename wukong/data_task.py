@@ -19,6 +19,7 @@ from wukong.train_config import TrainConfig
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
     from wukong.learner import Builder
+    from wukong.ranks import Ranks
     from wukong.shape import WukongConfig
     from wukong.train import TrainProgress, TrainResult
 
@@ -121,25 +122,28 @@ class DataTask(ABC):
         """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
         import torch
 
+        from wukong.compute import pick_device
+        from wukong.rendezvous import joined
         from wukong.train import train
 
         def passed_on(progress: TrainProgress) -> None:
             report(_progress(progress))
 
         settings = self.train_config(design)
-        result = train(
-            self.model(design),
-            self._data.schema,
-            self._data,
-            settings,
-            seed=seed,
-            folder=folder,
-            earlier=earlier,
-            report=passed_on,
-        )
-        if result.test_losses is not None:
+        with joined(pick_device(settings.device)) as ranks:
+            result = train(
+                self.model(design),
+                self._data.schema,
+                self._data,
+                settings,
+                seed=seed,
+                folder=folder,
+                earlier=earlier,
+                report=passed_on,
+            )
+        if result.test_losses is not None and ranks.is_first:
             np.save(folder / TEST_LOSSES, result.test_losses)
-        return _outcome(result, settings.threads or torch.get_num_threads())
+        return _outcome(result, ranks, settings.threads or torch.get_num_threads())
 
 
 def _progress(progress: TrainProgress) -> Progress:
@@ -154,7 +158,7 @@ def _progress(progress: TrainProgress) -> Progress:
     )
 
 
-def _outcome(result: TrainResult, threads: int) -> Outcome:
+def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
     """Flatten a result: validation under the metrics' own names, test as `test_…`."""
     facts = {
         "best_step": result.best_step,
@@ -162,6 +166,8 @@ def _outcome(result: TrainResult, threads: int) -> Outcome:
         "examples_seen": result.examples_seen,
         "resumed_at_step": result.resumed_at_step,
         "warnings": result.warnings,
+        "processes": ranks.world,
+        "device": ranks.device.type,
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }

@@ -1,6 +1,11 @@
 """One training step, and the best weights so far: what the training loop is made of.
 
-B examples of a batch, T tasks.
+Each rank trains on its part of every batch. The loss is the mean over the whole batch: a rank's
+share of it is its own sum over the weight of all, so gradients are sums over ranks, and right for
+unequal and empty parts. Initial weights are the same on all ranks, dropout differs from rank to
+rank and so between numbers of ranks.
+
+B examples of a batch, on this rank where there are several; T tasks.
 """
 
 from __future__ import annotations
@@ -9,21 +14,25 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codesign.errors import ConfigError
-from wukong.embeddings import TableOptimizer, build_tables
+from wukong.compute import Logits
+from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.evaluate import Evaluation, Quality
+from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
-from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer
+from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
+from wukong.ranks import Ranks
 from wukong.shape import WukongConfig, table_specs
+from wukong.sharding import prepare
 from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
@@ -31,6 +40,8 @@ if TYPE_CHECKING:
 # Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
 # for T tasks, (B, T). A checkpoint is continued where its repr is the same.
 Builder = Callable[["InputSchema"], nn.Module]
+
+ALONE = Ranks()
 
 
 class Learner:
@@ -40,6 +51,12 @@ class Learner:
         model: the shape of a Wukong, or what builds another model.
         task_weights: of each task's loss, in the order of `schema.tasks`; empty: all alike.
         steps: of the whole run.
+        ranks: that train it together, each on its own device; all must call every method.
+
+    Attributes:
+        model: what is trained.
+        logits: predicts with it, on the ranks' device and in the run's precision.
+        loss_sum: this rank's part of the training losses since `forget_log_loss`.
 
     Raises:
         ConfigError: the model cannot be, or has nothing to train.
@@ -54,16 +71,23 @@ class Learner:
         steps: int,
         seed: int,
         task_weights: Sequence[float] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
         table_optimizer = TableOptimizer(
             name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
         )
         if isinstance(model, WukongConfig):
-            self.model: nn.Module = _wukong(model, schema, config, table_optimizer, seed=seed)
+            self.model: nn.Module = _wukong(
+                model, schema, config, table_optimizer, ranks, seed=seed
+            )
         else:
             torch.manual_seed(seed)
             self.model = model(schema)
-        self._forward = torch.compile(self.model) if config.compile else self.model
+        if ranks.world > 1:
+            torch.manual_seed(int(np.random.SeedSequence([seed, ranks.rank]).generate_state(1)[0]))
+        trained = prepare(self.model, config, ranks)
+        self.logits = Logits(self.model, ranks.device, config.precision)
+        self._train_logits = Logits(trained, ranks.device, config.precision)
         self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
         self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
@@ -78,9 +102,10 @@ class Learner:
             plateau_factor=config.plateau_factor,
             plateau_patience=config.plateau_patience,
         )
-        self.steps = self.examples = 0
-        self._loss_sum = torch.zeros((), dtype=torch.float64)
-        self._loss_weight = torch.zeros((), dtype=torch.float64)
+        self.steps = 0
+        self._ranks = ranks
+        zero = torch.zeros((), dtype=torch.float64, device=ranks.device)
+        self.loss_sum, self._loss_weight, self._examples = zero, zero.clone(), zero.clone()
 
     @property
     def lr(self) -> float:
@@ -92,48 +117,62 @@ class Learner:
         self.schedule.before_step(self.steps)
         for optimizer in self._optimizers:
             optimizer.zero_grad()
-        logit_BT = self._forward(batch).reshape(len(batch), -1)
-        loss, weight = weighted_log_loss(logit_BT, batch, self._task_weights)
+        batch = batch.to(self._ranks.device)
+        weight_BT = label_weights(batch, self._task_weights)
+        total = batch_totals(weight_BT, self._ranks)
+        loss = loss_share(self._train_logits(batch), batch.label_BT, weight_BT, total)
         loss.backward()
         if self._clip_norm:
             nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
-        self._loss_sum += loss.detach() * weight
-        self._loss_weight += weight
+        self.loss_sum += loss.detach() * total.weight
+        self._loss_weight += total.weight
+        self._examples += total.examples
         self.steps += 1
-        self.examples += len(batch)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that training has changed; tensors may share memory with the learner's."""
+    @property
+    def examples(self) -> int:
+        """Examples trained on so far, on all ranks together."""
+        return int(self._examples)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of all tensors that training changes, sharing memory."""
+        found = {f"weights.{name}": weight for name, weight in self.weights.tensors().items()}
+        for i, optimizer in enumerate(self._optimizers):
+            if isinstance(optimizer, torch.optim.Optimizer):
+                states = state_tensors(optimizer).items()
+                found |= {f"optimizer{i}.{name}": state for name, state in states}
+        for i, tables in enumerate(self.weights.backends):
+            states = tables.sharded_accumulators().items()
+            found |= {f"accumulators{i}.{name}": state for name, state in states}
+        return found
+
+    def values(self) -> dict[str, Any]:
+        """Return what else training changes: plain values, the same on all ranks."""
         return {
-            "weights": self.weights.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "schedule": self.schedule.state_dict(),
             "steps": self.steps,
             "examples": self.examples,
-            "loss_sum": self._loss_sum,
-            "loss_weight": self._loss_weight,
+            "loss_weight": float(self._loss_weight),
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where a learner with the same arguments stood."""
-        self.weights.load_state_dict(state_dict["weights"])
-        for optimizer, state in zip(self._optimizers, state_dict["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self.schedule.load_state_dict(state_dict["schedule"])
-        self.steps, self.examples = state_dict["steps"], state_dict["examples"]
-        self._loss_sum.copy_(state_dict["loss_sum"])
-        self._loss_weight.copy_(state_dict["loss_weight"])
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where a learner with the same arguments stood, but for the tensors."""
+        self.schedule.load_state_dict(values["schedule"])
+        self.steps = values["steps"]
+        self._examples.fill_(values["examples"])
+        self._loss_weight.fill_(values["loss_weight"])
 
     def log_loss(self) -> float:
         """Mean training log loss since `forget_log_loss`, weighted as the loss is."""
         weight = float(self._loss_weight)
-        return float(self._loss_sum) / weight if weight else 0.0
+        loss_sum = float(self._ranks.sum(self.loss_sum.clone()))
+        return loss_sum / weight if weight else 0.0
 
     def forget_log_loss(self) -> None:
         """Start a new mean."""
-        self._loss_sum.zero_()
+        self.loss_sum.zero_()
         self._loss_weight.zero_()
 
 
@@ -142,6 +181,7 @@ def _wukong(
     schema: InputSchema,
     train: TrainConfig,
     table_optimizer: TableOptimizer,
+    ranks: Ranks,
     *,
     seed: int,
 ) -> Wukong:
@@ -151,6 +191,14 @@ def _wukong(
         init_std=config.table_init_std,
         optimizer=table_optimizer,
         seed=seed,
+        layout=TableLayout(
+            sharding=train.table_sharding,
+            shard_columns=train.table_shard_columns,
+            precision=train.table_precision,
+            lookup_precision=train.lookup_precision,
+            batch_size=train.batch_size,
+        ),
+        ranks=ranks,
     )
     # After the tables, so that every backend starts the dense part and dropout alike.
     torch.manual_seed(seed)
@@ -162,46 +210,13 @@ def _optimizers(
 ) -> Iterator[OptimizerLike]:
     """Yield one optimizer for each kind of weight that the model has; the dense part's first."""
     if weights.dense:
-        yield build_optimizer("adam", weights.dense, lr=config.dense_lr, l2=config.dense_l2)
+        yield build_optimizer(
+            config.dense_optimizer, weights.dense, lr=config.dense_lr, l2=config.dense_l2
+        )
     if weights.tables:
         name, lr, l2 = table_optimizer.name, table_optimizer.lr, table_optimizer.l2
         yield build_optimizer(name, weights.tables, lr=lr, l2=l2)
     yield from (tables.optimizer() for tables in weights.backends if tables.specs)
-
-
-def weighted_log_loss(
-    logit_BT: Tensor, batch: Batch, task_weights: Sequence[float] = ()
-) -> tuple[Tensor, Tensor]:
-    """Mean log loss in nats over the observed labels, each as heavy as its example and task.
-
-    Args:
-        batch: its labels are NaN where they were not observed.
-        task_weights: T numbers ≥ 0; empty: all alike.
-
-    Returns:
-        The mean, 0 where nothing was observed, and the sum of the weights; both scalars.
-
-    Raises:
-        ConfigError: where the logits are not one for each example and task.
-    """
-    label_BT = batch.label_BT
-    if logit_BT.shape != label_BT.shape:
-        raise ConfigError(
-            f"the model's logits are {tuple(logit_BT.shape)}, the labels {tuple(label_BT.shape)}; "
-            "both must be (examples, tasks)",
-            hint="train on data with as many labels as the model predicts",
-        )
-    observed_BT = ~label_BT.isnan()
-    weight_BT = observed_BT.to(logit_BT.dtype)
-    if batch.weight_B is not None:
-        weight_BT = weight_BT * batch.weight_B[:, None]
-    if task_weights:
-        weight_BT = weight_BT * weight_BT.new_tensor(task_weights)
-    weighted_mean = F.binary_cross_entropy_with_logits(
-        logit_BT, label_BT.where(observed_BT, 0.0), weight=weight_BT
-    )
-    # Divided by a mean, not by a sum: so weights of 1 change no bit of the loss and its gradient.
-    return weighted_mean / weight_BT.mean().clamp_min(1e-30), weight_BT.sum()
 
 
 class Best:
@@ -211,6 +226,7 @@ class Best:
         self.evaluation: Evaluation | None = None
         self.step = 0
         self.stale_evaluations = 0
+        self._weights: dict[str, Tensor] = {}
         self._learner = learner
         self._sign = 1.0 if MONITORS[monitor.partition(".")[0]] == "maximize" else -1.0
         self._monitor = monitor
@@ -229,29 +245,28 @@ class Best:
 
     def restore(self) -> None:
         """Put the best weights back into the model."""
-        self._learner.weights.load_state_dict(self._weights)
+        self._learner.weights.load(self._weights)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the best weights with their evaluation, where there was one."""
-        if self.evaluation is None:
-            return {}
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of the best weights; none before the first evaluation."""
+        return {f"best.{name}": weight for name, weight in self._weights.items()}
+
+    def values(self) -> dict[str, Any]:
+        """Return all but the weights as plain values."""
+        evaluation = None if self.evaluation is None else asdict(self.evaluation)["by_task"]
         return {
-            "evaluation": asdict(self.evaluation)["by_task"],
+            "evaluation": evaluation,
             "step": self.step,
             "stale_evaluations": self.stale_evaluations,
-            "weights": self._weights,
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where another one stood."""
-        if state_dict:
-            by_task = {
-                task: Quality(**quality) for task, quality in state_dict["evaluation"].items()
-            }
+    def load_values(self, values: Mapping[str, Any]) -> None:
+        """Continue where another one stood, but for the weights, for which there is room then."""
+        self.step, self.stale_evaluations = values["step"], values["stale_evaluations"]
+        if values["evaluation"] is not None:
+            by_task = {task: Quality(**quality) for task, quality in values["evaluation"].items()}
             self.evaluation = Evaluation(by_task=by_task)
-            self.step = state_dict["step"]
-            self.stale_evaluations = state_dict["stale_evaluations"]
-            self._weights = state_dict["weights"]
+            self._weights = self._learner.weights.copy()
 
     def _score(self, evaluation: Evaluation) -> float:
         return self._sign * evaluation[self._monitor]

@@ -78,7 +78,7 @@ class Wukong(nn.Module):
             dense_BP = self.dense(batch.dense_BD)
             parts = [dense_BP, *parts] if self.config.dense_first else [*parts, dense_BP]
         rows_BP = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return rows_BP.view(len(rows_BP), -1, self.config.d)
+        return rows_BP.unflatten(1, (-1, self.config.d))
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the logits, (B, T)."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from codesign.errors import ConfigError
 
@@ -27,12 +28,6 @@ class OptimizerLike(Protocol):
 
     def step(self) -> Any:
         """Update the parameters; called after every backward pass."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes, tensors and plain values."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where another optimizer of the same parameters stood."""
 
 
 class RowWiseAdagrad(torch.optim.Optimizer):
@@ -85,7 +80,9 @@ def _rowwise_adagrad(params: Sequence[nn.Parameter], lr: float, l2: float) -> Ro
 
 
 def _sgd(params: Sequence[nn.Parameter], lr: float, l2: float) -> torch.optim.Optimizer:
-    return torch.optim.SGD(params, lr=lr, weight_decay=l2, fused=True)
+    # Of weights in shards torch has no fused update by SGD.
+    fused = not any(isinstance(weight, DTensor) for weight in params)
+    return torch.optim.SGD(params, lr=lr, weight_decay=l2, fused=fused)
 
 
 OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter], float, float], torch.optim.Optimizer]] = {
@@ -106,6 +103,33 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise ConfigError(f"optimizer {name!r} is unknown; one of {', '.join(OPTIMIZERS)}")
     return OPTIMIZERS[name](params, lr, l2)
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return what an optimizer keeps of each weight, by the weight's place, sharing its memory.
+
+    A weight without a state, for want of a gradient so far, gets the one that it would begin with.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    found: dict[str, Tensor] = {}
+    for i, weight in enumerate(weights):
+        state = optimizer.state[weight]
+        if not state:
+            state.update(_first_state(optimizer, weight))
+        found |= {f"{i}.{name}": value for name, value in state.items()}
+    return found
+
+
+def _first_state(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
+    if isinstance(optimizer, torch.optim.Adam):
+        return {
+            "step": torch.zeros((), device=weight.device),
+            "exp_avg": torch.zeros_like(weight, requires_grad=False),
+            "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+        }
+    if isinstance(optimizer, RowWiseAdagrad):
+        return {"sum_N": torch.zeros_like(weight.detach()[:, 0])}
+    return {}
 
 
 class LearningRateSchedule:

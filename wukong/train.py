@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from wukong import checkpoint
+from wukong.checkpoint import fingerprint
+from wukong.compute import pick_device, products_in
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
-from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
+from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
-from wukong.train_config import TrainConfig
+from wukong.ranks import Ranks
+from wukong.run_state import RunState
+from wukong.saver import Saver
+from wukong.sharding import whole_weights
+from wukong.train_config import NOT_OF_RESULT, TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from wukong.data.batch import Batch
@@ -102,7 +107,7 @@ def train(
             checkpoint every `checkpoint_min` minutes; None writes nothing.
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
-        report: called after every evaluation.
+        report: called after every evaluation, on rank 0.
         clock: seconds.
 
     Raises:
@@ -110,20 +115,35 @@ def train(
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
-    with _threads(config.threads), torch.random.fork_rng(devices=[]):
-        run = _Run(model, schema, data, config, seed=seed, clock=clock)
-        if folder is not None:
-            run.continue_from(folder, earlier)
-        with curve_file(folder, run.curve) as write:
-            for progress in run.evaluations(folder):
-                write(progress)
-                if report:
-                    report(progress)
-        result = run.result()
-        if folder is not None:
-            for place in (folder, *earlier):
-                checkpoint.remove(place)
-        return result
+    device = pick_device(config.device)
+    gpus = [device] if device.type == "cuda" else []
+    with (
+        _threads(config.threads),
+        products_in(config.precision, device),
+        torch.random.fork_rng(devices=gpus),
+    ):
+        ranks = Ranks.present(device)
+        run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
+        every_min = config.checkpoint_min
+        with Saver(
+            folder, earlier, run=run.fingerprint, ranks=ranks, every_min=every_min, clock=clock
+        ) as saver:
+            run.continue_from(saver)
+            with curve_file(folder if ranks.is_first else None, run.curve) as write:
+                for progress in run.evaluations(saver):
+                    write(progress)
+                    if report and ranks.is_first:
+                        report(progress)
+            result = run.result()
+            saver.remove()
+        return replace(result, warnings=[*result.warnings, *saver.warnings])
+
+
+class _Judged(NamedTuple):
+    """How good predictions are; of the test split, with the loss of each example."""
+
+    evaluation: Evaluation
+    losses: np.ndarray | None
 
 
 class _Run:
@@ -137,10 +157,12 @@ class _Run:
         config: TrainConfig,
         *,
         seed: int,
+        ranks: Ranks,
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
-        self._started = self._saved = clock()
+        self._ranks = ranks
+        self._started = clock()
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
@@ -150,32 +172,33 @@ class _Run:
             steps=config.passes * self._steps_per_pass,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
+            ranks=ranks,
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
+        self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings: list[str] = []
         if isinstance(self._learner.model, Wukong):
             first_batch = next(data.batches("train", 1024, shuffle=False))
-            self._warnings += initial_warnings(self._learner.model, first_batch)
+            with whole_weights(self._learner.model):
+                self._warnings += initial_warnings(
+                    self._learner.model, first_batch.to(ranks.device)
+                )
         self._step_seconds = 0.0
         self._resumed_at_step = 0
-        self._earlier: Sequence[Path] = ()
         self.curve: list[TrainProgress] = []
-        self._fingerprint = checkpoint.fingerprint(
+        settings = asdict(config)
+        self.fingerprint = fingerprint(
             repr(model),
             schema.to_json(),
-            {**asdict(config), "checkpoint_min": None},
+            {name: settings[name] for name in settings if name not in NOT_OF_RESULT},
             seed,
             dict(data.source_md5),
             data.rows("train"),
         )
 
-    def evaluations(self, folder: Path | None = None) -> Iterator[TrainProgress]:
-        """Train to the end, yielding every evaluation; ends early where there is no point.
-
-        Args:
-            folder: receives a checkpoint now and then.
-        """
+    def evaluations(self, saver: Saver) -> Iterator[TrainProgress]:
+        """Train to the end, yielding every evaluation; ends early where there is no point."""
         segment_started = self._clock()
         for batch in self._batches():
             self._learner.step(batch)
@@ -189,25 +212,24 @@ class _Run:
                 yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
-            if folder is not None and self._is_unsaved_for_long():
-                self._save(folder)
+            if saver.is_due():
+                saver.save(self._state.capture(self._loop()))
             segment_started = self._clock()
 
     def result(self) -> TrainResult:
         """Restore the best weights, evaluate them on the test split, and sum up the run."""
-        reason = self._divergence.reason
-        predictions = None
+        reason, test = self._divergence.reason, None
         if not reason:
             self._best.restore()
-            predictions = self._predict("test")
-            if predictions is None:
+            test = self._judged("test")
+            if test is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
             reason=reason,
             validation=None if reason else self._best.evaluation,
-            test=None if predictions is None else self._judge(predictions),
-            test_losses=None if predictions is None else example_losses(predictions),
+            test=None if test is None else test.evaluation,
+            test_losses=None if test is None else test.losses,
             best_step=0 if reason else self._best.step,
             steps=self._learner.steps,
             examples_seen=self._learner.examples,
@@ -230,6 +252,7 @@ class _Run:
                 seed=self._seed,
                 pass_index=pass_index,
                 first_batch=first_batch,
+                share=self._ranks.share,
             )
             # A last batch of a single example is left out: batch norm finds no variance in it.
             yield from islice(batches, self._steps_per_pass - first_batch)
@@ -245,8 +268,8 @@ class _Run:
         learner = self._learner
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
-        predictions = self._predict("validation")
-        evaluation = None if predictions is None else self._judge(predictions)
+        judged = self._judged("validation")
+        evaluation = None if judged is None else judged.evaluation
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
@@ -269,59 +292,35 @@ class _Run:
         self.curve.append(progress)
         yield progress
 
-    def _predict(self, split: str) -> Predictions | None:
-        """Predict with the present weights; None where a logit is not finite."""
-        predictions = predict(self._learner.model, self._data, split, self._config.eval_batch_size)
-        return predictions if np.isfinite(predictions.logit_NT).all() else None
+    def _judged(self, split: str) -> _Judged | None:
+        """Predict with the present weights, and judge; None where a logit is not finite."""
+        batch_size = self._config.eval_batch_size
+        found = predict(self._learner.logits, self._data, split, batch_size, self._ranks)
 
-    def _judge(self, predictions: Predictions) -> Evaluation:
-        return evaluate(predictions, self._data.tasks)
+        def judged() -> _Judged | None:
+            if not np.isfinite(found.logit_NT).all():
+                return None
+            losses = example_losses(found) if split == "test" else None
+            return _Judged(evaluate(found, self._data.tasks), losses)
 
-    def continue_from(self, folder: Path, earlier: Sequence[Path]) -> None:
-        """Go to where the furthest checkpoint of this run in these folders stands, if any."""
-        state, complaints = checkpoint.latest([folder, *earlier], run=self._fingerprint)
-        self._earlier = earlier
-        if state is not None:
-            self._load_state_dict(state)
-        self._warnings += complaints
+        return self._ranks.on_first(judged)
 
-    def _is_unsaved_for_long(self) -> bool:
-        every_s = 60 * self._config.checkpoint_min
-        return bool(every_s) and self._clock() - self._saved >= every_s
+    def continue_from(self, saver: Saver) -> None:
+        """Go to where the furthest checkpoint of this run stands, if any."""
+        if found := saver.latest():
+            loop = self._state.restore(saver, found)
+            self.curve = [TrainProgress(**progress) for progress in loop["curve"]]
+            self._started = self._clock() - loop["seconds"]
+            self._step_seconds = loop["step_seconds"]
+            self._resumed_at_step = self._learner.steps
 
-    def _save(self, folder: Path) -> None:
-        """Write a checkpoint; a full disk costs the checkpoint and not the run."""
-        try:
-            checkpoint.save(folder, self._state_dict(), run=self._fingerprint)
-            for passed in self._earlier:
-                checkpoint.remove(passed)
-        except OSError as error:
-            warning = f"no checkpoint at step {self._learner.steps}: {error}"
-            self._warnings = [w for w in self._warnings if not w.startswith("no checkpoint")]
-            self._warnings.append(warning)
-        self._saved = self._clock()
-
-    def _state_dict(self) -> dict[str, Any]:
+    def _loop(self) -> dict[str, Any]:
+        """Return what `continue_from` needs beside the state of learning, as plain values."""
         return {
-            "steps": self._learner.steps,
-            "learner": self._learner.state_dict(),
-            "best": self._best.state_dict(),
-            "divergence": self._divergence.state_dict(),
-            "random": torch.get_rng_state(),
             "curve": [asdict(progress) for progress in self.curve],
             "seconds": self._clock() - self._started,
             "step_seconds": self._step_seconds,
         }
-
-    def _load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._learner.load_state_dict(state["learner"])
-        self._best.load_state_dict(state["best"])
-        self._divergence.load_state_dict(state["divergence"])
-        torch.set_rng_state(state["random"])
-        self.curve = [TrainProgress(**progress) for progress in state["curve"]]
-        self._started = self._clock() - state["seconds"]
-        self._step_seconds = state["step_seconds"]
-        self._resumed_at_step = self._learner.steps
 
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience

@@ -10,6 +10,7 @@ from codesign.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+DenseOptimizerName = Literal["adam", "sgd"]
 TableOptimizerName = Literal["adam", "rowwise_adagrad", "sgd"]
 TableBackend = Literal["plain", "dense", "fused"]
 TableSharding = Literal["column_wise", "table_wise", "row_wise"]
@@ -25,6 +26,17 @@ MONITORS: Mapping[str, Goal] = {
     "grouped_auc": "maximize",
 }
 
+# Where and how fast a run computes, not what: it is continued where these differ.
+NOT_OF_RESULT = (
+    "activation_checkpointing",
+    "checkpoint_min",
+    "dense_shard_ranks",
+    "device",
+    "eval_batch_size",
+    "memory_check",
+    "threads",
+)
+
 FUSED_OPTIMIZERS: tuple[TableOptimizerName, ...] = ("rowwise_adagrad", "sgd")
 
 
@@ -35,7 +47,8 @@ class TrainConfig:
     Attributes:
         batch_size: examples a step, ≥ 1.
         passes: times the training split is seen, ≥ 1.
-        dense_lr, table_lr: full learning rates, > 0; the dense part always trains with Adam.
+        dense_lr, table_lr: full learning rates, > 0.
+        dense_optimizer: `adam` or `sgd`.
         table_optimizer: `adam`, `rowwise_adagrad` or `sgd`.
         table_backend: `plain`, `dense` or `fused`; see `wukong.embeddings`.
         table_l2: coupled weight decay over all rows of the tables at every step, ≥ 0.
@@ -71,6 +84,7 @@ class TrainConfig:
     passes: int = 3
     dense_lr: float = 1e-3
     table_lr: float = 1e-3
+    dense_optimizer: DenseOptimizerName = "adam"
     table_optimizer: TableOptimizerName = "adam"
     table_backend: TableBackend = "plain"
     table_l2: float = 0.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,30 +27,22 @@ class Weights:
     dense: Sequence[nn.Parameter]
     state: Mapping[str, Tensor]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything by name; tensors may share memory with the model."""
-        return {
-            "state": {name: weight.detach() for name, weight in self.state.items()},
-            "backends": [tables.weights() for tables in self.backends],
-        }
+    def tensors(self) -> dict[str, Tensor]:
+        """Return this rank's parts of everything by name, sharing memory with the model."""
+        found = {f"model.{name}": weight.detach() for name, weight in self.state.items()}
+        for i, tables in enumerate(self.backends):
+            parts = tables.sharded_weights().items()
+            found |= {f"tables{i}.{name}": weight.detach() for name, weight in parts}
+        return found
 
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Copy what `state_dict` returned into the model."""
-        for name, weight in self.state.items():
-            weight.detach().copy_(state_dict["state"][name])
-        for tables, kept in zip(self.backends, state_dict["backends"], strict=True):
-            tables.load_weights(kept)
+    def copy(self) -> dict[str, Tensor]:
+        """Return `tensors` with memory of their own."""
+        return {name: weight.clone() for name, weight in self.tensors().items()}
 
-    def copy(self) -> dict[str, Any]:
-        """Return `state_dict` with memory of its own."""
-        found = self.state_dict()
-        return {
-            "state": {name: weight.clone() for name, weight in found["state"].items()},
-            "backends": [
-                {feature: table_RD.clone() for feature, table_RD in tables.items()}
-                for tables in found["backends"]
-            ],
-        }
+    def load(self, kept: Mapping[str, Tensor]) -> None:
+        """Put back what `copy` returned."""
+        for name, weight in self.tensors().items():
+            weight.copy_(kept[name])
 
 
 def split_weights(model: nn.Module) -> Weights:

@@ -12,6 +12,7 @@ from codesign import api
 from codesign.cli import options
 from codesign.contracts import Progress
 from codesign.errors import CodesignError
+from codesign.retrain import too_many_processes
 
 
 @click.command("train", help="Train a design again, e.g. a study's best.yaml.")
@@ -20,10 +21,21 @@ from codesign.errors import CodesignError
     "--folder", type=click.Path(path_type=Path), help="For curve and result; default runs/NAME."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Default: the design file's own.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Processes of this machine that train it together; default 1.",
+)
 @options.data
 @options.as_json
 def command(
-    design: Path, folder: Path | None, seed: int | None, data_path: str | None, as_json: bool
+    design: Path,
+    folder: Path | None,
+    seed: int | None,
+    processes: int,
+    data_path: str | None,
+    as_json: bool,
 ) -> None:
     """Parse, train, print."""
     from rich.console import Console
@@ -38,7 +50,16 @@ def command(
         errors.print(f"{share:4.0%} of {progress.total:,.0f} examples  {metrics}", highlight=False)
 
     target = folder or Path("runs") / design.resolve().parent.name
-    outcome = api.train(design, folder=target, seed=seed, data_path=data_path, report=show)
+    for line in too_many_processes("local", 1, processes):
+        errors.print(f"warning: {line}", style="yellow", highlight=False)
+    outcome = api.train(
+        design,
+        folder=target,
+        seed=seed,
+        data_path=data_path,
+        processes=processes,
+        report=show,
+    )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(outcome)))
     else:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from codesign.errors import DataError
 from tests.support import small_clicks
 from wukong import checkpoint, train
 from wukong.data.load import loader
@@ -71,6 +69,10 @@ def weights(result):
     return {**dense, **result.model.tables.weights()}
 
 
+def steps_kept(*folders):
+    return [int(path.name.removeprefix("checkpoint-")) for path in checkpoint.complete(folders)]
+
+
 def same(one, other):
     fields = ("validation", "test", "best_step", "steps", "examples_seen")
     of_one, of_other = weights(one), weights(other)
@@ -89,7 +91,7 @@ def test_a_continued_run_is_the_undisturbed_one_to_the_bit(data, tmp_path, setti
     for stop_after in (4, 1):  # three evaluations are kept, then none more
         with pytest.raises(Interrupted):
             run(data, folder, stop_after=stop_after, **common)
-        assert (folder / checkpoint.FILE).exists()
+        assert steps_kept(folder)
     continued = run(data, folder, **common)
     assert continued.resumed_at_step == 12
     assert same(continued, whole)
@@ -98,7 +100,7 @@ def test_a_continued_run_is_the_undisturbed_one_to_the_bit(data, tmp_path, setti
 
 
 def test_a_streamed_split_continues_in_the_middle_of_a_pass(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "HELD_SHARE", 0.0)
+    monkeypatch.setattr(loader, "HELD_BYTES", 0)
     data = dataclasses.replace(data, held={})
     monkeypatch.setattr(train, "FINITE_CHECK_STEPS", 7)
     common = {"batch_size": 16, "checkpoint_min": ALWAYS}
@@ -130,15 +132,17 @@ def test_the_furthest_checkpoint_of_earlier_attempts_is_continued(data, tmp_path
     assert same(result, run(data, made(tmp_path / "whole")))
 
 
-def test_no_checkpoint_outlives_its_use(data, tmp_path):
+def test_the_last_two_checkpoints_stay_and_none_after_the_end(data, tmp_path):
     folders = [made(tmp_path / name) for name in ("one", "two", "three")]
-    for number in (0, 1):
+    common = {"evals_per_pass": 2, "checkpoint_min": ALWAYS}
+    for number, stop_after, left in (
+        (0, 3, ([8, 4], [])),
+        (1, 2, ([8], [12])),
+        (1, 3, ([], [20, 16])),
+    ):
         with pytest.raises(Interrupted):
-            run(
-                data, folders[number], earlier=folders[:number], stop_after=2, checkpoint_min=ALWAYS
-            )
-        left = [path.parent.name for path in tmp_path.glob(f"*/{checkpoint.FILE}")]
-        assert left == [folders[number].name]
+            run(data, folders[number], earlier=folders[:number], stop_after=stop_after, **common)
+        assert ([*map(steps_kept, folders[:2])]) == list(left)
     run(data, folders[2], earlier=folders[:2])
     assert {path.name for path in tmp_path.glob("*/*")} == {"curve.jsonl"}
 
@@ -149,35 +153,28 @@ def test_a_checkpoint_of_another_run_is_named_and_not_used(data, tmp_path):
     result = run(data, tmp_path)
     assert result.resumed_at_step == 0
     [warning] = [w for w in result.warnings if "checkpoint" in w]
-    assert "its model, data, settings or seed differ" in warning
-    assert str(tmp_path / checkpoint.FILE) in warning
+    assert warning == (
+        f"{tmp_path} has checkpoints of another run: its model, data, settings or seed differ; "
+        "it begins anew"
+    )
 
 
-@pytest.fixture(scope="module")
-def whole_file(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cut")
+def test_where_and_how_fast_a_run_computes_may_change(data, tmp_path):
     with pytest.raises(Interrupted):
-        run(data, folder, stop_after=2, checkpoint_min=ALWAYS)
-    return (folder / checkpoint.FILE).read_bytes()
+        run(data, tmp_path, stop_after=3, checkpoint_min=ALWAYS)
+    assert steps_kept(tmp_path) == [16, 8]
+    result = run(data, tmp_path, eval_batch_size=64, memory_check=False, device="cpu")
+    assert result.resumed_at_step == 16
+    assert same(result, run(data, None))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.999])
-def test_a_truncated_checkpoint_is_named_and_the_run_begins_anew(data, tmp_path, whole_file, share):
-    (tmp_path / checkpoint.FILE).write_bytes(whole_file[: int(share * len(whole_file))])
+def test_a_checkpoint_of_an_older_program_is_named_and_removed_at_the_end(data, tmp_path):
+    torch.save({"version": 1, "run": "r", "state": {}}, tmp_path / "checkpoint.pt")
     result = run(data, tmp_path, passes=1)
-    assert result.resumed_at_step == 0
-    assert any("is no whole checkpoint" in warning for warning in result.warnings)
-
-
-def test_a_checkpoint_cannot_run_code(tmp_path):
-    class Evil:
-        def __reduce__(self):
-            return os.mkdir, (str(tmp_path / "made by the checkpoint"),)
-
-    torch.save({"version": 1, "run": "r", "state": Evil()}, tmp_path / checkpoint.FILE)
-    with pytest.raises(DataError, match="is no whole checkpoint"):
-        checkpoint.load(tmp_path, run="r")
-    assert not (tmp_path / "made by the checkpoint").exists()
+    assert result.warnings == [
+        f"{tmp_path / 'checkpoint.pt'} is a checkpoint of an older version; it is not used"
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["curve.jsonl"]
 
 
 RUN = """
@@ -220,10 +217,10 @@ def undisturbed(data, tmp_path_factory):
     return finished(start(data, folder)), curve(folder)
 
 
-def kill_after_a_checkpoint(process, path, wait_s):
+def kill_after_a_checkpoint(process, folder, wait_s):
     """Wait for a new checkpoint, and then at most `wait_s`; return whether it was still running."""
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    while process.poll() is None and not (path.exists() and path.stat().st_mtime_ns > before):
+    before = steps_kept(folder)
+    while process.poll() is None and steps_kept(folder) == before:
         time.sleep(0.01)
     try:
         process.wait(wait_s)
@@ -235,8 +232,7 @@ def kill_after_a_checkpoint(process, path, wait_s):
 def test_killed_at_random_moments_the_curve_goes_on_bit_equal(data, undisturbed, tmp_path):
     folder, rng = made(tmp_path / "killed"), random.Random(0)
     kills = [
-        kill_after_a_checkpoint(start(data, folder), folder / checkpoint.FILE, rng.uniform(0, 0.3))
-        for _ in range(3)
+        kill_after_a_checkpoint(start(data, folder), folder, rng.uniform(0, 0.3)) for _ in range(3)
     ]
     assert any(kills)
     result = finished(start(data, folder))

@@ -1,92 +1,63 @@
-"""The training loss on labels that are weighted or missing, against sums over single labels."""
+"""Training over ranks against the same training in one process, step by step.
+
+Tolerances are those of FP32 sums in another order: 1e-6 of a loss, 1e-5 of the largest weight.
+"""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor
 
-from codesign.errors import ConfigError
-from wukong.data.batch import Batch
-from wukong.learner import weighted_log_loss
+from tests.support.rank_training import BATCHES, MODEL, NORMED, SGD, Course, OwnModel, course
+from tests.support.ranks import on_ranks
+from wukong.learner import Builder
+from wukong.shape import WukongConfig
+from wukong.train_config import TrainConfig
 
-NAN = math.nan
-
-
-def batch_of(label_BT: Tensor, weight_B: Tensor | None = None) -> Batch:
-    return Batch(
-        one_hot_BF=torch.empty(len(label_BT), 0, dtype=torch.int64),
-        bag_values=torch.empty(0, dtype=torch.int64),
-        bag_lengths_FB=torch.empty(0, len(label_BT), dtype=torch.int64),
-        dense_BD=torch.empty(len(label_BT), 0),
-        label_BT=label_BT,
-        weight_B=weight_B,
-    )
-
-
-@given(st.integers(1, 3000), st.integers(0, 99))
-def test_without_weights_and_gaps_loss_and_gradient_are_those_of_the_plain_mean_to_the_bit(
-    examples: int, seed: int
-) -> None:
-    torch.manual_seed(seed)
-    logit_B = torch.randn(examples, requires_grad=True)
-    label_B = (torch.rand(examples) < 0.3).float()
-    plain = F.binary_cross_entropy_with_logits(logit_B, label_B)
-    (plain_grad,) = torch.autograd.grad(plain, logit_B)
-    loss, weight = weighted_log_loss(logit_B[:, None], batch_of(label_B[:, None]))
-    (grad,) = torch.autograd.grad(loss, logit_B)
-    assert torch.equal(loss, plain)
-    assert torch.equal(grad, plain_grad)
-    assert weight == examples
-
-
-cases = st.lists(
-    st.tuples(
-        st.lists(st.sampled_from([0.0, 1.0, NAN]), min_size=2, max_size=2),
-        st.just(0.0) | st.floats(0.125, 5, width=32),
-        st.lists(st.floats(-6, 6, width=32), min_size=2, max_size=2),
+ADAM = replace(SGD, dense_optimizer="adam", table_optimizer="adam", dense_lr=0.01, table_lr=0.01)
+CONFIGS = {
+    "sgd, one copy": SGD,
+    "sgd, each its own copy": replace(SGD, dense_shard_ranks=1),
+    "sgd, pairs": replace(SGD, dense_shard_ranks=2),
+    "row-wise adagrad, clipped": replace(
+        SGD, table_optimizer="rowwise_adagrad", table_lr=0.02, clip_norm=0.05
     ),
-    min_size=1,
-    max_size=8,
-)
+    "adam, l2": replace(ADAM, table_l2=1e-3, dense_l2=1e-3),
+    "torchrec's tables": replace(ADAM, table_backend="dense"),
+    "fused tables, sgd": replace(SGD, table_backend="fused", table_shard_columns=4),
+    "fused tables, row-wise adagrad, pairs": replace(
+        SGD,
+        table_backend="fused",
+        table_optimizer="rowwise_adagrad",
+        table_lr=0.02,
+        dense_shard_ranks=2,
+    ),
+}
 
 
-@given(cases, st.sampled_from([(), (2.0, 0.25)]))
-def test_each_observed_label_counts_as_much_as_its_example_and_its_task_weigh(
-    examples: list[tuple[list[float], float, list[float]]], task_weights: tuple[float, ...]
-) -> None:
-    batch = batch_of(
-        torch.tensor([labels for labels, _, _ in examples]),
-        torch.tensor([weight for _, weight, _ in examples]),
+def assert_same_course(whole: Course, parts: list[Course], loss: float, weight: float) -> None:
+    for part in parts:
+        assert part.losses == pytest.approx(whole.losses, rel=loss)
+        assert part.weights.keys() == whole.weights.keys()
+        for name, tensor in whole.weights.items():
+            scale = max(1.0, float(tensor.abs().max()))
+            assert torch.allclose(part.weights[name], tensor, rtol=0, atol=weight * scale), name
+    logits = torch.cat([part.logits for part in parts])
+    assert torch.allclose(logits, whole.logits, rtol=0, atol=100 * weight)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_ranks_together_do_what_one_does_alone(config: TrainConfig, world: int) -> None:
+    assert_same_course(
+        course(MODEL, config), on_ranks(world, course, MODEL, config), loss=1e-6, weight=1e-5
     )
-    logit_BT = torch.tensor([logits for _, _, logits in examples], requires_grad=True)
-    total = weights = 0.0
-    for labels, weight, logits in examples:
-        factors = task_weights or (1.0, 1.0)
-        for label, logit, factor in zip(labels, logits, factors, strict=True):
-            if not math.isnan(label):
-                sign = 1 if label else -1
-                total += factor * weight * math.log1p(math.exp(-sign * logit))
-                weights += factor * weight
-    loss, weight_sum = weighted_log_loss(logit_BT, batch, task_weights)
-    loss.backward()
-    assert weight_sum.item() == pytest.approx(weights, rel=1e-5)
-    expected = total / weights if weights else 0.0
-    assert loss.item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    grad_BT = logit_BT.grad
-    assert grad_BT is not None
-    assert not grad_BT[batch.label_BT.isnan()].any()
-    assert grad_BT.isfinite().all()
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 4)])
-def test_logits_that_are_not_one_for_each_example_and_task_are_refused(
-    shape: tuple[int, ...],
-) -> None:
-    with pytest.raises(ConfigError, match=r"logits are \(.*, the labels \(4, 2\); both must be"):
-        weighted_log_loss(torch.zeros(shape), batch_of(torch.zeros(4, 2)))
+@pytest.mark.parametrize("model", [NORMED, OwnModel], ids=["wukong", "own"])
+def test_batch_norm_is_that_of_the_whole_batch(model: WukongConfig | Builder) -> None:
+    sizes = BATCHES[:-1]  # one example has no variance
+    alone = course(model, SGD, sizes)
+    assert_same_course(alone, on_ranks(4, course, model, SGD, sizes), loss=1e-5, weight=1e-4)

@@ -6,7 +6,9 @@ B examples, F1 one-hot features, F2 multi-hot features, D dense features, T task
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -38,3 +40,32 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.label_BT)
+
+    def part(self, first: int, end: int) -> Batch:
+        """Return examples `first` to `end`, which may be none; tensors may share memory."""
+        if (first, end) == (0, len(self)):
+            return self
+        offsets = [0, *self.bag_lengths_FB.flatten().cumsum(0).tolist()]
+        bags = [
+            self.bag_values[offsets[row + first] : offsets[row + end]]
+            for row in range(0, self.bag_lengths_FB.numel(), len(self))
+        ]
+        return Batch(
+            one_hot_BF=self.one_hot_BF[first:end],
+            bag_values=torch.cat([self.bag_values[:0], *bags]),
+            bag_lengths_FB=self.bag_lengths_FB[:, first:end],
+            dense_BD=self.dense_BD[first:end],
+            label_BT=self.label_BT[first:end],
+            weight_B=None if self.weight_B is None else self.weight_B[first:end],
+            group_B=None if self.group_B is None else self.group_B[first:end],
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on this device; from pinned memory the copy does not wait."""
+        if self.label_BT.device == device:
+            return self
+        moved: dict[str, Any] = {
+            name: None if tensor is None else tensor.to(device, non_blocking=True)
+            for name, tensor in vars(self).items()
+        }
+        return Batch(**moved)

@@ -51,7 +51,12 @@ class Tables(nn.Module, ABC):
     Args:
         specs: one table each, in the schema's order.
         table_optimizer: how they learn.
+
+    Attributes:
+        is_sharded: each rank holds parts of the tables, and they see to it themselves.
     """
+
+    is_sharded = False
 
     def __init__(self, specs: Sequence[TableSpec], table_optimizer: TableOptimizer) -> None:
         super().__init__()

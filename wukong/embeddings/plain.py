@@ -68,7 +68,7 @@ class _Group(nn.Module):
         bags = F.embedding_bag(
             ids_V, self.weight, offsets, mode=self.specs[0].pooling, include_last_offset=True
         )
-        return bags.view(len(self.columns), len(batch), -1).transpose(0, 1)
+        return bags.view(len(self.columns), len(batch), bags.shape[1]).transpose(0, 1)
 
 
 class PlainTables(Tables):

@@ -32,6 +32,8 @@ class DenseTables(Tables):
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W); see `Tables.forward`."""
+        if not len(batch):  # which torchrec cannot look up; backward still reaches every table
+            return torch.cat([self._table(spec.feature)[:0] for spec in self.specs], dim=1)
         pooled = self.collection(keyed_jagged(self.specs, batch))
         return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
 

@@ -67,6 +67,8 @@ class FusedTables(Tables):
             not fit.
     """
 
+    is_sharded = True
+
     def __init__(
         self,
         specs: Sequence[TableSpec],
@@ -145,7 +147,7 @@ class FusedTables(Tables):
 
 
 class _FusedLearningRate:
-    """Looks like an optimizer; passes `lr` and state on, and steps nothing."""
+    """Looks like an optimizer; passes `lr` on, and steps nothing."""
 
     def __init__(self, tables: FusedTables) -> None:
         self._tables = tables
@@ -160,26 +162,6 @@ class _FusedLearningRate:
 
     def step(self) -> None:
         """Do nothing: backward has updated the tables."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the learning rate and a copy of the accumulators of this process's shards."""
-        state = {name: [t.clone() for t in tensors] for name, tensors in self._local().items()}
-        return {"lr": self.param_groups[0]["lr"], "state": state}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue where the optimizer of equally sharded tables stood."""
-        self.param_groups[0]["lr"] = state_dict["lr"]
-        for name, tensors in self._local().items():
-            for tensor, stored in zip(tensors, state_dict["state"][name], strict=True):
-                tensor.copy_(stored)
-
-    def _local(self) -> dict[str, list[Tensor]]:
-        """Return, by feature, the accumulators that live in this process, sharing their memory."""
-        found = {}
-        for feature, value in self._tables.sharded_accumulators().items():
-            assert isinstance(value, ShardedTensor)
-            found[feature] = [shard.tensor.detach() for shard in value.local_shards()]
-        return found
 
 
 def _parts(sharded: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:

@@ -1,0 +1,146 @@
+"""A model made ready to train on all ranks: same weights, device, checkpointing, compiling, FSDP2.
+
+At one process nothing is wrapped. Over ranks `fully_shard` wraps each Wukong layer, and as one
+more group all that is left of the model; fused tables are none of its business. Gradients are
+*summed* over ranks: each rank's loss is its part of the mean over the global batch.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.utils.checkpoint import checkpoint
+
+from codesign.errors import ConfigError
+from wukong.batch_norm import RanksBatchNorm, norm_over_ranks, statistics_kept
+from wukong.embeddings import Tables
+from wukong.model import Wukong
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch.distributed.device_mesh import DeviceMesh
+
+    from wukong.ranks import Ranks
+    from wukong.train_config import TrainConfig
+
+
+def prepare(model: nn.Module, config: TrainConfig, ranks: Ranks) -> nn.Module:
+    """Change a model in place so that all ranks train it together; return what to call in training.
+
+    Raises:
+        ConfigError: settings that cannot be together, with this model or on these ranks.
+    """
+    mesh = _mesh(config.dense_shard_ranks, ranks)
+    if config.activation_checkpointing and not isinstance(model, Wukong):
+        raise ConfigError(
+            "activation_checkpointing is for Wukong's layers; a model of one's own calls "
+            "torch.utils.checkpoint.checkpoint itself"
+        )
+    if mesh or config.activation_checkpointing:
+        norm_over_ranks(model, ranks)
+    model.to(ranks.device)
+    units = list(model.layers) if isinstance(model, Wukong) else [model]
+    if config.activation_checkpointing:
+        for layer in units:
+            layer.forward = _checkpointed(layer)
+    if mesh is None:
+        return cast("nn.Module", torch.compile(model)) if config.compile else model
+    for tensor in _own_tensors(model):
+        dist.broadcast(tensor.detach(), 0)
+    if config.compile:
+        for unit in units:
+            unit.forward = torch.compile(unit.forward)
+    _shard(model, units, config, mesh)
+    return model
+
+
+@contextmanager
+def whole_weights(model: nn.Module) -> Iterator[None]:
+    """Gather the weights of a sharded model, so that its parts can be called one by one.
+
+    Every rank must do it. A model that is not sharded is left as it is.
+    """
+    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in sharded:
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.reshard()
+
+
+def _mesh(shard_ranks: int, ranks: Ranks) -> DeviceMesh | None:
+    """Return the mesh of (replicas, ranks that share one), or of the latter alone."""
+    if ranks.world == 1:
+        return None
+    shard_ranks = shard_ranks or ranks.world
+    replicas, rest = divmod(ranks.world, shard_ranks)
+    if rest or not replicas:
+        divisors = [n for n in range(1, ranks.world + 1) if ranks.world % n == 0]
+        raise ConfigError(
+            f"dense_shard_ranks is {shard_ranks} with {ranks.world} ranks; must divide them: "
+            f"one of {', '.join(map(str, divisors))}, or 0 for all"
+        )
+    if replicas == 1:
+        return init_device_mesh(ranks.device.type, (ranks.world,), mesh_dim_names=("shard",))
+    names = ("replicate", "shard")
+    return init_device_mesh(ranks.device.type, (replicas, shard_ranks), mesh_dim_names=names)
+
+
+def _shard(model: nn.Module, units: list[nn.Module], config: TrainConfig, mesh: DeviceMesh) -> None:
+    """Wrap each unit, and then the whole model."""
+    summed_in = torch.bfloat16 if config.gradient_precision == "bf16" else torch.float32
+    # Gathered as BF16: under autocast alone, backward would keep a BF16 copy of every weight, and
+    # nothing would be freed after forward. The root's tables must not be rounded.
+    gathered_in = torch.bfloat16 if config.precision == "bf16" else None
+    layers = MixedPrecisionPolicy(
+        param_dtype=gathered_in, reduce_dtype=summed_in, cast_forward_inputs=False
+    )
+    root = MixedPrecisionPolicy(reduce_dtype=summed_in, cast_forward_inputs=False)
+    fused = {w for module in _fused_modules(model) for w in module.parameters(recurse=False)}
+    wrapped = [
+        fully_shard(unit, mesh=mesh, mp_policy=layers) for unit in units if unit is not model
+    ]
+    wrapped.append(fully_shard(model, mesh=mesh, mp_policy=root, ignored_params=fused))
+    for module in wrapped:
+        # A sum, and no mean of unequal parts; said twice, for gloo has no other reduction.
+        module.set_gradient_divide_factor(1.0)
+        module.set_force_sum_reduction_for_comms(True)
+
+
+def _checkpointed(layer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return the layer's forward, which keeps its input alone and computes the rest again."""
+    forward = layer.forward
+    norms = [module for module in layer.modules() if isinstance(module, RanksBatchNorm)]
+    contexts: dict[str, Any] = {}
+    if norms:
+        contexts = {"context_fn": lambda: (nullcontext(), statistics_kept(norms))}
+
+    def recomputed(x_BND: Tensor) -> Tensor:
+        out_BMD: Tensor = checkpoint(forward, x_BND, use_reentrant=False, **contexts)
+        return out_BMD
+
+    return recomputed
+
+
+def _fused_modules(model: nn.Module) -> set[nn.Module]:
+    """Return the parts of tables that share themselves out over ranks."""
+    tables = [m for m in model.modules() if isinstance(m, Tables) and m.is_sharded]
+    return {module for fused in tables for module in fused.modules()}
+
+
+def _own_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Yield the weights and buffers that every rank has in full before sharding."""
+    fused = _fused_modules(model)
+    for module in model.modules():
+        if module not in fused:
+            yield from module.parameters(recurse=False)
+            yield from module.buffers(recurse=False)
