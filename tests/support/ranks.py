@@ -27,7 +27,7 @@ import torch
 import torch.distributed as dist
 
 _FORKS = get_context("forkserver")
-_FORKS.set_forkserver_preload(["torch.distributed.fsdp", "wukong.train"])
+_FORKS.set_forkserver_preload(["torch.distributed.fsdp", "torchrec.distributed", "wukong.train"])
 
 
 class RankFailedError(Exception):

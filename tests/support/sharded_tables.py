@@ -95,7 +95,7 @@ def lookups(tables: FusedTables, batch: Batch) -> np.ndarray:
 
 
 def reference_lookup(
-    specs: Sequence[TableSpec], weights: Weights, batch: Batch
+    specs: Sequence[TableSpec], batch: Batch
 ) -> list[tuple[TableSpec, np.ndarray]]:
     """Each table's (spec, share (B, R) that a row has in an example's pooled vector)."""
     ends = batch.bag_lengths_FB.numpy().reshape(-1).cumsum()
@@ -125,7 +125,7 @@ def reference_training(
     tables = {f: table.astype(np.float64) for f, table in weights.items()}
     sums: dict[tuple[str, int], np.ndarray] = {}
     for batch in batches:
-        looked_up = reference_lookup(specs, tables, batch)
+        looked_up = reference_lookup(specs, batch)
         pooled_BW = np.concatenate([share @ tables[s.feature] for s, share in looked_up], axis=1)
         gradient_BW = 2 * (pooled_BW - np.linspace(-1, 1, pooled_BW.shape[1])) / len(batch)
         start = 0

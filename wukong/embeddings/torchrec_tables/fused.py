@@ -78,11 +78,6 @@ class FusedTables(Tables):
     ) -> None:
         layout, ranks = layout or TableLayout(), ranks or Ranks.present()
         mistakes = list(fused_mistakes(table_optimizer.name, table_optimizer.l2))
-        if layout.sharding == "row_wise" and ranks.device.type == "cpu":
-            mistakes.append(
-                "table_sharding is 'row_wise' on the CPU; torchrec reduces row-wise lookups on "
-                "GPUs only: column_wise or table_wise"
-            )
         if mistakes:
             raise ConfigError("\n".join(mistakes))
         super().__init__(specs, table_optimizer)

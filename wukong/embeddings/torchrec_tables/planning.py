@@ -45,30 +45,56 @@ def agreed_plan(
     """Plan on the first rank and hand the plan, or the refusal, to all; every rank must call it.
 
     Raises:
-        ConfigError: the tables do not fit; on every rank.
+        ConfigError: as `planned`; on every rank.
     """
-    outcome: ShardingPlan | str = ""
+    outcome: ShardingPlan | ConfigError | None = None
     if ranks.is_first:
-        planner = EmbeddingShardingPlanner(
-            topology=_topology(layout, ranks),
-            batch_size=-(-layout.batch_size // ranks.world),
-            constraints=dict.fromkeys(table_names(specs).values(), _constraint(layout)),
-            storage_reservation=FixedPercentageStorageReservation(percentage=0.0),
-            stats=[],
-            debug=False,
-        )
         try:
-            outcome = planner.plan(collection, [sharder])
-        except PlannerError:
-            outcome = _refusal(specs, layout, ranks)
+            outcome = planned(collection, specs, layout, sharder, ranks)
+        except ConfigError as refusal:
+            outcome = refusal
     outcome = ranks.from_first(outcome)
-    if isinstance(outcome, str):
-        raise ConfigError(
-            outcome,
-            where="tables",
-            hint="more ranks, narrower tables, table_precision fp16 or smaller column shards",
-        )
+    if isinstance(outcome, ConfigError):
+        raise ConfigError(outcome.what, where=outcome.where, hint=outcome.hint)
+    assert outcome is not None
     return outcome
+
+
+def planned(
+    collection: EmbeddingBagCollection,
+    specs: Sequence[TableSpec],
+    layout: TableLayout,
+    sharder: ModuleSharder[Any],
+    ranks: Ranks,
+) -> ShardingPlan:
+    """Balance the shards over ranks, by the time that their lookups and their sending take.
+
+    Raises:
+        ConfigError: the device has no such sharding, or the tables do not fit.
+    """
+    if layout.sharding == "row_wise" and ranks.device.type == "cpu":
+        raise ConfigError(
+            "table_sharding is 'row_wise' on the CPU, where torchrec has no kernel for it; must be "
+            "column_wise or table_wise",
+            where="tables",
+        )
+    constraint = ParameterConstraints(
+        sharding_types=[layout.sharding],
+        compute_kernels=["fused"],
+        min_partition=layout.shard_columns,
+    )
+    planner = EmbeddingShardingPlanner(
+        topology=_topology(layout, ranks),
+        batch_size=-(-layout.batch_size // ranks.world),
+        constraints=dict.fromkeys(table_names(specs).values(), constraint),
+        storage_reservation=FixedPercentageStorageReservation(percentage=0.0),
+        stats=[],
+        debug=False,
+    )
+    try:
+        return planner.plan(collection, [sharder])
+    except PlannerError as error:
+        raise _refusal(specs, layout, ranks) from error
 
 
 def placed(specs: Sequence[TableSpec], plan: ShardingPlan) -> dict[str, PlacedTable]:
@@ -84,14 +110,6 @@ def placed(specs: Sequence[TableSpec], plan: ShardingPlan) -> dict[str, PlacedTa
             ranks=tuple(s.placement.rank() for s in shards),
         )
     return found
-
-
-def _constraint(layout: TableLayout) -> ParameterConstraints:
-    return ParameterConstraints(
-        sharding_types=[layout.sharding],
-        compute_kernels=["fused"],
-        min_partition=layout.shard_columns,
-    )
 
 
 def _topology(layout: TableLayout, ranks: Ranks) -> Topology:
@@ -127,12 +145,14 @@ def _bytes_for_tables(layout: TableLayout, ranks: Ranks) -> float:
     return (1 - RESERVED_SHARE) * memory_bytes
 
 
-def _refusal(specs: Sequence[TableSpec], layout: TableLayout, ranks: Ranks) -> str:
+def _refusal(specs: Sequence[TableSpec], layout: TableLayout, ranks: Ranks) -> ConfigError:
     bytes_per_weight = {"fp32": 4, "fp16": 2}[layout.precision]
     sizes = [spec.cardinality * spec.width * bytes_per_weight for spec in specs]
-    free = _bytes_for_tables(layout, ranks)
-    return (
-        f"{len(specs)} tables of {sum(sizes) / 1e9:.3g} GB ({layout.precision}, the largest "
-        f"{max(sizes) / 1e9:.3g} GB), with their accumulators and lookup buffers, cannot be laid "
-        f"{layout.sharding} over {ranks.world} ranks with {free / 1e9:.3g} GB each for tables"
+    free_gb = _bytes_for_tables(layout, ranks) / 1e9
+    return ConfigError(
+        f"{len(specs)} tables of {sum(sizes) / 1e9:.3g} GB in {layout.precision} (the largest "
+        f"{max(sizes) / 1e9:.3g} GB), with accumulators and lookup buffers, cannot be laid "
+        f"{layout.sharding} over {ranks.world} ranks with {free_gb:.3g} GB each for tables",
+        where="tables",
+        hint="more ranks, smaller or narrower tables, narrower column shards, or fp16 tables",
     )
