@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from codesign.predicted import CONFIDENCE
 from codesign.provenance import provenance
 from codesign.registry import plugin, task_family
+from codesign.retrain import too_many_processes
+from codesign.retrain import train as train
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export
 from codesign.study.commands import extend as extend
@@ -22,7 +24,7 @@ from codesign.study.commands import status as status
 from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
-    from codesign.contracts import HardwareSpec, Outcome, Progress, Proposer
+    from codesign.contracts import HardwareSpec, Proposer
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -79,7 +81,11 @@ def optimize(
         adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
         say(describe_space(problem))
         launch = problem.spec.launch
-        executor = plugin("executor", launch.executor).make(workers=launch.workers)
+        for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
+            say(f"warning: {line}")
+        executor = plugin("executor", launch.executor).make(
+            workers=launch.workers, processes=launch.processes
+        )
         held.callback(executor.close)
         store = held.enter_context(open_store(folder, say=say))
         if fork is not None:
@@ -124,40 +130,6 @@ def report(study: str | Path) -> StudyResult:
     return StudyResult(folder=found.folder.path, content=content)
 
 
-def train(
-    design_path: str | Path,
-    *,
-    folder: str | Path,
-    seed: int | None = None,
-    data_path: str | None = None,
-    report: Callable[[Progress], None] = lambda _: None,
-) -> Outcome:
-    """Train the design of a `best.yaml` again; curve and result land in `folder`.
-
-    Killed and run again with the same folder, it continues from its last checkpoint.
-
-    Args:
-        seed: default: the file's own.
-    """
-    import dataclasses
-
-    from codesign.spec.loader import load_design
-    from codesign.spec.problem import task_of_design
-    from codesign.study.folder import write_json
-
-    design = load_design(design_path, data_path=data_path)
-    task = task_of_design(design)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    chosen = design.seed if seed is None else seed
-    outcome = task.run(design.design, seed=chosen, folder=folder, earlier=(), report=report)
-    write_json(
-        folder / "result.json",
-        {"seed": chosen, **dataclasses.asdict(outcome), "provenance": provenance()},
-    )
-    return outcome
-
-
 def cost(
     design_path: str | Path,
     *,
@@ -183,7 +155,8 @@ def cost(
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     family = task_family(design.model["name"])
-    predicted = predicted_costs(family, task, hardware, confidence)
+    device = None if hardware is None else hardware.for_training(design.train)
+    predicted = predicted_costs(family, task, device, confidence)
     totals = task.costs(as_columns([dict(design.design)]))
     return {
         "design": dict(design.design),

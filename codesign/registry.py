@@ -1,9 +1,9 @@
 """Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
-`make(objectives, options)`; an executor module `make(workers=…)`; profiler and preparer modules
-`run`, as `codesign.api` calls it. A name with a dot is a module of the user's own. A task's name
-with a colon, `package.module:name`, is what builds a model of the user's own.
+`make(objectives, options)`; an executor module `make(workers=…, processes=…)`; profiler and
+preparer modules `run`, as `codesign.api` calls it. A name with a dot is a module of the user's own.
+A task's name with a colon, `package.module:name`, is what builds a model of the user's own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Runs one attempt of a trial: `trial.json` in, `result.json` out.
 
 Every executor runs this, and a person can run it again: `python -m codesign.worker FOLDER`. With
-`--serve` it stays alive, reads one folder a line from standard input and answers each with a line
-when the attempt has ended; it ends with its standard input, so no worker outlives its loop.
+`--serve` it stays alive and takes one folder after another (see `codesign.serving`). Both `--serve`
+and `--tied` end with their standard input, so that no worker outlives its loop. Several processes
+run one attempt together where the environment says so, as torchrun's does: `RANK`, `WORLD_SIZE`, ….
 """
 
 from __future__ import annotations
@@ -12,21 +13,21 @@ import errno
 import json
 import os
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from codesign import serving
 from codesign.contracts import Outcome, Progress, Task
+from codesign.errors import LaunchError
 from codesign.registry import task_family
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
 PROGRESS_EVERY_S = 0.5
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-READY = "ready"
 
 
 class Runner:
@@ -40,22 +41,18 @@ class Runner:
     def run_trial(self, folder: Path) -> Outcome:
         """Run the attempt described by `folder/trial.json` and write `folder/result.json`.
 
-        A failure of the attempt is an outcome, never an exception.
+        A failure of the attempt is an outcome, never an exception. Of several processes, others
+        than rank 0 write only how they failed.
         """
         began = self._clock()
+        rank = int(os.environ.get("RANK", "0"))
         payload = read_json(folder / "trial.json")
-        outcome = self._attempt(payload, folder)
-        write_json(
-            folder / "result.json",
-            {
-                "token": payload["token"],
-                "seconds": self._clock() - began,
-                **asdict(outcome),
-            },
-        )
+        outcome = self._attempt(payload, folder, rank)
+        if rank == 0 or outcome.failure is not None:
+            serving.write_result(folder, outcome, seconds=self._clock() - began, rank=rank)
         return outcome
 
-    def _attempt(self, payload: Mapping[str, Any], folder: Path) -> Outcome:
+    def _attempt(self, payload: Mapping[str, Any], folder: Path, rank: int = 0) -> Outcome:
         try:
             task = self._task_for(payload["task"])
             return task.run(
@@ -63,10 +60,12 @@ class Runner:
                 seed=payload["seed"],
                 folder=folder,
                 earlier=earlier_attempts(folder),
-                report=_ProgressFile(folder / "progress.json", self._clock),
+                report=_unsaid if rank else _ProgressFile(folder / "progress.json", self._clock),
             )
         except MemoryError:
             return Outcome(failure="out_of_memory", reason="the Python allocator ran out of memory")
+        except LaunchError as error:
+            return Outcome(failure="node", reason=error.what)
         except Exception as error:  # The boundary: whatever a trial does, the study goes on.
             trace = traceback.format_exc()
             if _is_allocation_failure(error):
@@ -106,6 +105,10 @@ class _ProgressFile:
             self._next = now + PROGRESS_EVERY_S
 
 
+def _unsaid(_: Progress) -> None:
+    """What a rank that is not the first has to say of its progress."""
+
+
 def _is_allocation_failure(error: BaseException) -> bool:
     """Whether torch's allocator refused: a named error on GPUs, only a sentence on CPUs."""
     return type(error).__name__ == "OutOfMemoryError" or (
@@ -124,32 +127,6 @@ def _is_lack_of_space(error: BaseException | None) -> bool:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0]
-
-
-def serve(requests: TextIO, answers: TextIO, runner: Runner) -> None:
-    """Run the attempts named on `requests`, one folder a line, until it ends."""
-    print(READY, file=answers, flush=True)
-    for line in _lines_or_exit(requests):
-        folder = Path(line)
-        with _output_into(folder / "log.txt"):
-            runner.run_trial(folder)
-        print(folder, file=answers, flush=True)
-
-
-def _lines_or_exit(requests: TextIO) -> Iterator[str]:
-    """Yield lines; when the stream ends, end this process at once, in the middle of a trial too."""
-    import queue
-
-    lines: queue.Queue[str] = queue.Queue()
-
-    def pump() -> None:
-        for line in requests:
-            lines.put(line.rstrip("\n"))
-        os._exit(0)
-
-    threading.Thread(target=pump, daemon=True).start()
-    while True:
-        yield lines.get()
 
 
 @contextlib.contextmanager
@@ -171,16 +148,22 @@ def _output_into(path: Path) -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """Serve, or run one attempt."""
+    runner = Runner()
+
+    def run(folder: Path) -> None:
+        with _output_into(serving.log_file(folder)):
+            runner.run_trial(folder)
+
     if arguments == ["--serve"]:
-        # Answers go to a private copy of standard output, so that nothing else mixes with them.
-        answers = os.fdopen(os.dup(1), "w")
-        os.dup2(2, 1)
-        serve(sys.stdin, answers, Runner())
-        return 0
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python -m codesign.worker FOLDER | --serve", file=sys.stderr)
+        serving.serve(sys.stdin, serving.private_answers(), run)
+    tied = arguments[:1] == ["--tied"]
+    folders = arguments[tied:]
+    if len(folders) != 1 or folders[0].startswith("-"):
+        print("usage: python -m codesign.worker [--tied] FOLDER | --serve", file=sys.stderr)
         return 2
-    outcome = Runner().run_trial(Path(arguments[0]))
+    if tied:
+        serving.end_with(sys.stdin)
+    outcome = runner.run_trial(Path(folders[0]))
     print(json.dumps(asdict(outcome), indent=2))
     return 0 if outcome.failure is None else 1
 

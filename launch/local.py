@@ -20,17 +20,24 @@ from codesign.errors import LaunchError
 from launch.oom import oom_kills
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Of a group that this process may be part of; its workers are not.
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "RENDEZVOUS_FD")
 STOP_AFTER_S = 5.0
 DEFAULT_MAX_WORKERS = 4
 # So many workers in a row may be killed before they are ready.
 STILLBORN_KILLED = 5
 
 
-def make(*, workers: int | None, cpus: int | None = None) -> LocalPool:
-    """Start a pool: one worker per core (at most four) unless told otherwise."""
+def make(*, workers: int | None, processes: int = 1, cpus: int | None = None) -> LocalPool:
+    """Start a pool: as many workers as there are cores for (at most four) unless told otherwise.
+
+    Args:
+        processes: that run one job together, ≥ 1.
+    """
     available = cpus or len(os.sched_getaffinity(0))
-    count = workers or min(available, DEFAULT_MAX_WORKERS)
-    return LocalPool(workers=count, threads=max(1, available // count))
+    count = workers or max(1, min(available // processes, DEFAULT_MAX_WORKERS))
+    threads = max(1, available // (count * processes))
+    return LocalPool(workers=count, threads=threads, processes=processes)
 
 
 @dataclass
@@ -48,14 +55,22 @@ class LocalPool:
     """Satisfies `codesign.contracts.Executor`.
 
     Args:
-        workers: processes, each running one job at a time.
-        threads: CPU threads of each.
+        workers: jobs that run at a time.
+        threads: CPU threads of each process.
+        processes: that run one job together; see `launch.ranks`.
     """
 
     def __init__(
-        self, *, workers: int, threads: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        workers: int,
+        threads: int,
+        processes: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots = workers
+        several = ["launch.ranks", str(processes)]
+        self._module = ["codesign.worker", "--serve"] if processes == 1 else several
         self._threads = threads
         self._clock = clock
         self._stillborn = 0
@@ -104,10 +119,12 @@ class LocalPool:
 
     def _start(self) -> _Worker:
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self._threads))}
+        for name in _RANK_VARIABLES:
+            environment.pop(name, None)
         # What was importable here must be importable there.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
-            [sys.executable, "-m", "codesign.worker", "--serve"],
+            [sys.executable, "-m", *self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -155,7 +172,7 @@ class LocalPool:
             ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
             raise LaunchError(
                 f"a worker ended with {ending} before it was ready",
-                hint="run `python -m codesign.worker --serve` to see why",
+                hint=f"run `python -m {' '.join(self._module)}` to see why",
             )
 
     def _lost(self, worker: _Worker) -> Outcome:

@@ -30,9 +30,9 @@ MAY_IMPORT = {
         "wukong.shape",
         *FLOOR,
     ),
-    "launch": ("launch", *FLOOR),
+    "launch": ("launch", "codesign.serving", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
-    "wukong.data_task": ("wukong", *FLOOR),
+    "wukong.data_task": ("wukong", "cost_models", *FLOOR),
     "wukong.own": ("wukong", "cost_models", *FLOOR),
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }

@@ -13,6 +13,7 @@ from torch import nn
 
 from codesign.errors import DataError
 from wukong import metrics
+from wukong.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,25 +99,34 @@ class Evaluation:
         return self.figures[name]
 
 
-def predict(model: nn.Module, data: DataSet, split: str, batch_size: int) -> Predictions:
-    """Return what the model says of all rows of a split."""
+def predict(
+    model: nn.Module, data: DataSet, split: str, batch_size: int, ranks: Ranks | None = None
+) -> Predictions:
+    """Return what the model says of all rows of a split, on rank 0; of no row elsewhere.
+
+    Args:
+        batch_size: examples of each rank in a forward pass.
+        ranks: that share the rows; all must call it. None: this process is alone.
+    """
+    ranks = ranks or Ranks()
     was_training = model.training
     model.eval()
     labels, logits, weights, groups = [], [], [], []
+    batches = data.batches(split, batch_size * ranks.world, shuffle=False, share=ranks.share)
     # Not inference_mode: FBGEMM's lookups on the CPU exist with autograd's dispatch only.
     with torch.no_grad():
-        for batch in data.batches(split, batch_size, shuffle=False):
+        for batch in batches:
             labels.append(batch.label_BT)
-            logits.append(model(batch).reshape(len(batch), -1).cpu())
+            logits.append(model(batch).reshape(batch.label_BT.shape).cpu())
             weights.append(batch.weight_B)
             groups.append(batch.group_B)
     model.train(was_training)
     return Predictions(
         split=split,
-        label_NT=torch.cat(labels).numpy(),
-        logit_NT=torch.cat(logits).numpy(),
-        weight_N=_joined(weights),
-        group_N=_joined(groups),
+        label_NT=_joined(labels, ranks),
+        logit_NT=_joined(logits, ranks),
+        weight_N=_joined_if_any(weights, ranks),
+        group_N=_joined_if_any(groups, ranks),
     )
 
 
@@ -191,5 +201,16 @@ def _grouped_auc(
         return None
 
 
-def _joined(columns: Sequence[Tensor | None]) -> np.ndarray | None:
-    return None if columns[0] is None else torch.cat([c for c in columns if c is not None]).numpy()
+def _joined(parts: list[Tensor], ranks: Ranks) -> np.ndarray:
+    """Join what all ranks have of each batch, batch by batch, on rank 0; no rows elsewhere."""
+    if ranks.world == 1:
+        return torch.cat(parts).numpy()
+    lengths = ranks.gather_rows(torch.tensor([len(part) for part in parts]))
+    columns = ranks.gather_rows(torch.cat(parts))
+    of_rank = [all_N.split(n.tolist()) for all_N, n in zip(columns, lengths, strict=True)]
+    of_batch = [part for batch in zip(*of_rank, strict=True) for part in batch]
+    return torch.cat([parts[0][:0], *of_batch]).numpy()
+
+
+def _joined_if_any(parts: Sequence[Tensor | None], ranks: Ranks) -> np.ndarray | None:
+    return None if parts[0] is None else _joined([p for p in parts if p is not None], ranks)

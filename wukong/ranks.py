@@ -1,17 +1,23 @@
 """The processes that train one model together, and what they tell each other.
 
 Each rank sees its own part of every batch: of B examples, rank r of W has those from r·B // W up to
-(r + 1)·B // W, so that all sizes of a run train on the same batches.
+(r + 1)·B // W, so that all sizes of a run train on the same batches. N rows of a tensor.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from codesign.errors import CodesignError
+from wukong.data.load.order import part
+
+Answer = TypeVar("Answer")
 
 CPU = torch.device("cpu")
 
@@ -47,8 +53,7 @@ class Ranks:
 
     def share(self, examples: int) -> tuple[int, int]:
         """Return this rank's part of a batch: first, and one past; it may be empty."""
-        first, end = (rank * examples // self.world for rank in (self.rank, self.rank + 1))
-        return first, end
+        return part(examples, self.rank, self.world)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Add up over all ranks, in place; every rank must call it."""
@@ -79,3 +84,40 @@ class Ranks:
         if self.world == 1:
             return self
         return replace(self, device=CPU, group=dist.new_group(backend="gloo"))
+
+    def on_first(self, function: Callable[[], Answer]) -> Answer:
+        """Call a function on rank 0 and return its answer on every rank; every rank must call it.
+
+        Raises:
+            CodesignError: what the function raised of that kind, on every rank.
+        """
+        if self.world == 1:
+            return function()
+        answer, error = None, None
+        if self.is_first:
+            try:
+                answer = function()
+            except CodesignError as raised:
+                error = raised
+        found: Answer
+        found, error = self.from_first((answer, error))
+        if error is not None:
+            raise error
+        return found
+
+    def gather_rows(self, rows: Tensor) -> list[Tensor]:
+        """Return on rank 0 what every rank gave, by rank, elsewhere nothing; every rank must call.
+
+        Args:
+            rows: (N, …) on the CPU; N may differ from rank to rank, and be 0.
+        """
+        if self.world == 1:
+            return [rows]
+        counts = torch.zeros(self.world, dtype=torch.int64)
+        counts[self.rank] = len(rows)
+        self.sum(counts)
+        padded = rows.new_zeros((int(counts.max()), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        found = [torch.empty_like(padded) for _ in range(self.world)] if self.is_first else None
+        dist.gather(padded, found, dst=0, group=self.group)
+        return [each[:count] for each, count in zip(found or (), counts.tolist(), strict=False)]

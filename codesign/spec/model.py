@@ -112,7 +112,8 @@ class LaunchSpec:
     """Where trials run.
 
     Attributes:
-        workers: trials at a time; None: one per core, at most 4.
+        workers: trials at a time; None: as many as there are cores for, at most 4.
+        processes: that train one trial together.
         timeout_min: a trial that takes longer is ended and counts as failed.
         attempts: how many workers a trial may lose before it counts as failed.
         max_bugs: the study stops once that many trials failed with a traceback.
@@ -120,6 +121,7 @@ class LaunchSpec:
 
     executor: str = "local"
     workers: int | None = None
+    processes: int = 1
     timeout_min: float | None = None
     attempts: int = 3
     max_bugs: int = 3

@@ -59,7 +59,7 @@ def test_usage_is_said(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (
         2,
-        "usage: python -m codesign.worker FOLDER | --serve\n",
+        "usage: python -m codesign.worker [--tied] FOLDER | --serve\n",
     )
 
 

@@ -78,21 +78,6 @@ def batch_of(examples: int, seed: int) -> Batch:
     )
 
 
-def part_of(batch: Batch, ranks: Ranks) -> Batch:
-    """Take this rank's examples out of a batch with one multi-hot feature."""
-    first, end = ranks.share(len(batch))
-    bags = batch.bag_values.split(batch.bag_lengths_FB[0].tolist())[first:end]
-    assert batch.weight_B is not None
-    return Batch(
-        one_hot_BF=batch.one_hot_BF[first:end],
-        bag_values=torch.cat([batch.bag_values[:0], *bags]),
-        bag_lengths_FB=batch.bag_lengths_FB[:, first:end],
-        dense_BD=batch.dense_BD[first:end],
-        label_BT=batch.label_BT[first:end],
-        weight_B=batch.weight_B[first:end],
-    )
-
-
 def course(
     model: WukongConfig | Builder, config: TrainConfig, sizes: Sequence[int] = BATCHES
 ) -> Course:
@@ -105,13 +90,13 @@ def course(
         )
         losses = []
         for seed, examples in enumerate(sizes):
-            learner.step(part_of(batch_of(examples, seed), ranks))
+            learner.step(batch_of(examples, seed).part(*ranks.share(examples)))
             losses.append(learner.log_loss())
             learner.forget_log_loss()
         assert learner.examples == sum(sizes)
         learner.model.eval()
         with torch.no_grad():
-            logits = learner.logits(part_of(batch_of(sizes[0], 0), ranks))
+            logits = learner.logits(batch_of(sizes[0], 0).part(*ranks.share(sizes[0])))
     return Course(losses=losses, weights=whole_state(learner), logits=logits)
 
 

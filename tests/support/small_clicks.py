@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,17 @@ CONFIG = TrainConfig(
 ROWS = {"train": 1025, "validation": 400, "test": 500}
 
 
-def write(folder: Path) -> PreparedData:
-    """Write the data set into `folder`."""
+def write(folder: Path, *, items: int = 30) -> PreparedData:
+    """Write the data set into `folder`; the table of items has 30 rows at most."""
     rng = np.random.default_rng(0)
     effects = rng.normal(size=40)
+    *others, item = SCHEMA.categorical
+    schema = replace(SCHEMA, categorical=(*others, replace(item, cardinality=items)))
     return write_prepared(
         folder,
         name="synthetic",
-        schema=SCHEMA,
-        columns={split: _columns(rows, rng, effects) for split, rows in ROWS.items()},
+        schema=schema,
+        columns={split: _columns(rows, rng, effects, items) for split, rows in ROWS.items()},
         split_rule="random",
         source_md5={},
         notes=(),
@@ -46,8 +49,8 @@ def write(folder: Path) -> PreparedData:
     )
 
 
-def _columns(rows: int, rng: np.random.Generator, effects: np.ndarray) -> SplitColumns:
-    user, item = rng.integers(0, 40, rows), rng.integers(0, 30, rows)
+def _columns(rows: int, rng: np.random.Generator, effects: np.ndarray, items: int) -> SplitColumns:
+    user, item = rng.integers(0, 40, rows), rng.integers(0, items, rows)
     lengths = rng.integers(0, 4, rows)
     dense = rng.normal(size=(rows, 1)).astype(np.float32)
     logit = effects[user] + effects[item + 5] + 0.5 * dense[:, 0] - 1

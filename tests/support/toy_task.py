@@ -123,8 +123,11 @@ class ToyTask:
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
     ) -> Outcome:
-        """End as the design's `fate` says."""
+        """End as the design's `fate` says; where it is that of `only_rank`, all others hang."""
+        rank = int(os.environ.get("RANK", "0"))
         fate = design.get("fate", "completes")
+        if design.get("only_rank", rank) != rank:
+            fate = "hangs"
         if fate == "bug":
             raise ZeroDivisionError("a toy bug")
         if fate == "diverges":
@@ -140,6 +143,8 @@ class ToyTask:
         noise = np.random.default_rng(seed).normal() * 1e-3
         if fate == "looks_back":
             return Outcome(metrics={}, facts={"earlier": [path.name for path in earlier]})
+        if fate == "tells_rank":
+            return Outcome(facts={"rank": rank, "world": int(os.environ["WORLD_SIZE"])})
         if fate == "forgets":
             return Outcome(metrics={"auc": 0.5})
         if fate == "nan":

@@ -100,7 +100,7 @@ def test_a_continued_run_is_the_undisturbed_one_to_the_bit(data, tmp_path, setti
 
 
 def test_a_streamed_split_continues_in_the_middle_of_a_pass(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(loader, "HELD_SHARE", 0.0)
+    monkeypatch.setattr(loader, "HELD_BYTES", 0)
     data = dataclasses.replace(data, held={})
     monkeypatch.setattr(train, "FINITE_CHECK_STEPS", 7)
     common = {"batch_size": 16, "checkpoint_min": ALWAYS}

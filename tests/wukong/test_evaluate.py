@@ -66,7 +66,7 @@ def test_rows_without_a_label_are_neither_trained_on_nor_judged(tmp_path: Path) 
 def test_a_streamed_run_is_repeatable_to_the_bit_and_learns_from_every_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "HELD_SHARE", 0.0)
+    monkeypatch.setattr(loader, "HELD_BYTES", 0)
     runs = []
     for name in ("one", "two"):
         data = prepared(tmp_path / name)

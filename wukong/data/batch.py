@@ -50,3 +50,22 @@ class Batch:
             for name, tensor in vars(self).items()
         }
         return Batch(**moved)
+
+    def part(self, first: int, end: int) -> Batch:
+        """Return examples `first` to `end`, which may be none; tensors may share memory."""
+        if (first, end) == (0, len(self)):
+            return self
+        offsets = [0, *self.bag_lengths_FB.flatten().cumsum(0).tolist()]
+        bags = [
+            self.bag_values[offsets[row + first] : offsets[row + end]]
+            for row in range(0, self.bag_lengths_FB.numel(), len(self))
+        ]
+        return Batch(
+            one_hot_BF=self.one_hot_BF[first:end],
+            bag_values=torch.cat([self.bag_values[:0], *bags]),
+            bag_lengths_FB=self.bag_lengths_FB[:, first:end],
+            dense_BD=self.dense_BD[first:end],
+            label_BT=self.label_BT[first:end],
+            weight_B=None if self.weight_B is None else self.weight_B[first:end],
+            group_B=None if self.group_B is None else self.group_B[first:end],
+        )

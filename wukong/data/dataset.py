@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wukong.data.load.order import Share, whole
+
 if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.data.columns import LabelTask
@@ -54,5 +56,10 @@ class DataSet(Protocol):
         seed: int = 0,
         pass_index: int = 0,
         first_batch: int = 0,
+        share: Share = whole,
     ) -> Iterator[Batch]:
-        """Yield all rows of a split once, from batch `first_batch` on; the last may be short."""
+        """Yield all rows of a split once, from batch `first_batch` on; the last may be short.
+
+        Args:
+            share: what is taken of each batch.
+        """

@@ -19,6 +19,7 @@ from codesign.errors import DataError
 from wukong.data.baselines import baseline_figures
 from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, LabelTask, file_md5
+from wukong.data.load.order import Share, whole
 from wukong.metrics import over_tasks
 from wukong.own.code import load_function, source_file
 from wukong.schema import InputSchema
@@ -116,20 +117,26 @@ class OwnData:
         seed: int = 0,
         pass_index: int = 0,
         first_batch: int = 0,
+        share: Share = whole,
     ) -> Iterator[Batch]:
-        """Yield all rows of `split` once, from batch `first_batch` on; the last may be short."""
+        """Yield all rows of `split` once, from batch `first_batch` on; the last may be short.
+
+        Raises:
+            DataError: the user's code yields something else.
+        """
         batches = self._own.batches(
             split, batch_size, shuffle=shuffle, seed=seed, pass_index=pass_index
         )
-        return islice(batches, first_batch, None)
+        for batch in islice(batches, first_batch, None):
+            if not isinstance(batch, Batch):
+                raise DataError(f"{split} yields {batch!r}; must be a Batch", where=self.name)
+            yield batch.part(*share(len(batch)))
 
     def _labels(self, split: str) -> list[_Labels]:
         """Return the first labels of a split, task by task, and check its first batch."""
         batches = self.batches(split, _LOOK_BATCH, shuffle=False)
         labels, weights = [], []
         for i, batch in enumerate(islice(batches, LOOKED_AT // _LOOK_BATCH)):
-            if not isinstance(batch, Batch):
-                raise DataError(f"{split} yields {batch!r}; must be a Batch", where=self.name)
             if i == 0:
                 self._check(split, batch)
                 self.has_groups = batch.group_B is not None

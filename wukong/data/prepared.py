@@ -25,6 +25,7 @@ from wukong.data.columns import (
     file_md5,
     map_columns,
 )
+from wukong.data.load.order import Share, whole
 from wukong.data.writer import ONE_TASK, PreparedWriter
 from wukong.schema import InputSchema
 
@@ -126,6 +127,7 @@ class PreparedData:
         seed: int = 0,
         pass_index: int = 0,
         first_batch: int = 0,
+        share: Share = whole,
     ) -> Iterator[Batch]:
         """Yield the rows of `split` once: see `wukong.data.load.loader`, which needs torch."""
         from wukong.data.load import loader
@@ -138,6 +140,7 @@ class PreparedData:
             seed=seed,
             pass_index=pass_index,
             first_batch=first_batch,
+            share=share,
         )
 
     def check(self) -> None:

@@ -111,6 +111,21 @@ def test_each_way_to_fail_has_its_kind(
     assert (state.trials[0].failure, state.trials[0].attempt) == (failure, attempts)
 
 
+def test_a_trial_of_several_processes_that_lost_them_is_tried_again(tmp_path: Path) -> None:
+    state = run(
+        tmp_path,
+        space={**ONE_KNOB, "fate": "dies_once"},
+        search={"trials": 1, "proposer": "random"},
+        launch={"workers": 1, "processes": 2},
+    )
+    assert (state.trials[0].failure, state.trials[0].attempt) == (None, 2)
+    attempts = tmp_path / "study/trials/0000"
+    lost = json.loads((attempts / "attempt-1/result.json").read_text())
+    assert lost["failure"] == "node"
+    assert "of 2 ended with signal 9" in lost["reason"]
+    assert (attempts / "attempt-2/log-rank1.txt").exists()
+
+
 def test_bugs_stop_the_study_with_the_traceback(tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match="2 trials failed with a bug") as caught:
         run(

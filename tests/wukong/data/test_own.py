@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from codesign.errors import DataError
 from wukong.data.batch import Batch
+from wukong.data.load.order import part
 from wukong.data.own import OwnData, load_own
 from wukong.metrics import log_loss
 from wukong.schema import CategoricalFeature, InputSchema
@@ -192,7 +193,7 @@ def test_what_is_no_batch_is_shown() -> None:
         OwnData("mine:make", NoBatches(), {})
 
 
-made_by_partial = functools.partial(make)
+made_by_partial = partial(make)
 a_number = 3
 
 
@@ -219,3 +220,14 @@ def test_a_pass_of_own_batches_can_begin_at_any_batch() -> None:
     assert all(
         torch.equal(a.one_hot_BF, b.one_hot_BF) for a, b in zip(rest, whole[1:], strict=True)
     )
+
+
+def test_shares_of_own_batches_join_to_the_whole_batches() -> None:
+    data = OwnData("mine:make", Bags(), {})
+    whole = list(data.batches("train", 40, shuffle=False))
+    shares = [partial(part, index=rank, parts=3) for rank in range(3)]
+    ranks = [data.batches("train", 40, shuffle=False, share=share) for share in shares]
+    for batch, *parts in zip(whole, *ranks, strict=True):
+        for name in ("one_hot_BF", "bag_values", "dense_BD", "label_BT"):
+            joined = torch.cat([getattr(each, name) for each in parts])
+            assert torch.equal(joined, getattr(batch, name))

@@ -1,14 +1,14 @@
 """Batches of a data set, in an order that only depends on what decides it, from any position.
 
-A split that is small beside the machine's memory is held, and a shuffled pass is a full permutation
-of its rows; a larger one is streamed, and a pass is a shuffle of blocks (see
-`wukong.data.load.order`).
+A small split is held, and a shuffled pass is a full permutation of its rows; a larger one is
+streamed, and a pass is a shuffle of blocks (see `wukong.data.load.order`). Of every batch, a reader
+takes its share: all readers of the same order see slices of the same batches, however many they
+are.
 B examples of a batch, R rows of a split.
 """
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -19,7 +19,7 @@ import numpy as np
 
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
-from wukong.data.load.order import Order
+from wukong.data.load.order import Order, Share, whole
 from wukong.data.load.prefetch import in_order
 from wukong.data.load.stream import MappedRows, gather
 
@@ -30,8 +30,11 @@ if TYPE_CHECKING:
 
     from wukong.data.columns import SplitColumns
 
-# A split is held where it takes less than this share of the machine's memory.
-HELD_SHARE = 0.125
+# A split of more bytes is streamed. The same on every machine: it decides the batches.
+HELD_BYTES = 1 << 30
+# Of a streamed split that is shuffled; also the most readers that share a pass without reading a
+# row twice.
+LANES = 16
 
 
 class Rows(Protocol):
@@ -45,7 +48,7 @@ class Rows(Protocol):
         """What besides the order decides the batches: plain values."""
 
     def tasks(
-        self, order: Order, pass_index: int, first_batch: int
+        self, order: Order, pass_index: int, first_batch: int, share: Share
     ) -> Iterator[Callable[[], list[Batch]]]:
         """Yield the work of a pass from batch `first_batch` on, part by part."""
 
@@ -62,30 +65,40 @@ class Columns(Protocol):
 
 
 class Loader:
-    """The batches of one rank, pass after pass, with a position to be taken up again.
+    """One reader's shares of all batches, pass after pass, with a position to be taken up again.
 
     Iterating yields what is left of the present pass; with its last batch, the next pass becomes
     the present one. A new iterator ends the one before it. The same rows, order and position give
-    the same batches to the bit, whatever the number of workers.
+    the same batches to the bit, whatever the number of workers. A position counts whole batches, so
+    it may be taken up with another share.
 
     Args:
         rows: where they come from.
         order: what decides the batches.
+        share: what is taken of each; may be nothing.
         workers: threads that read ahead, ≥ 0, each by one buffer; 0 reads when a batch is due.
         pass_index: the first pass, ≥ 0.
     """
 
-    def __init__(self, rows: Rows, order: Order, *, workers: int = 0, pass_index: int = 0) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        order: Order,
+        *,
+        share: Share = whole,
+        workers: int = 0,
+        pass_index: int = 0,
+    ) -> None:
         if workers < 0 or pass_index < 0:
             raise ConfigError(f"workers is {workers}, pass_index {pass_index}; both must be ≥ 0")
-        self._rows, self._order, self._workers = rows, order, workers
+        self._rows, self._order, self._share, self._workers = rows, order, share, workers
         self._pass_index, self._next_batch = pass_index, 0
         # Weak, so that an iterator that nobody holds ends at once, and its threads with it.
         self._open: weakref.ref[Generator[Batch]] | None = None
 
     @property
     def steps(self) -> int:
-        """Batches of this rank in a whole pass."""
+        """Batches in a whole pass."""
         return self._order.steps(self._rows.rows)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -127,7 +140,7 @@ class Loader:
         if differing:
             raise ConfigError(
                 f"the position is one of other batches: {'; '.join(differing)}",
-                hint="resume with the settings, ranks and data that it was taken with",
+                hint="resume with the settings and data that it was taken with",
             )
         for name, most in (("pass_index", None), ("batch", max(self.steps - 1, 0))):
             found = state.get(name)
@@ -139,7 +152,7 @@ class Loader:
 
     def _rest_of_pass(self) -> Generator[Batch]:
         steps, next_pass = self.steps, self._pass_index + 1
-        tasks = self._rows.tasks(self._order, self._pass_index, self._next_batch)
+        tasks = self._rows.tasks(self._order, self._pass_index, self._next_batch, self._share)
         for part in in_order(tasks, self._workers):
             for batch in part:
                 self._next_batch += 1
@@ -164,6 +177,7 @@ def batches(
     seed: int = 0,
     pass_index: int = 0,
     first_batch: int = 0,
+    share: Share = whole,
 ) -> Iterator[Batch]:
     """Yield all rows of `split` once, from batch `first_batch` on; the last may be short.
 
@@ -173,14 +187,17 @@ def batches(
         seed: ≥ 0.
         pass_index: which pass over the data this is, ≥ 0.
         first_batch: of this pass, ≥ 0 and less than it has.
+        share: what is taken of each batch.
 
     Raises:
         ConfigError: where there is no such split, or a value is out of its range.
     """
-    order = Order(batch_size=batch_size, shuffle=shuffle, seed=seed)
     rows = split_rows(data, split)
-    workers = 0 if isinstance(rows, HeldRows) else 1
-    loader = Loader(rows, order, workers=workers, pass_index=pass_index)
+    held = isinstance(rows, HeldRows)
+    lanes = 1 if held or not shuffle else LANES
+    order = Order(batch_size=batch_size, shuffle=shuffle, seed=seed, lanes=lanes)
+    workers = 0 if held else 1
+    loader = Loader(rows, order, share=share, workers=workers, pass_index=pass_index)
     if first_batch:
         loader.resume({**loader.state(), "batch": first_batch})
     return iter(loader)
@@ -197,9 +214,8 @@ def split_rows(data: Columns, split: str) -> HeldRows | MappedRows:
     if key not in data.held:
         columns = data.columns(split)
         size_bytes = sum(array.nbytes for array in columns.arrays().values())
-        memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        fits = size_bytes < HELD_SHARE * memory_bytes
-        data.held[key] = HeldRows(columns) if fits else MappedRows(columns)
+        held = size_bytes <= HELD_BYTES
+        data.held[key] = HeldRows(columns) if held else MappedRows(columns)
     rows: HeldRows | MappedRows = data.held[key]
     return rows
 
@@ -224,16 +240,17 @@ class HeldRows:
         return {"rows": self.rows, "block_rows": None}
 
     def tasks(
-        self, order: Order, pass_index: int, first_batch: int
+        self, order: Order, pass_index: int, first_batch: int, share: Share
     ) -> Iterator[Callable[[], list[Batch]]]:
         """Yield the work of each batch of a pass; a shuffled pass is one full permutation."""
         if order.shuffle:
             order_R = np.random.default_rng([order.seed, pass_index]).permutation(self.rows)
         else:
             order_R = np.arange(self.rows)
-        first, end = order.share(self.rows)
-        for place in range(first + first_batch * order.batch_size, end, order.batch_size):
-            yield partial(self._batch, order_R[place : min(place + order.batch_size, end)])
+        for batch in range(first_batch, order.steps(self.rows)):
+            first, end = share(order.examples(self.rows, batch))
+            place = batch * order.batch_size
+            yield partial(self._batch, order_R[place + first : place + end])
 
     def _batch(self, rows_B: NDArray[np.int64]) -> list[Batch]:
         return [gather(self._columns, rows_B)]

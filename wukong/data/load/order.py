@@ -1,14 +1,19 @@
-"""Which rows come when: the order of a pass over a split, and each rank's share of it.
+"""Which rows come when: the order of a pass over a split, and who reads which of them.
 
 A pass shuffles in two steps. The rows lie in blocks of consecutive rows; the blocks are put into a
 random order; and the rows are mixed within a buffer of blocks that stand side by side in it. So
 files are read in long runs, and memory holds one buffer however large the split is.
+
+Several readers cut each batch into slices. So that none has to read everything, the shuffled blocks
+may lie in lanes: each batch takes as many rows from every lane as from any other, one after the
+other, and a reader reads the lanes that its slice touches.
 
 R rows of a split, B rows of a batch. NumPy only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,26 +22,31 @@ from numpy.typing import NDArray
 from codesign.errors import ConfigError
 
 Runs = list[tuple[int, int]]
+# Of a batch of so many examples, the ones that are wanted: the first, and one past.
+Share = Callable[[int], tuple[int, int]]
+
+
+def whole(examples: int) -> tuple[int, int]:
+    """Want all examples of a batch."""
+    return 0, examples
+
+
+def part(examples: int, index: int, parts: int) -> tuple[int, int]:
+    """Return one of `parts` parts of a batch, equal but for one example: first, and one past."""
+    return index * examples // parts, (index + 1) * examples // parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What decides the batches of every pass, together with the rows themselves.
 
-    Each rank owns one range of the shuffled blocks, anew in every pass. The shares of all ranks
-    hold each row exactly once and differ by one row at most. All ranks take equally many steps,
-    with one exception: where fewer rows than ranks are left for the last step, only as many ranks
-    have one. Collective training asks for `drop_last`: then every rank takes the same number of
-    full batches, and up to B · world - 1 rows, others in each shuffled pass, stay out.
-
     Attributes:
-        batch_size: examples a batch on each rank, ≥ 1.
-        shuffle: else the rows keep their order.
+        batch_size: examples a batch, ≥ 1; the last one of a pass may be short.
+        shuffle: else the rows keep their order, and there must be one lane.
         seed: ≥ 0.
-        rank, world: this process and how many there are, 0 ≤ rank < world.
-        buffer_blocks: blocks whose rows are mixed with each other, ≥ 1; rounded up so that a
-            buffer holds whole batches.
-        drop_last: leave out what does not fill a batch on every rank.
+        buffer_blocks: blocks whose rows are mixed with each other, ≥ 1, in all lanes together;
+            rounded up so that a buffer holds whole batches.
+        lanes: ≥ 1; more than `buffer_blocks` mix less than one would.
 
     Raises:
         ConfigError: naming every value out of its range.
@@ -45,43 +55,63 @@ class Order:
     batch_size: int
     shuffle: bool = True
     seed: int = 0
-    rank: int = 0
-    world: int = 1
     buffer_blocks: int = 16
-    drop_last: bool = False
+    lanes: int = 1
 
     def __post_init__(self) -> None:
         mistakes = [
             f"{name} is {getattr(self, name)}; must be ≥ {low}"
-            for name, low in (("batch_size", 1), ("seed", 0), ("world", 1), ("buffer_blocks", 1))
+            for name, low in (("batch_size", 1), ("seed", 0), ("buffer_blocks", 1), ("lanes", 1))
             if getattr(self, name) < low
         ]
-        if self.world >= 1 and not 0 <= self.rank < self.world:
-            mistakes.append(f"rank is {self.rank}; must be from 0 to {self.world - 1}")
+        if self.lanes > 1 and not self.shuffle:
+            mistakes.append(f"lanes is {self.lanes}; must be 1 where the rows keep their order")
         if mistakes:
             raise ConfigError("\n".join(mistakes))
 
-    def share(self, rows: int) -> tuple[int, int]:
-        """Return this rank's range of places in a pass over `rows` rows: first, and one past."""
-        joint = self.batch_size * self.world
-        if self.drop_last:
-            own = rows // joint * self.batch_size
-            return self.rank * own, (self.rank + 1) * own
-        full = max(0, -(-rows // joint) - 1) * self.batch_size
-        last_step = rows - full * self.world
-        first, end = (
-            rank * full + rank * last_step // self.world for rank in (self.rank, self.rank + 1)
-        )
-        return first, end
-
     def steps(self, rows: int) -> int:
-        """Count this rank's batches in a pass over `rows` rows."""
-        first, end = self.share(rows)
-        return -(-(end - first) // self.batch_size)
+        """Count the batches of a pass over `rows` rows."""
+        return -(-rows // self.batch_size)
 
-    def buffer_rows(self, block_rows: int) -> int:
-        """Count the rows of a buffer: whole batches, at least `buffer_blocks` blocks."""
-        return -(-self.buffer_blocks * block_rows // self.batch_size) * self.batch_size
+    def examples(self, rows: int, batch: int) -> int:
+        """Count the examples of batch `batch` of a pass over `rows` rows."""
+        return min(self.batch_size, rows - batch * self.batch_size)
+
+    def buffer_batches(self, block_rows: int) -> int:
+        """Count the batches of a buffer: the fewest that hold `buffer_blocks` blocks."""
+        return -(-self.buffer_blocks * block_rows // self.batch_size)
+
+    def lane_places(self, rows: int, lane: int, first: int, end: int) -> tuple[int, int]:
+        """Return the places of a pass that batches `first` to `end` take from one lane.
+
+        Args:
+            rows: of the split.
+            lane: 0 ≤ lane < `lanes`.
+            first, end: of the pass's batches, one past the last at most.
+
+        Returns:
+            The first place, and one past.
+        """
+        full, rest = divmod(rows, self.batch_size)
+        start, stop = part(self.batch_size, lane, self.lanes)
+        rest_start, rest_stop = part(rest, lane, self.lanes)
+        lane_start = full * start + rest_start
+
+        def before(batch: int) -> int:
+            return min(batch, full) * (stop - start) + (batch > full) * (rest_stop - rest_start)
+
+        return lane_start + before(first), lane_start + before(end)
+
+    def pieces(self, rows: int, batch: int, share: Share) -> Iterator[tuple[int, int, int]]:
+        """Yield what a share of a batch takes from which lane: lane, first place, and one past."""
+        examples = self.examples(rows, batch)
+        first, end = share(examples)
+        for lane in range(self.lanes):
+            start, stop = part(examples, lane, self.lanes)
+            low, high = max(first, start), min(end, stop)
+            if low < high:
+                place, _ = self.lane_places(rows, lane, batch, batch + 1)
+                yield lane, place + low - start, place + high - start
 
 
 class BlockOrder:
@@ -90,7 +120,7 @@ class BlockOrder:
     Args:
         rows: of the split.
         block_rows: rows of a block, ≥ 1; the split's last one may be short.
-        order: of all passes.
+        order: of all passes; kept under this name.
         pass_index: ≥ 0.
 
     Raises:
@@ -101,8 +131,8 @@ class BlockOrder:
         if block_rows < 1:
             raise ConfigError(f"block_rows is {block_rows}; must be ≥ 1")
         count = -(-rows // block_rows)
+        self.order = order
         self._seeds = (order.seed, pass_index)
-        self._shuffle = order.shuffle
         if order.shuffle:
             block_order = np.random.default_rng(self._seeds).permutation(count)
         else:
@@ -129,7 +159,7 @@ class BlockOrder:
 
     def within(self, first: int, rows: int) -> NDArray[np.int64]:
         """Return the order of the rows of the buffer that begins at place `first`, int64 (R,)."""
-        if not self._shuffle:
+        if not self.order.shuffle:
             return np.arange(rows)
         # NumPy pads seeds with zeros: 0 in the last place would repeat the draw of the blocks.
         return np.random.default_rng([*self._seeds, first + 1]).permutation(rows)

@@ -94,7 +94,7 @@ class ShardRows(BlockRows):
     group; blocks as large as the row groups are the cheapest.
 
     Args:
-        paths: the files, in the order in which their rows count; every rank gives all of them.
+        paths: the files, in the order in which their rows count; every reader gives all of them.
         columns: what is read of them.
         block_rows: rows of a block, ≥ 1.
 
@@ -122,7 +122,8 @@ class ShardRows(BlockRows):
         Raises:
             DataError: naming file and row of a value that cannot be.
         """
-        parts = [self._read_part(*part) for first, end in runs for part in self._parts(first, end)]
+        chosen = [part for first, end in runs for part in self._parts(first, end)]
+        parts = [self._read_part(*part) for part in chosen or [(self._paths[0], 0, 0)]]
         return _joined(parts) if len(parts) > 1 else parts[0]
 
     def _parts(self, first: int, end: int) -> Iterator[tuple[Path, int, int]]:

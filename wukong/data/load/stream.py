@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ import torch
 from codesign.errors import DataError
 from wukong.data.batch import Batch
 from wukong.data.columns import SplitColumns
-from wukong.data.load.order import BlockOrder, Order, Runs
+from wukong.data.load.order import BlockOrder, Order, Runs, Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,31 +55,45 @@ class BlockRows(ABC):
         return {"rows": self.rows, "block_rows": self.block_rows}
 
     def tasks(
-        self, order: Order, pass_index: int, first_batch: int
+        self, order: Order, pass_index: int, first_batch: int, share: Share
     ) -> Iterator[Callable[[], list[Batch]]]:
         """Yield the work of each buffer of a pass, from the one that holds batch `first_batch`.
 
         A task depends on nothing but its arguments; its result is the batches of its buffer, the
-        first buffer's from `first_batch` on.
+        first buffer's from `first_batch` on, each cut to its share.
         """
         blocks = BlockOrder(self.rows, self.block_rows, order, pass_index)
-        first, end = order.share(self.rows)
-        buffer_rows = order.buffer_rows(self.block_rows)
-        buffer, skipped = divmod(first_batch, buffer_rows // order.batch_size)
-        for start in range(first + buffer * buffer_rows, end, buffer_rows):
-            stop = min(start + buffer_rows, end)
-            yield partial(self._buffer, blocks, start, stop, order.batch_size, skipped)
-            skipped = 0
+        steps, size = order.steps(self.rows), order.buffer_batches(self.block_rows)
+        for start in range(first_batch // size * size, steps, size):
+            stop = min(start + size, steps)
+            yield partial(self._buffer, blocks, range(start, stop), first_batch, share)
 
     def _buffer(
-        self, blocks: BlockOrder, start: int, stop: int, batch_size: int, skipped: int
+        self, blocks: BlockOrder, batches: range, first_batch: int, share: Share
     ) -> list[Batch]:
-        columns = self.read(blocks.runs(start, stop))
-        order_R = blocks.within(start, stop - start)
-        return [
-            gather(columns, order_R[place : place + batch_size])
-            for place in range(skipped * batch_size, stop - start, batch_size)
-        ]
+        order, wanted = blocks.order, batches[max(0, first_batch - batches.start) :]
+        pieces = [list(order.pieces(self.rows, batch, share)) for batch in wanted]
+        lanes: dict[int, _Lane] = {}
+        runs: Runs = []
+        rows_read = 0
+        for lane in sorted({lane for each in pieces for lane, _, _ in each}):
+            first, end = order.lane_places(self.rows, lane, batches.start, batches.stop)
+            lanes[lane] = _Lane(first, rows_read + blocks.within(first, end - first))
+            runs += blocks.runs(first, end)
+            rows_read += end - first
+        columns, nothing = self.read(runs), np.empty(0, dtype=np.int64)
+        rows = ([lanes[lane].rows(first, end) for lane, first, end in each] for each in pieces)
+        return [gather(columns, np.concatenate([nothing, *rows_B])) for rows_B in rows]
+
+
+class _Lane(NamedTuple):
+    """What a buffer holds of one lane: where its row at place `first_place` + i was put."""
+
+    first_place: int
+    row_R: NDArray[np.int64]
+
+    def rows(self, first: int, end: int) -> NDArray[np.int64]:
+        return self.row_R[first - self.first_place : end - self.first_place]
 
 
 class MappedRows(BlockRows):

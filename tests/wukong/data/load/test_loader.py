@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from tests.support.toy_columns import (
 )
 from wukong.data.load import loader
 from wukong.data.load.loader import HeldRows, Loader, batches, split_rows
-from wukong.data.load.order import Order
+from wukong.data.load.order import Order, Runs, part
 from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import PreparedData, SplitColumns, write_prepared
 
@@ -46,7 +47,7 @@ def rows_of(columns: SplitColumns, block_rows: int) -> HeldRows | MappedRows:
     return MappedRows(columns, block_rows) if block_rows else HeldRows(columns)
 
 
-@pytest.mark.parametrize("held_share", [0.25, 0.0], ids=["held", "streamed"])
+@pytest.mark.parametrize("held_bytes", [1 << 30, 0], ids=["held", "streamed"])
 @given(
     rows=st.integers(1, 30),
     bags=st.integers(0, 3),
@@ -60,7 +61,7 @@ def rows_of(columns: SplitColumns, block_rows: int) -> HeldRows | MappedRows:
 )
 def test_batches_hold_every_row_once_as_gathered_by_hand(
     tmp_path_factory: pytest.TempPathFactory,
-    held_share: float,
+    held_bytes: int,
     rows: int,
     bags: int,
     tasks: int,
@@ -70,9 +71,9 @@ def test_batches_hold_every_row_once_as_gathered_by_hand(
 ) -> None:
     data = prepared(tmp_path_factory.mktemp("data") / "toy", rows, bags, tasks, seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loader, "HELD_SHARE", held_share)
+        patch.setattr(loader, "HELD_BYTES", held_bytes)
         found = list(batches(data, "train", batch_size, shuffle=shuffle, seed=seed))
-        assert isinstance(split_rows(data, "train"), HeldRows if held_share else MappedRows)
+        assert isinstance(split_rows(data, "train"), HeldRows if held_bytes else MappedRows)
     order = [row for batch in found for row in row_numbers(batch)]
     assert sorted(order) == list(range(rows))
     if not shuffle:
@@ -105,63 +106,102 @@ def test_the_order_of_a_held_split_depends_on_seed_and_pass_and_on_nothing_else(
 shapes = {
     "rows": st.integers(1, 60),
     "batch_size": st.integers(1, 12),
-    "world": st.integers(1, 4),
     "block_rows": st.integers(0, 9),
     "buffer_blocks": st.integers(1, 4),
     "seed": st.integers(0, 99),
 }
+readers = {"lanes": st.integers(1, 5), "world": st.integers(1, 4)}
 
 
-@given(**shapes, drop_last=st.booleans(), pass_index=st.integers(0, 3))
-def test_ranks_share_the_rows_of_a_pass_without_overlap(
+@given(**shapes, **readers, tasks=st.integers(1, 2), data=st.data())
+def test_the_slices_of_all_ranks_are_the_batches_that_one_alone_sees(
     rows: int,
     batch_size: int,
-    world: int,
     block_rows: int,
     buffer_blocks: int,
     seed: int,
-    drop_last: bool,
+    lanes: int,
+    world: int,
+    tasks: int,
+    data: st.DataObject,
+) -> None:
+    source = rows_of(toy_columns(rows, tasks=tasks), block_rows)
+    order = Order(batch_size=batch_size, seed=seed, buffer_blocks=buffer_blocks, lanes=lanes)
+    first_batch = data.draw(st.integers(0, order.steps(rows) - 1))
+    alone = Loader(source, order)
+    every = [
+        Loader(source, order, share=partial(part, index=rank, parts=world)) for rank in range(world)
+    ]
+    for each in (alone, *every):
+        each.resume({**alone.state(), "batch": first_batch})
+    columns = toy_columns(rows, tasks=tasks)
+    for batch, *slices in zip(alone, *every, strict=True):
+        numbers = row_numbers(batch)
+        assert [row for each in slices for row in row_numbers(each)] == numbers
+        for rank, each in enumerate(slices):
+            first, end = part(len(batch), rank, world)
+            assert_same(each, batch.part(first, end))
+            if len(each):
+                assert_same(each, batch_by_hand(columns, numbers[first:end]), any_integer=True)
+
+
+@given(**shapes, lanes=st.integers(1, 5), pass_index=st.integers(0, 3))
+def test_a_pass_holds_every_row_once_in_however_many_lanes(
+    rows: int,
+    batch_size: int,
+    block_rows: int,
+    buffer_blocks: int,
+    seed: int,
+    lanes: int,
     pass_index: int,
 ) -> None:
     source = rows_of(toy_columns(rows), block_rows)
-    seen: list[int] = []
-    for rank in range(world):
-        order = Order(
-            batch_size=batch_size, seed=seed, rank=rank, world=world,
-            buffer_blocks=buffer_blocks, drop_last=drop_last,
-        )  # fmt: skip
-        rank_loader = Loader(source, order, pass_index=pass_index)
-        found = list(rank_loader)
-        assert len(found) == rank_loader.steps
-        assert all(len(batch) == batch_size for batch in (found if drop_last else found[:-1]))
-        seen += [row for batch in found for row in row_numbers(batch)]
-    left_out = rows % (batch_size * world) if drop_last else 0
-    assert len(seen) == len(set(seen)) == rows - left_out
+    order = Order(batch_size=batch_size, seed=seed, buffer_blocks=buffer_blocks, lanes=lanes)
+    found = list(Loader(source, order, pass_index=pass_index))
+    assert sorted(row for batch in found for row in row_numbers(batch)) == list(range(rows))
+    assert [len(batch) for batch in found] == [
+        min(batch_size, rows - first) for first in range(0, rows, batch_size)
+    ]
 
 
-@given(**shapes, workers=st.integers(0, 2))
+def test_a_reader_among_as_many_as_lanes_reads_its_rows_and_no_others() -> None:
+    class Counted(MappedRows):
+        read_rows = 0
+
+        def read(self, runs: Runs) -> SplitColumns:
+            self.read_rows += sum(end - first for first, end in runs)
+            return super().read(runs)
+
+    order = Order(batch_size=32, lanes=4, buffer_blocks=4)
+    for rank in range(4):
+        source = Counted(toy_columns(1000), block_rows=8)
+        found = list(Loader(source, order, share=partial(part, index=rank, parts=4)))
+        assert source.read_rows == sum(len(batch) for batch in found) == 250
+
+
+@given(**shapes, **readers, workers=st.integers(0, 2))
 @settings(max_examples=40)
 def test_resuming_at_every_position_continues_as_the_undisturbed_run_does(
     rows: int,
     batch_size: int,
-    world: int,
     block_rows: int,
     buffer_blocks: int,
     seed: int,
+    lanes: int,
+    world: int,
     workers: int,
 ) -> None:
     source = rows_of(toy_columns(rows, tasks=2), block_rows)
-    order = Order(
-        batch_size=batch_size, seed=seed, rank=world - 1, world=world, buffer_blocks=buffer_blocks
-    )
-    undisturbed = Loader(source, order)
+    order = Order(batch_size=batch_size, seed=seed, buffer_blocks=buffer_blocks, lanes=lanes)
+    share = partial(part, index=world - 1, parts=world)
+    undisturbed = Loader(source, order, share=share)
     states, expected = [], []
     states.append(undisturbed.state())
     for batch in itertools.chain(undisturbed, undisturbed):
         expected.append(batch)
         states.append(undisturbed.state())
     for position, state in enumerate(states[:-1]):
-        resumed = Loader(source, order, workers=workers)
+        resumed = Loader(source, order, share=share, workers=workers)
         resumed.resume(json.loads(json.dumps(state)))
         found = [*resumed, *resumed] if position < undisturbed.steps else list(resumed)
         for batch, other in zip(found, expected[position:], strict=True):
@@ -201,12 +241,12 @@ def test_every_pass_has_an_order_of_its_own(block_rows: int) -> None:
 def test_a_position_of_other_batches_is_refused_and_what_differs_is_named() -> None:
     source = MappedRows(toy_columns(40), 4)
     state = Loader(source, Order(batch_size=5, seed=1)).state()
-    other = Loader(MappedRows(toy_columns(41), 8), Order(batch_size=5, seed=2, world=2))
+    other = Loader(MappedRows(toy_columns(41), 8), Order(batch_size=5, seed=2, lanes=2))
     before = other.state()
     with pytest.raises(ConfigError) as caught:
         other.resume(state)
     assert caught.value.what.split(": ")[1].split("; ") == [
-        "seed is 2, was 1", "world is 2, was 1", "rows is 41, was 40", "block_rows is 8, was 4",
+        "seed is 2, was 1", "lanes is 2, was 1", "rows is 41, was 40", "block_rows is 8, was 4",
     ]  # fmt: skip
     assert other.state() == before
 

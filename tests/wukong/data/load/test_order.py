@@ -1,6 +1,8 @@
-"""Shares of ranks and the order of blocks, against sets and sorted lists."""
+"""Parts of batches, lanes and the order of blocks, against sets and sorted lists."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,50 +10,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign.errors import ConfigError
-from wukong.data.load.order import BlockOrder, Order
-
-sizes = st.tuples(st.integers(0, 200), st.integers(1, 20), st.integers(1, 7))
+from wukong.data.load.order import BlockOrder, Order, part
 
 
-def orders(batch_size: int, world: int, **settings: bool) -> list[Order]:
-    return [Order(batch_size=batch_size, rank=r, world=world, **settings) for r in range(world)]
-
-
-@given(sizes)
-def test_the_shares_of_all_ranks_hold_each_place_once_and_differ_by_one_row_at_most(
-    size: tuple[int, int, int],
+@given(examples=st.integers(0, 200), parts=st.integers(1, 20))
+def test_the_parts_of_a_batch_hold_each_example_once_and_differ_by_one_at_most(
+    examples: int, parts: int
 ) -> None:
-    rows, batch_size, world = size
-    shares = [order.share(rows) for order in orders(batch_size, world)]
-    assert [place for share in shares for place in range(*share)] == list(range(rows))
-    lengths = [end - first for first, end in shares]
+    found = [part(examples, index, parts) for index in range(parts)]
+    assert [place for each in found for place in range(*each)] == list(range(examples))
+    lengths = [end - first for first, end in found]
     assert max(lengths) - min(lengths) <= 1
 
 
-@given(sizes)
-def test_ranks_take_equally_many_steps_unless_fewer_rows_than_ranks_are_left(
-    size: tuple[int, int, int],
+@given(
+    rows=st.integers(0, 200),
+    batch_size=st.integers(1, 20),
+    lanes=st.integers(1, 7),
+    readers=st.integers(1, 5),
+)
+def test_lanes_are_ranges_of_places_that_the_batches_take_up_in_step(
+    rows: int, batch_size: int, lanes: int, readers: int
 ) -> None:
-    rows, batch_size, world = size
-    steps = [order.steps(rows) for order in orders(batch_size, world)]
-    left = rows % (batch_size * world)
-    if 0 < left < world:
-        assert sum(step == max(steps) for step in steps) == left
-        assert max(steps) - min(steps) == 1
-    else:
-        assert len(set(steps)) == 1
+    order = Order(batch_size=batch_size, lanes=lanes)
+    steps = order.steps(rows)
+    ranges = [order.lane_places(rows, lane, 0, steps) for lane in range(lanes)]
+    assert [place for each in ranges for place in range(*each)] == list(range(rows))
+    seen: dict[int, list[int]] = {lane: [] for lane in range(lanes)}
+    for batch in range(steps):
+        taken = dict.fromkeys(range(lanes), 0)
+        for reader in range(readers):
+            share = partial(part, index=reader, parts=readers)
+            for lane, first, end in order.pieces(rows, batch, share):
+                seen[lane] += range(first, end)
+                taken[lane] += end - first
+        assert sum(taken.values()) == order.examples(rows, batch)
+        assert max(taken.values()) - min(taken.values()) <= 1
+    assert [seen[lane] for lane in range(lanes)] == [list(range(*each)) for each in ranges]
 
 
-@given(sizes)
-def test_dropping_the_last_leaves_the_same_number_of_full_batches_on_every_rank(
-    size: tuple[int, int, int],
-) -> None:
-    rows, batch_size, world = size
-    every = orders(batch_size, world, drop_last=True)
-    lengths = {end - first for first, end in (order.share(rows) for order in every)}
-    assert lengths == {batch_size * every[0].steps(rows)}
-    places = [place for order in every for place in range(*order.share(rows))]
-    assert len(places) == len(set(places)) > rows - batch_size * world
+def test_a_reader_of_one_slice_among_as_many_as_lanes_touches_one_lane() -> None:
+    order = Order(batch_size=64, lanes=8)
+    for reader in range(8):
+        share = partial(part, index=reader, parts=8)
+        touched = {lane for batch in range(20) for lane, _, _ in order.pieces(1280, batch, share)}
+        assert touched == {reader}
 
 
 @given(
@@ -97,16 +100,17 @@ def test_a_buffer_is_the_fewest_whole_batches_that_hold_its_blocks(
     batch_size: int, blocks: int, block_rows: int
 ) -> None:
     order = Order(batch_size=batch_size, buffer_blocks=blocks)
-    rows = order.buffer_rows(block_rows)
-    assert rows % batch_size == 0
+    rows = order.buffer_batches(block_rows) * batch_size
     assert rows - batch_size < blocks * block_rows <= rows
 
 
 def test_every_impossible_value_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Order(batch_size=0, seed=-1, rank=2, world=2, buffer_blocks=0)
+        Order(batch_size=0, seed=-1, buffer_blocks=0, lanes=0)
     assert [line.split(" is ")[0] for line in caught.value.what.splitlines()] == [
-        "batch_size", "seed", "buffer_blocks", "rank",
+        "batch_size", "seed", "buffer_blocks", "lanes",
     ]  # fmt: skip
+    with pytest.raises(ConfigError, match="lanes is 2; must be 1 where the rows keep their order"):
+        Order(batch_size=1, shuffle=False, lanes=2)
     with pytest.raises(ConfigError, match="block_rows is 0"):
         BlockOrder(10, 0, Order(batch_size=1), pass_index=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from codesign.errors import ConfigError, DataError
 from tests.support.hash_by_hand import id_by_hand
 from tests.support.toy_columns import assert_same
 from wukong.data.load.loader import Loader
-from wukong.data.load.order import Order
+from wukong.data.load.order import Order, part
 from wukong.data.load.shards import ShardColumns, ShardRows
 from wukong.data.prepared import UNOBSERVED, SplitColumns
 
@@ -130,10 +131,11 @@ def test_ranks_share_the_rows_of_all_shards_and_resume_where_they_were(
 ) -> None:
     source = ShardRows(written(tmp_path, plain_rows(50), 3), COLUMNS, block_rows=4)
     seen: list[int] = []
+    order = Order(batch_size=6, buffer_blocks=2, lanes=2)
     for rank in range(2):
-        order = Order(batch_size=3, rank=rank, world=2, buffer_blocks=2)
-        found = list(Loader(source, order, workers=workers))
-        resumed = Loader(source, order, workers=workers)
+        share = partial(part, index=rank, parts=2)
+        found = list(Loader(source, order, share=share, workers=workers))
+        resumed = Loader(source, order, share=share, workers=workers)
         resumed.resume(resumed.state() | {"batch": 4})
         for batch, expected in zip(resumed, found[4:], strict=True):
             assert_same(batch, expected)
@@ -235,7 +237,7 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     script = f"""
         import resource
         from wukong.data.load.loader import Loader
-        from wukong.data.load.order import Order
+        from wukong.data.load.order import Order, part
         from wukong.data.load.shards import ShardColumns, ShardRows
 
         def seen_and_peak_mib(shards):

@@ -1,0 +1,70 @@
+"""Whole training runs on some ranks, which are interrupted, killed and continued."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tests.support import small_clicks
+from wukong import train
+from wukong.curve import TrainProgress
+from wukong.data.prepared import open_prepared
+
+# Its shards of eight columns are two to a table.
+MODEL = replace(small_clicks.MODEL, d=16, bottom_width=16)
+# 1025 rows in batches of 100: the last has 25, which four ranks share unevenly.
+CONFIG = replace(
+    small_clicks.CONFIG, batch_size=100, passes=3, evals_per_pass=2, checkpoint_min=1e-9,
+    table_shard_columns=8, device="cpu", plateau_factor=0.5,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """What came of a run.
+
+    Attributes:
+        figures: of the curve, the best step and the test split, by name.
+    """
+
+    resumed_at_step: int
+    figures: Mapping[str, float]
+    warnings: list[str]
+
+
+def run(
+    data: Path,
+    folder: Path | None,
+    settings: Mapping[str, Any],
+    stop_after: int = 0,
+    look_every: int = 100,
+    dropout: float = 0.0,
+) -> Ended:
+    """Train on all ranks that there are, from the last checkpoint on.
+
+    Args:
+        stop_after: the evaluation at which the run is interrupted, before its checkpoint.
+        look_every: steps between two looks at whether a checkpoint is due, but for evaluations.
+    """
+    seen = itertools.count(1)
+
+    def report(_: TrainProgress) -> None:
+        if next(seen) == stop_after:
+            raise InterruptedError
+
+    train.FINITE_CHECK_STEPS = look_every
+    prepared = open_prepared(data)
+    result = train.train(
+        replace(MODEL, dropout=dropout), prepared.schema, prepared, replace(CONFIG, **settings),
+        seed=1, folder=folder, report=report,
+    )  # fmt: skip
+    assert result.test
+    test = {f"test.{name}": value for name, value in result.test.figures.items()}
+    return Ended(
+        resumed_at_step=result.resumed_at_step,
+        figures={"best_step": result.best_step, "steps": result.steps, **test},
+        warnings=result.warnings,
+    )

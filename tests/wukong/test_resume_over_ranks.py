@@ -1,0 +1,98 @@
+"""A run that is interrupted or killed and continued on more or fewer ranks is the unbroken one."""
+
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+
+from tests.support import small_clicks
+from tests.support.rank_runs import run
+from tests.support.ranks import RankFailedError, RankGroup, on_ranks
+from wukong import checkpoint
+
+# Sums over ranks are rounded otherwise than those over all rows, and Adam magnifies that.
+RELATIVE = 2e-4
+SETTINGS = {
+    "sgd": {"dense_optimizer": "sgd", "table_optimizer": "sgd", "dense_lr": 0.1, "table_lr": 0.1},
+    "adam": {"clip_norm": 0.5},
+    "fused": {"table_backend": "fused", "table_optimizer": "rowwise_adagrad", "table_l2": 0.0},
+}
+# One leg each, of one more evaluation; the last one goes to the end.
+LEGS = {"sgd": (1, 2, 4), "adam": (4, 2, 3, 1), "fused": (1, 2, 3, 4, 1)}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    small_clicks.write(folder, items=1)
+    return folder
+
+
+def curve(folder):
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return [{**line, "seconds": 0, "by_task": 0} for line in lines]
+
+
+def numbers(ended, folder):
+    return [*ended.figures.values()], [[*line.values()] for line in curve(folder)]
+
+
+def is_close(one, other):
+    return all(np.allclose(a, b, rtol=RELATIVE, atol=0) for a, b in zip(one, other, strict=True))
+
+
+def made(folder):
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_run_goes_on_at_another_number_of_ranks(data, tmp_path, name):
+    settings = SETTINGS[name]
+    unbroken = numbers(run(data, made(tmp_path / "whole"), settings), tmp_path / "whole")
+    folder = made(tmp_path / "legs")
+    *legs, last = LEGS[name]
+    for world in legs:
+        with pytest.raises(RankFailedError, match="InterruptedError"):
+            on_ranks(world, run, data, folder, settings, 2)
+    ended = on_ranks(last, run, data, folder, settings)
+    # Six evaluations in three passes of 11 steps.
+    assert {each.resumed_at_step for each in ended} == {(0, 6, 11, 17, 22)[len(legs)]}
+    assert not ended[0].warnings
+    assert is_close(numbers(ended[0], folder), unbroken)
+    assert [path.name for path in folder.iterdir()] == ["curve.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["adam", "fused"])
+def test_at_the_same_number_of_ranks_it_goes_on_to_the_bit(data, tmp_path, name):
+    arguments = SETTINGS[name], 0, 100, 0.1
+    whole = on_ranks(2, run, data, made(tmp_path / "whole"), *arguments)
+    folder = made(tmp_path / "cut")
+    with pytest.raises(RankFailedError, match="InterruptedError"):
+        on_ranks(2, run, data, folder, SETTINGS[name], 4, 100, 0.1)
+    continued = on_ranks(2, run, data, folder, *arguments)
+    assert continued[0].resumed_at_step == 17
+    assert continued[0].figures == whole[0].figures
+    assert curve(folder) == curve(tmp_path / "whole")
+
+
+def test_ranks_killed_at_random_moments_lose_nothing_but_time(data, tmp_path):
+    rng = random.Random(1)
+    settings = SETTINGS["adam"]
+    unbroken = numbers(run(data, made(tmp_path / "whole"), settings), tmp_path / "whole")
+    folder = made(tmp_path / "killed")
+    for world in (2, 2, 4, 2):
+        before = checkpoint.complete([folder])
+        with RankGroup(world, run, data, folder, settings, 0, 1) as group:
+            while checkpoint.complete([folder]) == before:
+                assert all(process.is_alive() for process in group.processes)
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, 0.1))
+            rng.choice(group.processes).kill()
+        assert checkpoint.complete([folder])
+    ended = on_ranks(2, run, data, folder, settings, 0, 1)[0]
+    assert ended.resumed_at_step > 3
+    assert not ended.warnings
+    assert is_close(numbers(ended, folder), unbroken)
