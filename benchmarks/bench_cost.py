@@ -26,8 +26,9 @@ from codesign.contracts import HardwareSpec  # noqa: E402
 from cost_models import exact, wukong_ops  # noqa: E402
 from cost_models.artifacts import cost_model  # noqa: E402
 from cost_models.hardware import load_hardware  # noqa: E402
-from cost_models.memory import TableTraining, training_bytes  # noqa: E402
+from cost_models.peak import training_bytes  # noqa: E402
 from cost_models.predict import Predictor  # noqa: E402
+from cost_models.training import Training  # noqa: E402
 from wukong.schema import CategoricalFeature, InputSchema  # noqa: E402
 
 CHUNK = 50_000
@@ -64,7 +65,7 @@ def counts(columns: Columns) -> object:
 
 
 def peak_memory(columns: Columns) -> object:
-    return training_bytes(columns, SCHEMA, batch=BATCH, tables=TableTraining())
+    return training_bytes(columns, SCHEMA, batch=BATCH, training=Training())
 
 
 def step_time(columns: Columns) -> object:

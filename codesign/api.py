@@ -155,7 +155,8 @@ def cost(
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     family = task_family(design.model["name"])
-    predicted = predicted_costs(family, task, hardware, confidence)
+    device = None if hardware is None else hardware.for_training(design.train)
+    predicted = predicted_costs(family, task, device, confidence)
     totals = task.costs(as_columns([dict(design.design)]))
     return {
         "design": dict(design.design),

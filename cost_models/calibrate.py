@@ -30,6 +30,7 @@ from cost_models.ops import OpColumns
 from cost_models.profile.record import COLUMNS, Row, read
 from cost_models.profile.spaces import StepDesign
 from cost_models.roofline import KindFit, Roofline, Spread, Total, TotalFit
+from cost_models.training import FP32_BYTES, ID_BYTES
 
 PRODUCT_COLUMNS = ["op", "B", "M", "N", "K", "latency_ms"]
 FEWEST_ROWS = 8
@@ -240,12 +241,12 @@ def _peak_bytes(design: StepDesign, batch: int) -> float:
     d, features = design.config["d"], design.features
     held = 3 * design.parameters + batch * (design.dense + 1)
     if design.table_rows:
-        ids = memory.ID_BYTES / memory.ITEM_BYTES * batch * features
+        ids = ID_BYTES / FP32_BYTES * batch * features
         held += features * design.table_rows * (d + 1) + ids
     elif design.dense:
         held += batch * features * d
     found = memory.stages(design.config, design.schema, batch=np.array([float(batch)]))
-    return float(memory.ITEM_BYTES * (held + memory.step_peak(found)[0]))
+    return float(FP32_BYTES * (held + memory.step_peak(found)[0]))
 
 
 def _log_sd(ratio: Array) -> float:

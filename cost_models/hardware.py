@@ -18,12 +18,13 @@ import yaml
 from codesign.errors import ConfigError
 
 Origin = Literal["published", "measured", "assumed"]
-Precision = Literal["fp32", "tf32"]  # tf32: FP32 tensors whose products are rounded
+Precision = Literal["fp32", "tf32", "bf16"]  # tf32: FP32 tensors whose products are rounded
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ARTIFACTS = Path(str(resources.files("cost_models"))) / "artifacts"
 SHIPPED = Path(str(resources.files("cost_models"))) / "hardware"
 _FIGURES = ("bytes_per_s", "memory_bytes", "multiprocessors", "cache_bytes", "launch_s")
-_KEYS = ("name", "flop_per_s", *_FIGURES, "artifact")
+_BETWEEN_DEVICES = ("link_bytes_per_s", "network_bytes_per_s", "devices_per_node")
+_KEYS = ("name", "reported_as", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +47,22 @@ class Hardware:
 
     Attributes:
         path: the file that it was read from, for messages.
+        reported_as: what torch calls it.
         flop_per_s: precision → peak of dense matrix products.
         bytes_per_s: of its main memory.
         memory_bytes: size of its main memory.
         multiprocessors: SMs of a GPU, threads of a CPU.
         cache_bytes: last level of cache.
         launch_s: least time of one operation.
+        link_bytes_per_s: of one device to the others of its node, in one direction.
+        network_bytes_per_s: of one device to other nodes, in one direction.
+        devices_per_node: devices that these links join. The file may leave these three out.
         artifact: precision → the file of a fitted cost model; none where nothing was measured.
     """
 
     name: str
     path: str
+    reported_as: str
     flop_per_s: Mapping[str, Figure]
     bytes_per_s: Figure
     memory_bytes: Figure
@@ -64,6 +70,9 @@ class Hardware:
     cache_bytes: Figure
     launch_s: Figure
     artifact: Mapping[str, str]
+    link_bytes_per_s: Figure | None = None
+    network_bytes_per_s: Figure | None = None
+    devices_per_node: Figure | None = None
 
     def peak_flop_per_s(self, precision: Precision) -> float:
         """Return the peak of dense products.
@@ -113,10 +122,17 @@ def load_hardware(name: str) -> Hardware:
     return Hardware(
         name=str(values["name"]),
         path=str(path),
+        reported_as=str(values.get("reported_as", "")),
         flop_per_s={key: _figure(entry) for key, entry in values["flop_per_s"].items()},
         artifact=_artifacts(values.get("artifact", {}), path),
-        **{key: _figure(values[key]) for key in _FIGURES},
+        **{key: _figure(values[key]) for key in (*_FIGURES, *_BETWEEN_DEVICES) if key in values},
     )
+
+
+def reported_as(name: str) -> Hardware | None:
+    """Return the shipped device that torch calls by this name, if there is one."""
+    devices = (load_hardware(known) for known in shipped())
+    return next((device for device in devices if device.reported_as == name), None)
 
 
 def _figure(entry: Mapping[str, Any]) -> Figure:
@@ -148,11 +164,11 @@ def _mistakes(values: Any) -> Iterator[str]:
         for precision, entry in rates.items():
             yield from _precision_mistakes("flop_per_s", precision)
             yield from _figure_mistakes(f"flop_per_s.{precision}", entry)
-    for key in _FIGURES:
-        if key not in values:
-            yield f"{key} is missing; must be a mapping with value, origin and source"
-        else:
+    for key in (*_FIGURES, *_BETWEEN_DEVICES):
+        if key in values:
             yield from _figure_mistakes(key, values[key])
+        elif key in _FIGURES:
+            yield f"{key} is missing; must be a mapping with value, origin and source"
     yield from _artifact_mistakes(values.get("artifact", {}))
 
 

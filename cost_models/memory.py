@@ -1,33 +1,22 @@
-"""The most memory that a training step holds at any moment, for many designs at once.
+"""What forward and backward of a training step hold at any moment, for many designs at once.
 
-Between steps there are weights, optimizer state and tables. Forward adds what backward needs;
-backward frees that stage by stage and leaves gradients of weights. The peak is the highest point of
-that walk, which is followed tensor by tensor in the order in which autograd runs: last made, first
-differentiated. FP32. N designs; B examples, n rows of a layer's input, d width, k columns of its FM
-matrix. Formulas count elements; a stage is what makes X_0, a Wukong layer, or the head.
+Forward adds what backward needs; backward frees that stage by stage and leaves gradients of
+weights. The peak is the highest point of that walk, which is followed tensor by tensor in the order
+in which autograd runs: last made, first differentiated. FP32. N designs; B examples, n rows of a
+layer's input, d width, k columns of its FM matrix. Formulas count elements; a stage is what makes
+X_0, a Wukong layer, or the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from cost_models.exact import (
-    Array,
-    Columns,
-    Fields,
-    LayerRows,
-    cost_floor,
-    input_row_columns,
-    layer_rows,
-)
+from cost_models.exact import Array, Columns, Fields, LayerRows, input_row_columns, layer_rows
 from wukong.schema import InputSchema
-from wukong.shape import table_specs
 
-ITEM_BYTES, ID_BYTES = 4, 8
 _ZERO = np.zeros(1)
 
 
@@ -37,15 +26,17 @@ class Stage:
 
     Attributes:
         saved: what forward leaves for its backward.
-        grads: gradients of its weights.
+        grads: gradients of its weights, as many as these.
         peak: the most that is live in its own backward, `saved` included.
         repeats: how many stages in a row it stands for.
+        needed: of `saved`, what all else can be computed from again: a layer's input.
     """
 
     saved: Array
     grads: Array
     peak: Array
     repeats: Array
+    needed: Array
 
 
 class _Walk:
@@ -69,9 +60,15 @@ class _Walk:
         self.live = self.live - freed
         self.grads = self.grads + weights
 
-    def stage(self, repeats: Array) -> Stage:
+    def stage(self, repeats: Array, needed: Array | None = None) -> Stage:
         """Return what the walk has seen."""
-        return Stage(saved=self.saved, grads=self.grads, peak=self.peak, repeats=repeats)
+        return Stage(
+            saved=self.saved,
+            grads=self.grads,
+            peak=self.peak,
+            repeats=repeats,
+            needed=self.saved if needed is None else needed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,58 +124,6 @@ class _Mlp:
             grad, after = np.where(here > 0, units, grad), np.where(here > 0, width, after)
         made = self.batch * self.n_in if to_input else _ZERO
         walk.run(made, freed=grad + input_freed, weights=(self.n_in + 1) * after)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableTraining:
-    """How the tables of N designs learn.
-
-    Attributes:
-        optimizer: `adam`, `rowwise_adagrad` or `sgd`; one for all, or an array (N,).
-        fused: whether backward updates the rows looked up, so that no table has a gradient.
-    """
-
-    optimizer: str | np.ndarray[Any, Any] = "adam"
-    fused: bool = False
-
-
-def training_bytes(
-    columns: Columns,
-    schema: InputSchema,
-    *,
-    batch: Array,
-    tables: TableTraining,
-    high: Columns | None = None,
-) -> Array:
-    """Return the peak of a training step on one device in bytes, (N,) or (1,), FP32 throughout.
-
-    The dense part learns by fused Adam. Weights kept for early stopping, evaluations and what an
-    allocator rounds up are left out.
-
-    Args:
-        columns: WukongConfig field → one value for all, or an array (see `cost_models.exact`).
-        batch: examples of a step, (N,) or (1,).
-        high: the upper end of boxes of designs whose lower end is `columns`; the result is then a
-            lower bound, exact where the two agree.
-    """
-    counts = cost_floor(columns, columns if high is None else high, schema)
-    weights, optimizer = counts["table_parameters"], np.atleast_1d(tables.optimizer)
-    specs = table_specs(Fields(columns).config(1), schema)
-    rows = float(sum(spec.cardinality for spec in specs))
-    states = np.select(
-        [optimizer == "adam", optimizer == "rowwise_adagrad"], [2 * weights, rows], 0.0
-    )
-    ids = ID_BYTES / ITEM_BYTES * len(specs)
-    held = 3 * counts["dense_parameters"] + weights + states
-    held = held + batch * (ids + len(schema.dense) + len(schema.tasks))
-    found = stages(columns, schema, batch=batch, high=high)
-    grads = sum((stage.repeats * stage.grads for stage in found), _ZERO)
-    # A table's gradient is made while that of X_0 is live; row-wise Adagrad squares all of it.
-    table_grads = 0.0 if tables.fused else weights
-    squares = np.where(optimizer == "rowwise_adagrad", table_grads, 0.0)
-    x_0 = batch * input_row_columns(Fields(columns), schema) * Fields(columns)["d"]
-    at_tables = grads + table_grads + np.maximum(x_0, squares)
-    return ITEM_BYTES * (held + np.maximum(step_peak(found), at_tables))
 
 
 def stages(
@@ -271,7 +216,7 @@ def _layer_stage(fields: Fields, layer: LayerRows, B: Array) -> Stage:
     mlp.differentiate(walk, out, input_freed=flat, to_input=True)
     walk.run(flat, freed=2 * flat, weights=2 * n * k)  # the norm before the MLP
     _differentiate_interactions(walk, fields, attention, (x, compressed, flat))
-    return walk.stage(layer.repeats)
+    return walk.stage(layer.repeats, needed=x)
 
 
 def _fmb_mlp(fields: Fields, i: int, n_in: Array, B: Array) -> _Mlp:

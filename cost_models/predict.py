@@ -11,12 +11,14 @@ from statistics import NormalDist
 import numpy as np
 
 from codesign.contracts import HardwareSpec, PredictionColumns
-from cost_models import memory, wukong_ops
+from cost_models import wukong_ops
 from cost_models.artifacts import CostModel, cost_model
 from cost_models.exact import Array, Columns, cost_floor
 from cost_models.hardware import load_hardware
-from cost_models.memory import TableTraining
 from cost_models.ops import ITEM_BYTES, OpColumns
+from cost_models.peak import training_bytes
+from cost_models.roofline import ASSUMED_SLACK, Spread
+from cost_models.training import Training
 from wukong.schema import InputSchema
 
 _ONE = np.ones(1)
@@ -30,10 +32,12 @@ class Predictor:
 
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+        devices: that train one model together, ≥ 1; times leave out what they say to each other.
     """
 
     model: CostModel
     latency_batch: int
+    devices: int = 1
 
     @classmethod
     def for_hardware(cls, hardware: HardwareSpec) -> Predictor:
@@ -42,8 +46,8 @@ class Predictor:
         Raises:
             ConfigError: the device is unknown, or its files are missing or malformed.
         """
-        model = cost_model(load_hardware(hardware.name), hardware.precision)
-        return cls(model=model, latency_batch=hardware.latency_batch)
+        model = cost_model(load_hardware(hardware.name), hardware.precision or "fp32")
+        return cls(model=model, latency_batch=hardware.latency_batch, devices=hardware.devices)
 
     def predict(
         self, low: Columns, high: Columns, schema: InputSchema, *, confidence: float
@@ -55,7 +59,7 @@ class Predictor:
                 (see `cost_models.exact`), `batch_size`, `table_optimizer` and `table_backend`.
             confidence: of each end of the intervals, in (0.5, 1).
         """
-        box = _Box.of(low, high, schema)
+        box = _Box.of(low, high, schema, self.devices)
         z = NormalDist().inv_cdf(confidence)
         return {
             "memory_per_device_gib": self._memory(box, z),
@@ -64,21 +68,27 @@ class Predictor:
         }
 
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
-        peak = memory.training_bytes(
-            box.low, box.schema, batch=box.low_batch, tables=box.tables, high=box.high
+        peak = training_bytes(
+            box.low, box.schema, batch=box.low_batch, training=box.training, high=box.high
         )
-        value, low, high = (self.model.memory.quantile(peak / 2**30, at) for at in (0.0, -z, z))
-        return PredictionColumns(value=value, low=low, high=high, label=self.model.memory_label)
+        spread, label = self.model.memory, self.model.memory_label
+        if not box.training.as_measured:
+            spread = Spread(factor=spread.factor, sigma=max(spread.sigma, ASSUMED_SLACK.sigma))
+            label = f"closed form of {box.training.summary}; slack assumed"
+        value, low, high = (spread.quantile(peak / 2**30, at) for at in (0.0, -z, z))
+        return PredictionColumns(value=value, low=low, high=high, label=label)
 
     def _throughput(self, box: _Box, z: float) -> PredictionColumns:
         """Seconds per example fall with the batch: a box's least are at its largest batch."""
-        batch = box.high_batch
-        operations = wukong_ops.operations(box.low, box.schema, batch=batch, high=box.high)
+        batch, own = box.high_batch, box.high_batch / self.devices
+        operations = wukong_ops.operations(box.low, box.schema, batch=own, high=box.high)
         operations += wukong_ops.optimizer_operations(box.low, box.schema, high=box.high)
         operations += _table_operations(box)
         value_s, short_s, long_s = self.model.seconds(operations, "step", (0.0, -z, z))
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
-        return PredictionColumns(**rates, label=self.model.label)
+        together = f"; {self.devices} devices, without what they send each other"
+        label = self.model.label + (together if self.devices > 1 else "")
+        return PredictionColumns(**rates, label=label)
 
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
         """A model that serves drops nothing."""
@@ -99,29 +109,30 @@ class _Box:
     schema: InputSchema
     low_batch: Array
     high_batch: Array
-    tables: TableTraining
+    training: Training
 
     @classmethod
-    def of(cls, low: Columns, high: Columns, schema: InputSchema) -> _Box:
-        fused = low["table_backend"] == "fused"
+    def of(cls, low: Columns, high: Columns, schema: InputSchema, devices: int) -> _Box:
         return cls(
             low=low,
             high=high,
             schema=schema,
             low_batch=np.atleast_1d(low["batch_size"]).astype(float),
             high_batch=np.atleast_1d(high["batch_size"]).astype(float),
-            tables=TableTraining(optimizer=low["table_optimizer"], fused=fused),
+            training=Training.of(low, ranks=devices),
         )
 
 
 def _table_operations(box: _Box) -> list[OpColumns]:
     """Lookups, their gradients, and the update: of all rows, or fused, of those looked up."""
-    found = wukong_ops.lookup_operations(box.low, box.schema, batch=box.high_batch)
-    if box.tables.fused:
+    own_batch = box.high_batch / box.training.ranks
+    found = wukong_ops.lookup_operations(box.low, box.schema, batch=own_batch)
+    if box.training.fused:
         lookups = [op for op in found if op.phase == "forward"]
         return [*lookups, *(_fused_update(op) for op in lookups)]
     weights = cost_floor(box.low, box.high, box.schema)["table_parameters"]
-    optimizer = np.atleast_1d(box.tables.optimizer)
+    weights = weights / box.training.shard_ranks
+    optimizer = np.atleast_1d(box.training.table_optimizer)
     moved = np.select([optimizer == name for name in _UPDATE], list(_UPDATE.values()))
     update = OpColumns(
         kind="optimizer",

@@ -37,7 +37,7 @@ def run(folder: Path, ranks: int) -> None:
     said = dict(serving.read_results(folder, ranks))
     if 0 in said and said[0].failure is None:
         return
-    outcome = _outcome(said, codes, ranks, out_of_memory=oom_kills() > kills)
+    outcome = outcome_of_ranks(said, codes, ranks, out_of_memory=oom_kills() > kills)
     serving.write_result(folder, outcome, seconds=time.monotonic() - began)
 
 
@@ -95,14 +95,15 @@ def _own_ends(processes: Sequence[subprocess.Popen[bytes]]) -> Mapping[int, int]
     return {rank: code for rank, code in codes.items() if code is not None}
 
 
-def _outcome(
+def outcome_of_ranks(
     said: Mapping[int, Outcome], codes: Mapping[int, int], ranks: int, *, out_of_memory: bool
 ) -> Outcome:
     """Say why an attempt failed: a rank's own reason comes before what it meant for the others.
 
     Args:
         said: outcomes of the ranks that left one.
-        codes: of the ranks that ended by themselves.
+        codes: exit codes of the ranks that ended by themselves; below 0: the signal.
+        out_of_memory: whether the kernel killed for want of memory meanwhile.
     """
     for rank, outcome in said.items():
         if outcome.failure not in (None, "node"):
@@ -118,6 +119,7 @@ def _outcome(
     reasons = reasons or [
         f"rank {rank} of {ranks} ended with exit code {code} and no result"
         for rank, code in codes.items()
+        if code
     ]
     return Outcome(failure="node", reason="; ".join(reasons))
 

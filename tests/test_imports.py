@@ -32,7 +32,7 @@ MAY_IMPORT = {
     ),
     "launch": ("launch", "codesign.serving", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
-    "wukong.data_task": ("wukong", *FLOOR),
+    "wukong.data_task": ("wukong", "cost_models", *FLOOR),
     "wukong.own": ("wukong", "cost_models", *FLOOR),
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }

@@ -7,10 +7,9 @@ rank, C channels.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed.nn.functional as dist_functional
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -46,7 +45,7 @@ class RanksBatchNorm(nn.Module):
                 f"the batch norm {where!r} keeps no running statistics, so what it predicts "
                 "depends on how examples are shared out; must have track_running_stats=True"
             )
-        self.eps, self.momentum, self._world = norm.eps, norm.momentum, ranks.world
+        self.eps, self.momentum, self._ranks = norm.eps, norm.momentum, ranks
         self.weight: nn.Parameter | None = norm.weight
         self.bias: nn.Parameter | None = norm.bias
         for name in ("running_mean", "running_var", "num_batches_tracked"):
@@ -70,8 +69,8 @@ class RanksBatchNorm(nn.Module):
         return self._normed(x, mean_C, variance_C).to(x_BC.dtype)
 
     def _over_ranks(self, tensor: Tensor) -> Tensor:
-        # Backward adds the gradients up over the ranks: the loss is the sum of theirs.
-        return tensor if self._world == 1 else dist_functional.all_reduce(tensor)
+        summed: Tensor = _SumOverRanks.apply(tensor, self._ranks)  # type: ignore[no-untyped-call]
+        return summed
 
     def _normed(self, x: Tensor, mean_C: Tensor, variance_C: Tensor) -> Tensor:
         scale_C = (variance_C + self.eps).rsqrt()
@@ -87,6 +86,19 @@ class RanksBatchNorm(nn.Module):
         share = 1 / float(self.num_batches_tracked) if momentum is None else momentum
         self.running_mean.lerp_(mean_C, share)
         self.running_var.lerp_(unbiased_variance_C, share)
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Backward sums, too: the loss is a sum over ranks, and each rank's depends on all terms."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, ranks: Ranks) -> Tensor:
+        ctx.ranks = ranks
+        return ranks.sum(tensor.clone())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.ranks.sum(grad.clone()), None
 
 
 def norm_over_ranks(model: nn.Module, ranks: Ranks) -> None:

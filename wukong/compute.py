@@ -69,6 +69,17 @@ def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolutions
 
 
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads while the block runs; None: as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Logits(nn.Module):
     """A model that takes batches from anywhere and answers in FP32.
 
@@ -96,4 +107,5 @@ class Logits(nn.Module):
     def _autocast(self) -> AbstractContextManager[object]:
         if self.precision != "bf16":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        # No cache: each weight is used once, and a copy would outlive its gathered original.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)

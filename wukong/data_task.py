@@ -13,12 +13,15 @@ import numpy as np
 
 from codesign.contracts import TEST_LOSSES, Design, Outcome, Progress
 from codesign.errors import ConfigError
+from cost_models.hardware import reported_as
 from wukong.data.columns import SPLITS
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
+    from wukong.embeddings import Cluster
     from wukong.learner import Builder
+    from wukong.memory import ExpectedMemory
     from wukong.ranks import Ranks
     from wukong.shape import WukongConfig
     from wukong.train import TrainProgress, TrainResult
@@ -61,6 +64,10 @@ class DataTask(ABC):
         found = dict(vars(self.train_config(design)))
         del found["checkpoint_min"]
         return found
+
+    @abstractmethod
+    def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory | None:
+        """Predict what training the design holds at its peak; None: nothing is predicted."""
 
     @abstractmethod
     def check_model(self, design: Design) -> None:
@@ -123,6 +130,7 @@ class DataTask(ABC):
         import torch
 
         from wukong.compute import pick_device
+        from wukong.memory import DoesNotFitError
         from wukong.rendezvous import joined
         from wukong.train import train
 
@@ -131,19 +139,52 @@ class DataTask(ABC):
 
         settings = self.train_config(design)
         with joined(pick_device(settings.device)) as ranks:
-            result = train(
-                self.model(design),
-                self._data.schema,
-                self._data,
-                settings,
-                seed=seed,
-                folder=folder,
-                earlier=earlier,
-                report=passed_on,
-            )
+            expected = self.expected_memory(design, ranks)
+            try:
+                result = train(
+                    self.model(design),
+                    self._data.schema,
+                    self._data,
+                    settings,
+                    seed=seed,
+                    folder=folder,
+                    earlier=earlier,
+                    report=passed_on,
+                    expected=expected,
+                    cluster=_cluster(ranks),
+                )
+            except DoesNotFitError as error:
+                return Outcome(failure="out_of_memory", reason=f"{error.what}; {error.hint}")
         if result.test_losses is not None and ranks.is_first:
             np.save(folder / TEST_LOSSES, result.test_losses)
-        return _outcome(result, ranks, settings.threads or torch.get_num_threads())
+        outcome = _outcome(result, ranks, settings.threads or torch.get_num_threads())
+        memory = _memory_facts(result, expected)
+        return dataclasses.replace(outcome, facts={**outcome.facts, "memory": memory})
+
+
+def _cluster(ranks: Ranks) -> Cluster | None:
+    """Look up what the planner of tables is to know of the GPU at hand; None: nothing is known."""
+    if ranks.device.type == "cpu":
+        return None
+    import torch
+
+    return cluster_of(torch.cuda.get_device_name(ranks.device))
+
+
+def cluster_of(reported: str) -> Cluster | None:
+    """Return what the shipped files know of a device under the name that torch has for it."""
+    from wukong.embeddings import Cluster
+
+    device = reported_as(reported)
+    if device is None or device.link_bytes_per_s is None or device.network_bytes_per_s is None:
+        return None
+    neighbours = device.devices_per_node
+    return Cluster(
+        memory_bytes_per_s=device.bytes_per_s.value,
+        intra_node_bytes_per_s=device.link_bytes_per_s.value,
+        inter_node_bytes_per_s=device.network_bytes_per_s.value,
+        ranks_per_node=None if neighbours is None else int(neighbours.value),
+    )
 
 
 def _device_name(ranks: Ranks) -> str:
@@ -186,5 +227,20 @@ def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
         **{f"test_{name}": value for name, value in result.test.figures.items()},
         "examples_per_s": result.examples_per_s,
         "train_seconds": result.train_seconds,
+        "memory_per_device_gib": result.memory.steps_bytes / 2**30,
     }
     return Outcome(metrics=metrics, facts=facts)
+
+
+def _memory_facts(result: TrainResult, expected: ExpectedMemory | None) -> dict[str, Any]:
+    """The measured peak of the whole run beside the predicted one, on the rank with most."""
+    found: dict[str, Any] = {"measured_gib": result.memory.run_bytes / 2**30}
+    if expected is None:
+        return {**found, "label": "nothing is predicted for a model of one's own"}
+    parts = {part: size / 2**30 for part, size in expected.parts.items()}
+    return {
+        **found,
+        "predicted_gib": sum(parts.values()),
+        "predicted_parts_gib": parts,
+        "label": expected.label,
+    }

@@ -16,16 +16,20 @@ import numpy as np
 
 from codesign.contracts import Columns, CostPart, Design, Knob, Metric, PredictionColumns
 from cost_models import exact
+from cost_models.peak import peak_parts
 from cost_models.predict import Predictor
+from cost_models.training import FP32_BYTES, Training
 from wukong import knobs
 from wukong.data import sources
 from wukong.data_task import DataTask
 from wukong.settings import layered, model_settings
-from wukong.shape import WukongConfig, input_rows
+from wukong.shape import WukongConfig, input_rows, table_specs
 from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
+    from wukong.memory import ExpectedMemory
+    from wukong.ranks import Ranks
 
 SOURCES = sources.SOURCES
 NOT_YET_PREDICTED = ()
@@ -178,6 +182,26 @@ class WukongTask(DataTask):
             {**_TRAIN_DEFAULTS, **self._train, **end, **self._merged(end)} for end in (low, high)
         )
         return predictor.predict(bottom, top, self._data.schema, confidence=confidence)
+
+    def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
+        """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""
+        from wukong.memory import ExpectedMemory
+
+        columns = self._merged({name: np.array([value]) for name, value in design.items()})
+        settings = self.train_config(design)
+        training = Training.of(vars(settings), ranks=ranks.world)
+        batch = np.array([float(settings.batch_size)])
+        found = peak_parts(columns, self._data.schema, batch=batch, training=training)
+        step = {name: float(sizes.max()) for name, sizes in found.items()}
+        step["best weights so far"] = step["tables"] + step["dense weights"]
+        # Each table is made whole on the CPU, and its parts are handed to where they belong.
+        specs = table_specs(self.model(design), self._data.schema)
+        largest = max((spec.cardinality * spec.width for spec in specs), default=0)
+        start = {name: step[name] for name in ("tables", "table states")}
+        if ranks.device.type == "cpu":
+            start["the largest table while it is made"] = float(FP32_BYTES * largest)
+        parts = max(step, start, key=lambda each: sum(each.values()))
+        return ExpectedMemory(parts=parts, label=f"closed form, {training.summary}")
 
     def cost_parts(self, design: Design) -> list[CostPart]:
         """Count one design part by part (see `cost_models.exact.parts`)."""

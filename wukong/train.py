@@ -6,7 +6,6 @@ On the CPU, the same seed and thread count give bit-identical results. B example
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,11 +15,12 @@ import torch
 from torch import nn
 
 from wukong.checkpoint import fingerprint
-from wukong.compute import pick_device, products_in
+from wukong.compute import pick_device, products_in, torch_threads
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
+from wukong.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
 from wukong.model import Wukong, initial_warnings
 from wukong.ranks import Ranks
 from wukong.run_state import RunState
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
+    from wukong.embeddings import Cluster
     from wukong.learner import Builder
     from wukong.schema import InputSchema
     from wukong.shape import WukongConfig
@@ -59,6 +60,7 @@ class TrainResult:
         train_seconds: the whole run, from building the model to the last evaluation.
         resumed_at_step: the step of the checkpoint that the run continued from; 0: of none.
         warnings: what a person should know about this run.
+        memory: the most that a rank held, beyond what it held before the run.
     """
 
     diverged: bool
@@ -74,6 +76,7 @@ class TrainResult:
     warnings: list[str]
     model: nn.Module = field(repr=False, compare=False)
     test_losses: np.ndarray | None = field(default=None, repr=False, compare=False)
+    memory: MemoryPeaks = field(compare=False)
 
 
 def train(
@@ -86,6 +89,8 @@ def train(
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
     report: Callable[[TrainProgress], None] | None = None,
+    expected: ExpectedMemory | None = None,
+    cluster: Cluster | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> TrainResult:
     """Train, evaluate and return; divergence is a value of the result, not an error.
@@ -108,22 +113,29 @@ def train(
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
         report: called after every evaluation, on rank 0.
+        expected: what the run is predicted to hold; None: nothing is known, or checked.
+        cluster: what the planner of fused tables is to know of devices and links.
         clock: seconds.
 
     Raises:
         ConfigError: settings that cannot be together.
+        DoesNotFitError: `config.memory_check`, and what is expected does not fit into memory.
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
     device = pick_device(config.device)
     gpus = [device] if device.type == "cuda" else []
     with (
-        _threads(config.threads),
+        torch_threads(config.threads),
         products_in(config.precision, device),
         torch.random.fork_rng(devices=gpus),
     ):
         ranks = Ranks.present(device)
-        run = _Run(model, schema, data, config, seed=seed, ranks=ranks, clock=clock)
+        if expected is not None and config.memory_check:
+            refuse_what_does_not_fit(expected, ranks)
+        run = _Run(
+            model, schema, data, config, seed=seed, ranks=ranks, cluster=cluster, clock=clock
+        )
         every_min = config.checkpoint_min
         with Saver(
             folder, earlier, run=run.fingerprint, ranks=ranks, every_min=every_min, clock=clock
@@ -158,11 +170,13 @@ class _Run:
         *,
         seed: int,
         ranks: Ranks,
+        cluster: Cluster | None,
         clock: Callable[[], float],
     ) -> None:
         self._data, self._config, self._seed, self._clock = data, config, seed, clock
         self._ranks = ranks
         self._started = clock()
+        self._memory = PeakMeter(ranks)
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
         self._learner = Learner(
@@ -173,17 +187,17 @@ class _Run:
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
             ranks=ranks,
+            cluster=cluster,
         )
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings: list[str] = []
-        if isinstance(self._learner.model, Wukong):
-            first_batch = next(data.batches("train", 1024, shuffle=False))
-            with whole_weights(self._learner.model):
-                self._warnings += initial_warnings(
-                    self._learner.model, first_batch.to(ranks.device)
-                )
+        built = self._learner.model
+        if isinstance(built, Wukong):
+            first_batch = next(data.batches("train", 1024, shuffle=False)).to(ranks.device)
+            with whole_weights(built, built.layers[0]):
+                self._warnings += initial_warnings(built, first_batch)
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []
@@ -199,6 +213,7 @@ class _Run:
 
     def evaluations(self, saver: Saver) -> Iterator[TrainProgress]:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
+        self._memory.steps_begin()
         segment_started = self._clock()
         for batch in self._batches():
             self._learner.step(batch)
@@ -238,6 +253,7 @@ class _Run:
             resumed_at_step=self._resumed_at_step,
             warnings=self._warnings,
             model=self._learner.model,
+            memory=self._memory.peaks(),
         )
 
     def _batches(self) -> Iterator[Batch]:
@@ -266,6 +282,7 @@ class _Run:
     def _evaluate(self) -> Iterator[TrainProgress]:
         """Measure the present weights on validation; nothing where a logit is not finite."""
         learner = self._learner
+        self._memory.steps_end()
         train_log_loss, lr = learner.log_loss(), learner.lr
         learner.forget_log_loss()
         judged = self._judged("validation")
@@ -325,13 +342,3 @@ class _Run:
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience
         return bool(patience) and self._best.stale_evaluations >= patience
-
-
-@contextmanager
-def _threads(threads: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -18,14 +18,26 @@ from codesign.predicted import CONFIDENCE
 @options.design_file
 @options.data
 @click.option("--hardware", metavar="NAME|FILE", help="Predict memory and times on this device.")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="That train one model together.",
+)
 @click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
               default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
 @options.as_json
 def command(
-    design: Path, data_path: str | None, hardware: str | None, confidence: float, as_json: bool
+    design: Path,
+    data_path: str | None,
+    hardware: str | None,
+    devices: int,
+    confidence: float,
+    as_json: bool,
 ) -> None:
     """Parse, count, print."""
-    device = None if hardware is None else HardwareSpec(name=hardware)
+    device = None if hardware is None else HardwareSpec(name=hardware, devices=devices)
     found = api.cost(design, data_path=data_path, hardware=device, confidence=confidence)
     if as_json:
         click.echo(json.dumps(found))

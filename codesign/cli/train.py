@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -66,8 +68,19 @@ def command(
         console = Console()
         for name, value in outcome.metrics.items():
             console.print(f"{name:<28} {figure(value)}", highlight=False)
+        for line in memory_lines(outcome.facts.get("memory", {})):
+            console.print(f"{'peak memory of a process':<28} {line}", highlight=False)
         for warning in outcome.facts.get("warnings", ()):
             errors.print(f"warning: {warning}", style="yellow", highlight=False)
         console.print(f"{'curve and result':<28} {target}", highlight=False)
     if outcome.failure is not None:
         raise CodesignError(f"the run ended as {outcome.failure}: {outcome.reason}")
+
+
+def memory_lines(memory: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a run held at its peak, and what was predicted; see `Outcome.facts`."""
+    if not memory:
+        return
+    yield f"{memory['measured_gib']:.3g} GiB, measured"
+    if "predicted_gib" in memory:
+        yield f"{memory['predicted_gib']:.3g} GiB, predicted ({memory['label']})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from codesign.contracts.values import Columns, Goal, Metric
@@ -35,13 +35,20 @@ class HardwareSpec:
 
     Attributes:
         name: of a shipped device, or the path of a file.
-        precision: of matrix products.
+        precision: of matrix products; None: that of training.
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
+        devices: that train one model together, ≥ 1.
     """
 
     name: str
-    precision: Literal["fp32", "tf32"] = "fp32"
+    precision: Literal["fp32", "tf32", "bf16"] | None = None
     latency_batch: int = 256
+    devices: int = 1
+
+    def for_training(self, train: Mapping[str, Any]) -> HardwareSpec:
+        """Fill in the precision from the fixed settings of training, FP32 where they have none."""
+        precision = self.precision or train.get("precision", "fp32")
+        return replace(self, precision=precision)
 
 
 @dataclass(frozen=True, kw_only=True)

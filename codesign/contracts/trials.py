@@ -36,7 +36,8 @@ class Outcome:
         reason: one line for a person, where the attempt failed.
         facts: anything else worth keeping (warnings, best step), plain JSON values. What stands
             under `chosen_train_settings` is written into `best.yaml`, so that training the design
-            again repeats the result.
+            again repeats the result. `memory` holds the peak of the run on the process with most,
+            `measured_gib`, and where it was predicted `predicted_gib` with its `label`.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)

@@ -85,7 +85,7 @@ def build_spec(
         train=values.get("train", {}),
         space={name: parameter(entry) for name, entry in values["space"].items()},
         budgets={name: float(limit) for name, limit in cost_budgets(budgets).items()},
-        hardware=HardwareSpec(**values["hardware"]) if "hardware" in values else None,
+        hardware=_hardware(values) if "hardware" in values else None,
         confidence=budgets.get("confidence", CONFIDENCE),
         study_budgets=StudyBudgets(**{k: v for k, v in budgets.items() if k in of_study}),
         objectives=tuple(
@@ -103,6 +103,10 @@ def build_spec(
         source=source,
         overrides=tuple(overrides),
     )
+
+
+def _hardware(values: Mapping[str, Any]) -> HardwareSpec:
+    return HardwareSpec(**values["hardware"]).for_training(values.get("train", {}))
 
 
 def _name_from(path: Path) -> str:

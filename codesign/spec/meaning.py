@@ -70,7 +70,7 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
         for complaint in _budget_mistakes(key, family, predicts="hardware" in values):
             yield at(("budgets", key), complaint)
     if "hardware" in values:
-        yield from (at(("hardware",), c) for c in _hardware_mistakes(values["hardware"], family))
+        yield from (at(("hardware",), c) for c in _hardware_mistakes(values, family))
     yield from _plugin_mistakes(values, at)
 
 
@@ -215,12 +215,13 @@ def _metrics_of(family: TaskFamily, *sources: str) -> list[str]:
     return sorted(name for name, metric in family.METRICS.items() if metric.source in sources)
 
 
-def _hardware_mistakes(section: Mapping[str, Any], family: TaskFamily) -> Iterator[str]:
+def _hardware_mistakes(values: Mapping[str, Any], family: TaskFamily) -> Iterator[str]:
+    section = values["hardware"]
     if not _metrics_of(family, "predicted"):
         yield "cannot be: nothing is predicted for this model"
     elif "name" in section:
         try:
-            family.predictor(HardwareSpec(**section))
+            family.predictor(HardwareSpec(**section).for_training(values.get("train", {})))
         except ConfigError as error:
             yield f"cannot be: {error}"
 

@@ -29,7 +29,7 @@ def test_the_named_devices_are_shipped_with_a_source_for_each_figure() -> None:
     for name in shipped():
         device = load_hardware(name)
         figures = [v for v in vars(device).values() if hasattr(v, "source")]
-        assert len(figures) == 5
+        assert len(figures) == 8
         assert all(figure.source for figure in [*figures, *device.flop_per_s.values()])
         # Without sparsity: twice of it would be the classic wrong denominator of MFU.
         assert device.peak_flop_per_s("fp32") <= 67e12

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from cost_models import memory
 from cost_models.calibrate import _peak_bytes
-from cost_models.memory import TableTraining, training_bytes
+from cost_models.peak import training_bytes
 from cost_models.profile.device import Device
 from cost_models.profile.memory import peak_of
 from cost_models.profile.record import read
 from cost_models.profile.spaces import StepDesign
+from cost_models.training import Training
 from wukong.data.batch import Batch
 from wukong.learner import Learner
 from wukong.schema import CategoricalFeature, InputSchema
@@ -104,7 +105,7 @@ def test_a_step_of_the_trainer_is_met_within_three_percent(
         knobs,
         schema,
         batch=np.array([float(BATCH)]),
-        tables=TableTraining(optimizer=optimizer),
+        training=Training(table_optimizer=optimizer),
     )
     assert predicted[0] == pytest.approx(live_peak_bytes(config, train, schema), rel=0.03)
 
@@ -144,7 +145,7 @@ def test_the_floor_of_a_box_is_below_every_design_in_it_and_exact_at_a_single_on
     box: tuple[dict[str, Any], dict[str, Any], dict[str, Any]],
 ) -> None:
     low, high, inside = box
-    shared: dict[str, Any] = {"batch": np.array([32.0]), "tables": TableTraining()}
+    shared: dict[str, Any] = {"batch": np.array([32.0]), "training": Training()}
     floor = training_bytes(low, SCHEMA, high=high, **shared)
     exact = training_bytes(inside, SCHEMA, **shared)
     assert (floor <= exact * (1 + 1e-12)).all()

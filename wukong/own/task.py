@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
     from wukong.learner import Builder
+    from wukong.ranks import Ranks
 
 T = TypeVar("T")
 # How Wukong's tables are made; a model of one's own makes its own.
@@ -121,6 +122,9 @@ class OwnTask(DataTask):
     def model(self, design: Design) -> Builder:
         """Return what builds the model of a design; see `DataTask.model`."""
         return partial(self._own.make, arguments=self._complete(design))
+
+    def expected_memory(self, _design: Design, _ranks: Ranks) -> None:
+        """Nothing is predicted; see `DataTask.expected_memory`."""
 
     def settings(self, design: Design) -> Mapping[str, Any]:
         """Everything that decides what a trial of the design measures, defaults filled in."""

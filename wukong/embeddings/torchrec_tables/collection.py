@@ -1,15 +1,23 @@
-"""Our features and batches in torchrec's terms."""
+"""Our features and batches in torchrec's terms. B examples, F features, W the sum of widths."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
-from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, KeyedJaggedTensor, PoolingType
+from torchrec import (
+    EmbeddingBagCollection,
+    EmbeddingBagConfig,
+    KeyedJaggedTensor,
+    KeyedTensor,
+    PoolingType,
+)
 from torchrec.modules.embedding_configs import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
 
     from wukong.data.batch import Batch
     from wukong.shape import TableSpec
@@ -30,6 +38,19 @@ def keyed_jagged(specs: Sequence[TableSpec], batch: Batch) -> KeyedJaggedTensor:
         values = torch.cat([values, batch.bag_values])
         lengths = torch.cat([lengths, batch.bag_lengths_FB.flatten()])
     return KeyedJaggedTensor(keys=keys, values=values, lengths=lengths)
+
+
+def side_by_side(pooled: KeyedTensor, specs: Sequence[TableSpec]) -> Tensor:
+    """Join what was looked up in the order of the specs (B, W); mostly it lies so already.
+
+    Split at once: a slice for each feature would fill a gradient of full size in backward.
+    """
+    keys = pooled.keys()
+    if keys == [spec.feature for spec in specs]:
+        return pooled.values()
+    parts = torch.split(pooled.values(), pooled.length_per_key(), dim=1)
+    of_feature = dict(zip(keys, parts, strict=True))
+    return torch.cat([of_feature[spec.feature] for spec in specs], dim=1)
 
 
 def table_names(specs: Sequence[TableSpec]) -> dict[str, str]:

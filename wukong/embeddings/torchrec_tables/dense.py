@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from wukong.embeddings.base import TableOptimizer, Tables
-from wukong.embeddings.torchrec_tables.collection import collection, keyed_jagged, table_names
+from wukong.embeddings.torchrec_tables.collection import (
+    collection,
+    keyed_jagged,
+    side_by_side,
+    table_names,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,7 +40,7 @@ class DenseTables(Tables):
         if not len(batch):  # which torchrec cannot look up; backward still reaches every table
             return torch.cat([self._table(spec.feature)[:0] for spec in self.specs], dim=1)
         pooled = self.collection(keyed_jagged(self.specs, batch))
-        return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
+        return side_by_side(pooled, self.specs)
 
     def weights(self) -> dict[str, Tensor]:
         """Each feature's table (R, D), sharing memory with the module where it is on the CPU."""

@@ -25,7 +25,12 @@ from torchrec.distributed.types import ShardedTensor
 from codesign.errors import ConfigError
 from wukong.embeddings.base import TableOptimizer, Tables
 from wukong.embeddings.layout import TableLayout
-from wukong.embeddings.torchrec_tables.collection import collection, keyed_jagged, table_names
+from wukong.embeddings.torchrec_tables.collection import (
+    collection,
+    keyed_jagged,
+    side_by_side,
+    table_names,
+)
 from wukong.embeddings.torchrec_tables.planning import agreed_plan, placed
 from wukong.ranks import Ranks
 from wukong.train_config import fused_mistakes
@@ -101,7 +106,7 @@ class FusedTables(Tables):
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W) of this rank's examples; see `Tables.forward`."""
         pooled = self.parallel(keyed_jagged(self.specs, batch)).wait()
-        return torch.cat([pooled[spec.feature] for spec in self.specs], dim=1)
+        return side_by_side(pooled, self.specs)
 
     def weights(self) -> dict[str, Tensor]:
         """Each feature's whole table (R, D), a float32 copy, on every rank; all must call it."""
