@@ -70,6 +70,7 @@ COUNTED_BY: Mapping[str, str] = {
 }
 # How a study runs: fixed in a spec, never searched.
 FIXED_SWITCHES: Mapping[str, str] = {
+    "dense_optimizer": "optimizer of all but the tables",
     "table_backend": "implementation of the tables",
     "monitor": "validation metric that decides about plateaus and the best weights",
     "compile": "pass the model through torch.compile",
