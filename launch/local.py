@@ -20,6 +20,8 @@ from codesign.errors import LaunchError
 from launch.oom import oom_kills
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Of a group that this process may be part of; its workers are not.
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "RENDEZVOUS_FD")
 STOP_AFTER_S = 5.0
 DEFAULT_MAX_WORKERS = 4
 # So many workers in a row may be killed before they are ready.
@@ -117,6 +119,8 @@ class LocalPool:
 
     def _start(self) -> _Worker:
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self._threads))}
+        for name in _RANK_VARIABLES:
+            environment.pop(name, None)
         # What was importable here must be importable there.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(

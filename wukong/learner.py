@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.compute import Logits
-from wukong.embeddings import Cluster, TableLayout, TableOptimizer, build_tables
+from wukong.embeddings import Cluster, TableLayout, TableOptimizer, Tables, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
 from wukong.ranks import Ranks
 from wukong.shape import WukongConfig, table_specs
-from wukong.sharding import prepare
+from wukong.sharding import dense_mesh, prepare
 from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
@@ -74,25 +74,17 @@ class Learner:
         ranks: Ranks = ALONE,
         cluster: Cluster | None = None,
     ) -> None:
-        table_optimizer = TableOptimizer(
-            name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2
-        )
-        if isinstance(model, WukongConfig):
-            self.model: nn.Module = _wukong(
-                model, schema, config, table_optimizer, ranks, cluster or Cluster(), seed=seed
-            )
-        else:
-            torch.manual_seed(seed)
-            self.model = model(schema)
-        if ranks.world > 1:
-            torch.manual_seed(int(np.random.SeedSequence([seed, ranks.rank]).generate_state(1)[0]))
-        trained = prepare(self.model, config, ranks)
+        mesh = dense_mesh(config, ranks)
+        self.model = _built(model, schema, config, ranks, cluster or Cluster(), seed=seed)
+        trained = prepare(self.model, config, ranks, mesh)
         self.logits = Logits(self.model, ranks.device, config.precision)
         self._train_logits = Logits(trained, ranks.device, config.precision)
         self.weights = split_weights(self.model)
         self._clip_norm = config.clip_norm
-        self._task_weights = task_weights if any(w != 1 for w in task_weights) else ()
-        self._optimizers = list(_optimizers(self.weights, config, table_optimizer))
+        self._task_weight_T = None
+        if any(weight != 1 for weight in task_weights):
+            self._task_weight_T = torch.tensor(task_weights, device=ranks.device)
+        self._optimizers = list(_optimizers(self.weights, config))
         if not self._optimizers:
             raise ConfigError("the model has no weights that could be trained")
         self.schedule = LearningRateSchedule(
@@ -119,7 +111,7 @@ class Learner:
         for optimizer in self._optimizers:
             optimizer.zero_grad()
         batch = batch.to(self._ranks.device)
-        weight_BT = label_weights(batch, self._task_weights)
+        weight_BT = label_weights(batch, self._task_weight_T)
         total = batch_totals(weight_BT, self._ranks)
         loss = loss_share(self._train_logits(batch), batch.label_BT, weight_BT, total)
         loss.backward()
@@ -177,47 +169,68 @@ class Learner:
         self._loss_weight.zero_()
 
 
-def _wukong(
-    config: WukongConfig,
+def _built(
+    model: WukongConfig | Builder,
     schema: InputSchema,
-    train: TrainConfig,
-    table_optimizer: TableOptimizer,
+    config: TrainConfig,
     ranks: Ranks,
     cluster: Cluster,
     *,
     seed: int,
-) -> Wukong:
-    tables = build_tables(
-        train.table_backend,
-        table_specs(config, schema),
-        init_std=config.table_init_std,
-        optimizer=table_optimizer,
+) -> nn.Module:
+    """Build the model, all ranks with the same weights; dropout then differs from rank to rank."""
+    if not isinstance(model, WukongConfig):
+        torch.manual_seed(seed)
+        built = model(schema)
+    else:
+        tables = _tables(model, schema, config, ranks, cluster, seed=seed)
+        # After the tables, so that every backend starts the dense part and dropout alike.
+        torch.manual_seed(seed)
+        built = Wukong(model, schema, tables)
+    if ranks.world > 1:
+        torch.manual_seed(int(np.random.SeedSequence([seed, ranks.rank]).generate_state(1)[0]))
+    return built
+
+
+def _tables(
+    model: WukongConfig,
+    schema: InputSchema,
+    config: TrainConfig,
+    ranks: Ranks,
+    cluster: Cluster,
+    *,
+    seed: int,
+) -> Tables:
+    return build_tables(
+        config.table_backend,
+        table_specs(model, schema),
+        init_std=model.table_init_std,
+        optimizer=_table_optimizer(config),
         seed=seed,
         layout=TableLayout(
-            sharding=train.table_sharding,
-            shard_columns=train.table_shard_columns,
-            precision=train.table_precision,
-            lookup_precision=train.lookup_precision,
-            batch_size=train.batch_size,
+            sharding=config.table_sharding,
+            shard_columns=config.table_shard_columns,
+            precision=config.table_precision,
+            lookup_precision=config.lookup_precision,
+            batch_size=config.batch_size,
             cluster=cluster,
         ),
         ranks=ranks,
     )
-    # After the tables, so that every backend starts the dense part and dropout alike.
-    torch.manual_seed(seed)
-    return Wukong(config, schema, tables)
 
 
-def _optimizers(
-    weights: Weights, config: TrainConfig, table_optimizer: TableOptimizer
-) -> Iterator[OptimizerLike]:
+def _table_optimizer(config: TrainConfig) -> TableOptimizer:
+    return TableOptimizer(name=config.table_optimizer, lr=config.table_lr, l2=config.table_l2)
+
+
+def _optimizers(weights: Weights, config: TrainConfig) -> Iterator[OptimizerLike]:
     """Yield one optimizer for each kind of weight that the model has; the dense part's first."""
     if weights.dense:
         yield build_optimizer(
             config.dense_optimizer, weights.dense, lr=config.dense_lr, l2=config.dense_l2
         )
     if weights.tables:
-        name, lr, l2 = table_optimizer.name, table_optimizer.lr, table_optimizer.l2
+        name, lr, l2 = config.table_optimizer, config.table_lr, config.table_l2
         yield build_optimizer(name, weights.tables, lr=lr, l2=l2)
     yield from (tables.optimizer() for tables in weights.backends if tables.specs)
 

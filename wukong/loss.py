@@ -16,8 +16,6 @@ from torch import Tensor
 from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from wukong.data.batch import Batch
     from wukong.ranks import Ranks
 
@@ -37,19 +35,17 @@ class BatchTotals:
     examples: Tensor
 
 
-def label_weights(batch: Batch, task_weights: Sequence[float] = ()) -> Tensor:
+def label_weights(batch: Batch, task_weight_T: Tensor | None = None) -> Tensor:
     """Return how much each label counts, float32 (B, T); 0 where it was not observed.
 
     Args:
         batch: its labels are NaN where they were not observed.
-        task_weights: T numbers ≥ 0; empty: all alike.
+        task_weight_T: float32 (T,), ≥ 0; None: all alike.
     """
     weight_BT = (~batch.label_BT.isnan()).float()
     if batch.weight_B is not None:
         weight_BT = weight_BT * batch.weight_B[:, None]
-    if task_weights:
-        weight_BT = weight_BT * weight_BT.new_tensor(task_weights)
-    return weight_BT
+    return weight_BT if task_weight_T is None else weight_BT * task_weight_T
 
 
 def batch_totals(weight_BT: Tensor, ranks: Ranks) -> BatchTotals:

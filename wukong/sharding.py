@@ -31,57 +31,17 @@ if TYPE_CHECKING:
     from wukong.train_config import TrainConfig
 
 
-def prepare(model: nn.Module, config: TrainConfig, ranks: Ranks) -> nn.Module:
-    """Change a model in place so that all ranks train it together; return what to call in training.
+def dense_mesh(config: TrainConfig, ranks: Ranks) -> DeviceMesh | None:
+    """Return the mesh of (replicas, ranks that share one), or of the latter alone.
+
+    None where there is one rank. Every rank must call it.
 
     Raises:
-        ConfigError: settings that cannot be together, with this model or on these ranks.
+        ConfigError: `dense_shard_ranks` does not divide the ranks.
     """
-    mesh = _mesh(config.dense_shard_ranks, ranks)
-    if config.activation_checkpointing and not isinstance(model, Wukong):
-        raise ConfigError(
-            "activation_checkpointing is for Wukong's layers; a model of one's own calls "
-            "torch.utils.checkpoint.checkpoint itself"
-        )
-    if mesh or config.activation_checkpointing:
-        norm_over_ranks(model, ranks)
-    model.to(ranks.device)
-    units = list(model.layers) if isinstance(model, Wukong) else [model]
-    if config.activation_checkpointing:
-        for layer in units:
-            layer.forward = _checkpointed(layer)
-    if mesh is None:
-        return cast("nn.Module", torch.compile(model)) if config.compile else model
-    for tensor in _own_tensors(model):
-        dist.broadcast(tensor.detach(), 0)
-    if config.compile:
-        for unit in units:
-            unit.forward = torch.compile(unit.forward)
-    _shard(model, units, config, mesh)
-    return model
-
-
-@contextmanager
-def whole_weights(model: nn.Module) -> Iterator[None]:
-    """Gather the weights of a sharded model, so that its parts can be called one by one.
-
-    Every rank must do it. A model that is not sharded is left as it is.
-    """
-    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    for module in sharded:
-        module.unshard()
-    try:
-        yield
-    finally:
-        for module in sharded:
-            module.reshard()
-
-
-def _mesh(shard_ranks: int, ranks: Ranks) -> DeviceMesh | None:
-    """Return the mesh of (replicas, ranks that share one), or of the latter alone."""
     if ranks.world == 1:
         return None
-    shard_ranks = shard_ranks or ranks.world
+    shard_ranks = config.dense_shard_ranks or ranks.world
     replicas, rest = divmod(ranks.world, shard_ranks)
     if rest or not replicas:
         divisors = [n for n in range(1, ranks.world + 1) if ranks.world % n == 0]
@@ -95,8 +55,59 @@ def _mesh(shard_ranks: int, ranks: Ranks) -> DeviceMesh | None:
     return init_device_mesh(ranks.device.type, (replicas, shard_ranks), mesh_dim_names=names)
 
 
+def prepare(
+    model: nn.Module, config: TrainConfig, ranks: Ranks, mesh: DeviceMesh | None
+) -> nn.Module:
+    """Change a model in place so that all ranks train it together; return what to call in training.
+
+    Args:
+        model: on the CPU but for fused tables.
+        mesh: as `dense_mesh` returns it.
+
+    Raises:
+        ConfigError: settings that cannot be together with this model.
+    """
+    units = list(model.layers) if isinstance(model, Wukong) else [model]
+    if mesh or config.activation_checkpointing:
+        norm_over_ranks(model, ranks)
+    if config.activation_checkpointing:
+        if not isinstance(model, Wukong):
+            raise ConfigError(
+                "activation_checkpointing is for Wukong's layers; must be false with a model of "
+                "one's own, which may call torch.utils.checkpoint itself"
+            )
+        for layer in units:
+            layer.forward = _checkpointed(layer)
+    if mesh is None:
+        model.to(ranks.device)
+        return cast("nn.Module", torch.compile(model)) if config.compile else model
+    for tensor in _own_tensors(model):
+        dist.broadcast(tensor.detach(), 0)
+    if config.compile:
+        for unit in units:
+            unit.forward = torch.compile(unit.forward)
+    _shard(model, units, config, mesh)
+    return model
+
+
+@contextmanager
+def whole_weights(*modules: nn.Module) -> Iterator[None]:
+    """Gather the weights of sharded modules, so that their parts can be called one by one.
+
+    What is not sharded is left as it is. Every rank must do it.
+    """
+    sharded = [module for module in modules if isinstance(module, FSDPModule)]
+    for module in sharded:
+        module.unshard()
+    try:
+        yield
+    finally:
+        for module in sharded:
+            module.reshard()
+
+
 def _shard(model: nn.Module, units: list[nn.Module], config: TrainConfig, mesh: DeviceMesh) -> None:
-    """Wrap each unit, and then the whole model."""
+    """Wrap each unit, and then the whole model; FSDP moves one after the other to its device."""
     summed_in = torch.bfloat16 if config.gradient_precision == "bf16" else torch.float32
     policy = MixedPrecisionPolicy(reduce_dtype=summed_in, cast_forward_inputs=False)
     fused = {w for module in _fused_modules(model) for w in module.parameters(recurse=False)}

@@ -193,12 +193,11 @@ class _Run:
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings: list[str] = []
-        if isinstance(self._learner.model, Wukong):
-            first_batch = next(data.batches("train", 1024, shuffle=False))
-            with whole_weights(self._learner.model):
-                self._warnings += initial_warnings(
-                    self._learner.model, first_batch.to(ranks.device)
-                )
+        built = self._learner.model
+        if isinstance(built, Wukong):
+            first_batch = next(data.batches("train", 1024, shuffle=False)).to(ranks.device)
+            with whole_weights(built, built.layers[0]):
+                self._warnings += initial_warnings(built, first_batch)
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []

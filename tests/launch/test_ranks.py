@@ -14,7 +14,7 @@ from codesign.contracts import Job, Outcome
 from codesign.study.folder import read_json, write_json
 from launch import local
 from launch.local import LocalPool
-from launch.ranks import run
+from launch.ranks import outcome_of_ranks, run
 from tests.support.processes import processes_of, when
 
 
@@ -115,5 +115,35 @@ def test_workers_and_threads_are_shared_out_among_processes(tmp_path: Path) -> N
         for pid in processes_of(folder).values():
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
             assert b"OMP_NUM_THREADS=1" in variables
+    finally:
+        pool.close()
+
+
+def test_the_first_rank_with_a_reason_of_its_own_says_why() -> None:
+    lost = Outcome(failure="node", reason="rank 0 of 2 lost another one")
+    bug = Outcome(failure="bug", reason="an error")
+    for said, ends, out_of_memory, failure, reason in [
+        ({0: lost}, {1: -9, 0: 1}, True, "out_of_memory", "the kernel killed rank 1 of 2 (cgroup)"),
+        ({0: lost}, {0: 1, 1: -15}, True, "node", "rank 1 of 2 ended with signal 15"),
+        ({0: bug}, {1: -9, 0: 1}, False, "node", "rank 1 of 2 ended with signal 9"),
+        ({1: bug}, {1: 1, 0: -9}, False, "bug", "rank 1 of 2: an error"),
+        ({1: bug}, {0: -6}, False, "bug", "rank 1 of 2: an error"),
+        ({0: lost}, {0: 1}, False, "node", "rank 0 of 2 lost another one"),
+        ({}, {0: 0, 1: 3}, False, "node", "rank 1 of 2 ended with exit code 3 and no result"),
+    ]:
+        found = outcome_of_ranks(said, ends, 2, out_of_memory=out_of_memory)
+        assert (found.failure, found.reason) == (failure, reason)
+
+
+def test_a_pool_within_a_group_starts_workers_that_are_not_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    pool = LocalPool(workers=1, threads=1)
+    try:
+        pool.submit(Job(trial=1, attempt=1, folder=attempt(tmp_path)))
+        assert ended(pool).failure is None
+        assert (tmp_path / "result.json").exists()
     finally:
         pool.close()

@@ -33,7 +33,7 @@ def batch_of(label_BT: Tensor, weight_B: Tensor | None = None) -> Batch:
 def loss_of(
     logit_BT: Tensor, batch: Batch, task_weights: tuple[float, ...] = ()
 ) -> tuple[Tensor, Tensor]:
-    weight_BT = label_weights(batch, task_weights)
+    weight_BT = label_weights(batch, torch.tensor(task_weights) if task_weights else None)
     total = batch_totals(weight_BT, Ranks())
     return loss_share(logit_BT, batch.label_BT, weight_BT, total), total.weight
 
