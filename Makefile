@@ -5,6 +5,7 @@
 #   make test         the whole test suite       make lint    ruff and mypy
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
 #   make bench-data   rerun the one of preparation and loading alone
+#   make bench-tables   that of the table backends, on an idle machine
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -13,7 +14,7 @@
 LOCK ?= cpu
 PYTHON ?= python3
 BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
-	benchmarks/bench_cost.py
+	benchmarks/bench_cost.py benchmarks/bench_tables.py
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-tables kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -39,6 +40,9 @@ bench: venv
 
 bench-data: venv
 	$(BIN)/python benchmarks/bench_data.py
+
+bench-tables: venv
+	$(BIN)/python benchmarks/bench_tables.py
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

@@ -25,6 +25,7 @@ from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
+from wukong.prefetch import prefetched
 from wukong.ranks import Ranks
 from wukong.shape import WukongConfig, table_specs
 from wukong.sharding import dense_mesh, prepare
@@ -32,7 +33,7 @@ from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from wukong.data.batch import Batch
     from wukong.schema import InputSchema
@@ -104,6 +105,12 @@ class Learner:
     def lr(self) -> float:
         """The dense part's learning rate at the last step (the tables', where it is empty)."""
         return float(self._optimizers[0].param_groups[0]["lr"])
+
+    def ahead(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches; on GPUs each is on its way while the one before is trained on."""
+        if self._ranks.device.type == "cpu":
+            return iter(batches)
+        return prefetched(batches, self.weights.backends, self._ranks.device)
 
     def step(self, batch: Batch) -> None:
         """Train on one batch."""

@@ -215,7 +215,7 @@ class _Run:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
         self._memory.steps_begin()
         segment_started = self._clock()
-        for batch in self._batches():
+        for batch in self._learner.ahead(self._batches()):
             self._learner.step(batch)
             due = self._is_due(self._learner.steps)
             if not due and self._learner.steps % FINITE_CHECK_STEPS:

@@ -5,7 +5,7 @@ The loss of a global batch is the mean over its examples of Σ (pooled − targe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from wukong.data.batch import Batch
 from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.embeddings.torchrec_tables import FusedTables
+from wukong.prefetch import prefetched
 from wukong.ranks import Ranks
 from wukong.shape import TableSpec
 
@@ -77,14 +78,18 @@ def fused(
     return tables
 
 
-def train(tables: FusedTables, batches: Sequence[Batch]) -> None:
+def train(tables: FusedTables, batches: Sequence[Batch], *, ahead: bool = False) -> None:
+    """One step a batch; `ahead` begins each batch before the one before it is trained on."""
     ranks = Ranks.present()
     optimizer = tables.optimizer()
-    for batch in batches:
+    parts: Iterator[Batch] = (part(batch, ranks) for batch in batches)
+    if ahead:
+        parts = prefetched(parts, [tables], ranks.device)
+    for whole, batch in zip(batches, parts, strict=True):
         optimizer.zero_grad()
-        pooled_BW = tables(part(batch, ranks))
+        pooled_BW = tables(batch)
         target_W = torch.linspace(-1, 1, pooled_BW.shape[1])
-        (((pooled_BW - target_W) ** 2).sum() / len(batch)).backward()
+        (((pooled_BW - target_W) ** 2).sum() / len(whole)).backward()
         optimizer.step()
 
 

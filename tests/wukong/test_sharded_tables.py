@@ -20,6 +20,7 @@ from tests.support.sharded_tables import (
     batch_of,
     fused,
     lookups,
+    part,
     reference_lookup,
     reference_training,
     spec,
@@ -160,11 +161,11 @@ def save_halfway(folder: str) -> dict[str, Any]:
     train(tables, BATCHES[:3])
     dcp.save(state(tables), checkpoint_id=folder)
     halfway = tables.weights()
-    kept = {k: {name: t.clone() for name, t in part.items()} for k, part in state(tables).items()}
+    kept = {key: {f: t.clone() for f, t in named.items()} for key, named in state(tables).items()}
     train(tables, BATCHES[3:])
     end = tables.weights()
-    for key, part in state(tables).items():
-        for name, tensor in part.items():
+    for key, tensors in state(tables).items():
+        for name, tensor in tensors.items():
             tensor.copy_(kept[key][name])
     back = tables.weights()
     train(tables, BATCHES[3:])
@@ -230,6 +231,26 @@ def test_every_rank_is_told_why_tables_cannot_be_laid_out() -> None:
     for figure in ("0.00256 GB", "2 ranks", "0.00085 GB each", "column_wise", "fp16"):
         assert figure in first[0]
     assert "'row_wise' on the CPU" in first[1]
+
+
+def begun_ahead() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], np.ndarray]:
+    """Weights after training, with each batch begun ahead and without, and a lookup in between."""
+    plainly, ahead = (fused(SPECS, *CASES["columns, adagrad"]) for _ in range(2))
+    train(plainly, BATCHES)
+    train(ahead, BATCHES, ahead=True)
+    # Begun and given up, as by a run that ends early: later batches must not be taken for it.
+    ahead.begin(part(BATCHES[0], Ranks.present()))
+    return plainly.weights(), ahead.weights(), lookups(ahead, BATCHES[1])
+
+
+def test_batches_begun_ahead_train_as_batches_begun_in_their_turn() -> None:
+    ranks = on_ranks(2, begun_ahead)
+    for plainly, ahead, _ in ranks:
+        assert_same(ahead, plainly)
+    parts = reference_lookup(SPECS, BATCHES[1])
+    expected = [share @ ranks[0][1][s.feature].numpy() for s, share in parts]
+    found = np.concatenate([pooled for _, _, pooled in ranks])
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), atol=1e-6)
 
 
 def one_table(sharding: TableSharding) -> tuple[np.ndarray, dict[str, torch.Tensor]]:

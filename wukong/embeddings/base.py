@@ -70,6 +70,9 @@ class Tables(nn.Module, ABC):
         A multi-hot feature's row is the sum or the mean of its ids' rows; of no ids, zeros.
         """
 
+    def begin(self, batch: Batch) -> None:
+        """Do what of `forward(batch)` needs no weights, where that pays; `forward` follows."""
+
     @abstractmethod
     def weights(self) -> dict[str, Tensor]:
         """Each feature's table (R, D), detached, on the CPU; may share memory with the module."""

@@ -6,6 +6,7 @@ B examples of this rank, F features, R rows of a table, D its width, W the sum o
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -49,6 +50,15 @@ _FBGEMM_OPTIMIZERS = {
     "rowwise_adagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
     "sgd": EmbOptimType.EXACT_SGD,
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A batch whose ids are on their way; while it is held, no other has its identity."""
+
+    batch: Batch
+    context: Any
+    ids: Any
 
 
 class FusedTables(Tables):
@@ -102,10 +112,27 @@ class FusedTables(Tables):
             sharders=[sharder],
             init_data_parallel=False,
         )
+        self._begun: dict[int, _Begun] = {}
+
+    def begin(self, batch: Batch) -> None:
+        """Send the ids to the ranks that hold their rows; every rank must call it."""
+        sharded: Any = self.parallel.module
+        context = sharded.create_context()
+        # The first wait is for the numbers of ids, the second, in forward, for the ids.
+        ids = sharded.input_dist(context, keyed_jagged(self.specs, batch)).wait()
+        self._begun[id(batch)] = _Begun(batch=batch, context=context, ids=ids)
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled embeddings (B, W) of this rank's examples; see `Tables.forward`."""
-        pooled = self.parallel(keyed_jagged(self.specs, batch)).wait()
+        if id(batch) not in self._begun:
+            self.begin(batch)
+        begun = self._begun.pop(id(batch))
+        ids = begun.ids.wait()
+        if self._ranks.device.type == "cuda":
+            for made_on_another_stream in (begun.context, ids):
+                made_on_another_stream.record_stream(torch.cuda.current_stream())
+        sharded: Any = self.parallel.module
+        pooled = sharded.compute_and_output_dist(begun.context, ids).wait()
         return side_by_side(pooled, self.specs)
 
     def weights(self) -> dict[str, Tensor]:
