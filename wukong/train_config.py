@@ -73,8 +73,9 @@ class TrainConfig:
             number of ranks; 1: each has its own; 0: all share one.
         activation_checkpointing: keep each layer's input alone and compute the rest again.
         table_sharding: how the fused tables are cut over ranks; `row_wise` needs GPUs.
-        table_shard_columns: width of a column-wise shard, ≥ 4; no wider table is left whole. The
-            shards are the same at every number of ranks; each has an optimizer state of its own.
+        table_shard_columns: least width of a column-wise shard, a multiple of 4, ≥ 4. A table is
+            cut into shards of the smallest such width that divides its own, or left whole: the
+            same shards at every number of ranks, each with an optimizer state of its own.
         table_precision: of the fused tables' weights.
         lookup_precision: of looked-up vectors between ranks; `fp16` sends gradients as BF16.
         memory_check: refuse to start where the predicted peak does not fit into memory.
@@ -141,12 +142,24 @@ def _mistakes(c: TrainConfig) -> Iterator[str]:
         yield f"monitor is {c.monitor!r}; must be one of {', '.join(MONITORS)}"
     if c.table_backend == "fused":
         yield from fused_mistakes(c.table_optimizer, c.table_l2)
+    else:
+        yield from _fused_only(c)
     if not c.dense_shard_ranks >= 0:
         yield f"dense_shard_ranks is {c.dense_shard_ranks!r}; must be ≥ 0"
     if c.table_shard_columns < 4 or c.table_shard_columns % 4:
         yield f"table_shard_columns is {c.table_shard_columns!r}; must be a multiple of 4, ≥ 4"
     if c.threads is not None and c.threads < 1:
         yield f"threads is {c.threads!r}; must be ≥ 1, or left out"
+
+
+def _fused_only(c: TrainConfig) -> Iterator[str]:
+    for name in ("table_sharding", "table_precision", "lookup_precision"):
+        default = getattr(TrainConfig, name)
+        if getattr(c, name) != default:
+            yield (
+                f"{name} is {getattr(c, name)!r} with the table backend {c.table_backend!r}; must "
+                f"be {default!r}: only the table backend fused has others"
+            )
 
 
 def fused_mistakes(optimizer: str, l2: float) -> Iterator[str]:

@@ -261,6 +261,8 @@ def test_all_wrong_settings_are_named_at_once():
 def test_settings_that_cannot_be_together_are_refused_before_anything_is_built():
     with pytest.raises(ConfigError, match=r"one batch only[^§]*only rows looked up"):
         TrainConfig(table_backend="fused", table_optimizer="adam", table_l2=0.1)
+    with pytest.raises(ConfigError, match="'fp16' with the table backend 'plain'; must be 'fp32'"):
+        TrainConfig(table_backend="plain", table_precision="fp16")
     with pytest.raises(ConfigError, match="monitor is 'ne'; must be one of auc, log_loss, norm"):
         TrainConfig(monitor="ne")
 
