@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from codesign.contracts import Outcome
 from codesign.study.folder import read_json, write_json
@@ -21,7 +21,7 @@ from codesign.study.folder import read_json, write_json
 READY = "ready"
 
 
-def serve(requests: TextIO, answers: TextIO, run: Callable[[Path], object]) -> None:
+def serve(requests: TextIO, answers: TextIO, run: Callable[[Path], object]) -> NoReturn:
     """Run the attempts named on `requests` until it ends, and this process with it."""
     print(READY, file=answers, flush=True)
     lines: queue.Queue[str] = queue.Queue()

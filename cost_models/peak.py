@@ -177,9 +177,7 @@ def _on_one_rank(found: Sequence[Stage], training: Training) -> list[Stage]:
     """Return the stages as they are on one rank, with its precision and what it computes again."""
     done = [*found]
     if training.precision == "bf16":
-        root = [_in_bf16(stage, kept_copies=True) for stage in (done[0], done[-1])]
-        layers = [_in_bf16(stage, kept_copies=training.ranks == 1) for stage in done[1:-1]]
-        done = [root[0], *layers, root[1]]
+        done = [_in_bf16(stage) for stage in done]
     if training.activation_checkpointing:
         done = [dataclasses.replace(stage, saved=stage.needed) for stage in done]
     if training.ranks == 1:
@@ -187,12 +185,9 @@ def _on_one_rank(found: Sequence[Stage], training: Training) -> list[Stage]:
     return [done[0], *_sharded_layers(done[1:-1], training), done[-1]]
 
 
-def _in_bf16(stage: Stage, *, kept_copies: bool) -> Stage:
-    """Smaller activations; BF16 copies of the weights, kept from forward on until backward.
-
-    FSDP gathers the layers' weights as BF16, so that none of their copies are kept.
-    """
-    copies = stage.grads / 2 * kept_copies
+def _in_bf16(stage: Stage) -> Stage:
+    """Smaller activations, and BF16 copies of the weights from forward on until backward."""
+    copies = stage.grads / 2
     return dataclasses.replace(
         stage,
         saved=BF16_ACTIVATIONS * stage.saved + copies,
@@ -208,10 +203,9 @@ def _sharded_layers(layers: Sequence[Stage], training: Training) -> list[Stage]:
         after.append(after[-1] + stage.repeats)
     for index, (stage, later) in enumerate(zip(layers, reversed(after), strict=True)):
         own = stage.grads
-        gathered = own / 2 if training.precision == "bf16" else own
-        fetched = gathered if index and training.shard_ranks > 1 else _ZERO
+        fetched = own if index and training.shard_ranks > 1 else _ZERO
         sharded = dataclasses.replace(
-            stage, grads=own / training.shard_ranks, peak=stage.peak + gathered + fetched
+            stage, grads=own / training.shard_ranks, peak=stage.peak + own + fetched
         )
         # Only the last layer has none behind it whose gradients are on their way.
         last = np.where(later == 0, np.minimum(stage.repeats, 1), 0.0)

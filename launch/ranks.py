@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from codesign import serving
@@ -33,11 +34,11 @@ def run(folder: Path, ranks: int) -> None:
     for rank in range(ranks):
         serving.result_file(folder, rank).unlink(missing_ok=True)
     with _started(folder, ranks) as processes:
-        codes = _own_ends(processes)
+        ends = _own_ends(processes)
     said = dict(serving.read_results(folder, ranks))
     if 0 in said and said[0].failure is None:
         return
-    outcome = outcome_of_ranks(said, codes, ranks, out_of_memory=oom_kills() > kills)
+    outcome = outcome_of_ranks(said, ends, ranks, out_of_memory=oom_kills() > kills)
     serving.write_result(folder, outcome, seconds=time.monotonic() - began)
 
 
@@ -80,46 +81,52 @@ def _start(folder: Path, rank: int, ranks: int, meeting: socket.socket) -> subpr
 
 
 def _own_ends(processes: Sequence[subprocess.Popen[bytes]]) -> Mapping[int, int]:
-    """Wait for all workers, or `GRACE_S` after one failed or the first ended; return exit codes.
+    """Wait for all workers, or `GRACE_S` after one failed or the first ended.
 
-    A worker that still runs has none.
+    Returns:
+        Rank → exit code of those that ended, in the order in which they did; of several at a time,
+        those that a signal ended come first.
     """
+    ends: dict[int, int] = {}
     deadline = float("inf")
-    while time.monotonic() < deadline:
+    while len(ends) < len(processes) and time.monotonic() < deadline:
         codes = {rank: process.poll() for rank, process in enumerate(processes)}
-        if None not in codes.values():
-            break
-        if deadline == float("inf") and (codes[0] is not None or any(codes.values())):
+        new = [(code, rank) for rank, code in codes.items() if code is not None]
+        ends |= {rank: code for code, rank in sorted(new) if rank not in ends}
+        if deadline == float("inf") and (0 in ends or any(ends.values())):
             deadline = time.monotonic() + GRACE_S
         time.sleep(POLL_S)
-    return {rank: code for rank, code in codes.items() if code is not None}
+    return ends
 
 
 def outcome_of_ranks(
-    said: Mapping[int, Outcome], codes: Mapping[int, int], ranks: int, *, out_of_memory: bool
+    said: Mapping[int, Outcome], ends: Mapping[int, int], ranks: int, *, out_of_memory: bool
 ) -> Outcome:
-    """Say why an attempt failed: a rank's own reason comes before what it meant for the others.
+    """Say why an attempt failed: by what the first rank that failed for a reason of its own says.
+
+    An abort is none: so libraries end a process that has lost another one.
 
     Args:
         said: outcomes of the ranks that left one.
-        codes: exit codes of the ranks that ended by themselves; below 0: the signal.
+        ends: exit codes of the ranks that ended by themselves, in that order; below 0: the signal.
         out_of_memory: whether the kernel killed for want of memory meanwhile.
     """
-    for rank, outcome in said.items():
-        if outcome.failure not in (None, "node"):
-            reason = f"rank {rank} of {ranks}: {outcome.reason}" if rank else outcome.reason
-            return Outcome(failure=outcome.failure, reason=reason, facts=outcome.facts)
-    killed = {rank: -code for rank, code in codes.items() if code < 0}
-    if out_of_memory and signal.SIGKILL in killed.values():
-        rank = next(rank for rank, number in killed.items() if number == signal.SIGKILL)
-        reason = f"the kernel killed rank {rank} of {ranks} (cgroup)"
-        return Outcome(failure="out_of_memory", reason=reason)
-    reasons = [f"rank {rank} of {ranks} ended with signal {n}" for rank, n in killed.items()]
-    reasons = reasons or [outcome.reason for outcome in said.values() if outcome.reason]
-    reasons = reasons or [
+    for rank in (*ends, *said):
+        code, outcome = ends.get(rank, 0), said.get(rank)
+        name = f"rank {rank} of {ranks}"
+        if code == -signal.SIGKILL and out_of_memory:
+            reason = f"the kernel killed {name} (cgroup)"
+            return Outcome(failure="out_of_memory", reason=reason)
+        if code < 0 and code != -signal.SIGABRT:
+            return Outcome(failure="node", reason=f"{name} ended with signal {-code}")
+        if outcome is not None and outcome.failure not in (None, "node"):
+            reason = f"{name}: {outcome.reason}" if rank else outcome.reason
+            return replace(outcome, reason=reason)
+    reasons = [outcome.reason for outcome in said.values() if outcome.failure]
+    reasons += [
         f"rank {rank} of {ranks} ended with exit code {code} and no result"
-        for rank, code in codes.items()
-        if code
+        for rank, code in ends.items()
+        if code and rank not in said
     ]
     return Outcome(failure="node", reason="; ".join(reasons))
 

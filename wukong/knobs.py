@@ -70,6 +70,7 @@ COUNTED_BY: Mapping[str, str] = {
 }
 # How a study runs: fixed in a spec, never searched.
 FIXED_SWITCHES: Mapping[str, str] = {
+    "dense_optimizer": "optimizer of all but the tables",
     "table_backend": "implementation of the tables",
     "monitor": "validation metric that decides about plateaus and the best weights",
     "compile": "pass the model through torch.compile",
@@ -88,6 +89,17 @@ FIXED_SWITCHES: Mapping[str, str] = {
     "memory_check": "refuse what is predicted not to fit into memory",
 }
 FIXED = frozenset(FIXED_SWITCHES)
+# Settings of training that have no meaning for a model of one's own.
+WUKONG_ONLY = frozenset(
+    {
+        "activation_checkpointing",
+        "lookup_precision",
+        "table_backend",
+        "table_precision",
+        "table_shard_columns",
+        "table_sharding",
+    }
+)
 # Layouts of the tables, with a form of their own.
 LAYOUTS = ("tables", "table_groups")
 # What time and memory of a step depend on, though no exact cost does.

@@ -38,18 +38,21 @@ class Copies(dcp.DefaultSavePlanner):
 
     Args:
         tensors: plain tensors, equal on all ranks that have one of this name, or sharded ones.
+            They are not held: whoever writes the copies does not touch them.
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
-        self.tensors = dict(tensors)
-        plan = create_default_local_save_plan(self.tensors, is_coordinator=True)
+        named = dict(tensors)
+        self._parts = create_default_local_save_plan(named, is_coordinator=True)
         self._copies = {
-            item.index: find_state_dict_object(self.tensors, item.index)
-            .detach()
-            .to("cpu", copy=True)
-            for item in plan.items
+            part.index: find_state_dict_object(named, part.index).detach().to("cpu", copy=True)
+            for part in self._parts.items
         }
+
+    def create_local_plan(self) -> dcp.SavePlan:
+        """Return what this rank has; of what several have, one will write it."""
+        return self._parts
 
     def lookup_object(self, index: metadata.MetadataIndex) -> Tensor:
         """Return the copy, whatever has become of the tensor meanwhile."""
@@ -69,7 +72,7 @@ def write(copies: Copies, folder: Path, ranks: Ranks) -> dict[str, Contents]:
     group = ranks.group
     try:
         dcp.save(
-            copies.tensors,
+            {},
             storage_writer=writer,
             planner=copies,
             process_group=group,

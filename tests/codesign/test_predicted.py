@@ -169,7 +169,9 @@ def write(tmp_path: Path, **changed: Any) -> Path:
         ({"hardware": "h100"}, "hardware cannot be: hardware 'h100' is unknown; did you mean"),
         ({"hardware": {"name": "cpu", "precision": "tf32"}}, "flop_per_s.tf32 is missing"),
         ({"hardware": {"name": "cpu", "precision": "fp8"}}, "must be one of fp32, tf32"),
+        ({"train": {"precision": "bf16"}}, "flop_per_s.bf16 is missing; the file has fp32"),
         ({"hardware": {"name": "cpu", "latency_batch": 0}}, "latency_batch is 0; must be ≥ 1"),
+        ({"hardware": {"name": "cpu", "devices": 0}}, "devices is 0; must be ≥ 1"),
         ({"hardware": {"precision": "fp32"}}, "hardware.name is missing"),
         ({"budgets": {"confidence": 0.5}}, "budgets.confidence is 0.5; must be > 0.5"),
         ({"budgets": {"confidence": 1}}, "budgets.confidence is 1; must be < 1"),
@@ -248,6 +250,16 @@ def test_cost_and_validate_print_predictions_with_interval_and_label(tmp_path: P
     assert "roofline of a100, fp32: uncalibrated" in " ".join(shown.stdout.split())
     checked = codesign("validate", write(tmp_path))
     assert all(f"│ {name} " in checked.stdout for name in predicted), checked.stdout
+    many = codesign("cost", path, "--hardware", "a100", "--devices", "8", "--json")
+    one = codesign("cost", path, "--hardware", "a100", "--json")
+    memory, alone = (
+        json.loads(done.stdout)["predicted"]["memory_per_device_gib"] for done in (many, one)
+    )
+    assert memory["value"] < alone["value"]
+    assert memory["label"] == "closed form of 8 ranks, fp32; slack assumed"
+    path.write_text(yaml.safe_dump({**design, "train": {"precision": "bf16"}}))
+    half = codesign("cost", path, "--hardware", "a100")
+    assert "roofline of a100, bf16: uncalibrated" in " ".join(half.stdout.split())
     gone = codesign("cost", path, "--hardware", "a1000")
     assert gone.returncode == 2
     assert "did you mean 'a100'?" in gone.stderr

@@ -12,7 +12,7 @@ import yaml
 
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
-from cost_models.hardware import ARTIFACTS, SHIPPED, load_hardware, shipped
+from cost_models.hardware import ARTIFACTS, SHIPPED, load_hardware, reported_as, shipped
 from cost_models.profile.record import read
 
 GOOD: dict[str, Any] = yaml.safe_load((SHIPPED / "a100.yaml").read_text())
@@ -54,6 +54,35 @@ def test_an_unknown_device_names_the_nearest() -> None:
         load_hardware("mi300x")
     with pytest.raises(ConfigError, match=r"no/such\.yaml: cannot be read"):
         load_hardware("no/such.yaml")
+
+
+def test_a_file_without_links_is_whole_and_one_with_a_faulty_link_is_refused(
+    tmp_path: Path,
+) -> None:
+    links = ("link_bytes_per_s", "network_bytes_per_s", "devices_per_node")
+    alone = {key: value for key, value in GOOD.items() if key not in links}
+    device = load_hardware(written(tmp_path, alone))
+    assert (device.link_bytes_per_s, device.devices_per_node) == (None, None)
+    broken = {**GOOD, "link_bytes_per_s": {**GOOD["link_bytes_per_s"], "value": -1}}
+    with pytest.raises(ConfigError, match=r"link_bytes_per_s.value is -1; must be a finite"):
+        load_hardware(written(tmp_path, broken))
+
+
+def test_links_are_one_direction_of_the_printed_rates_and_bf16_twice_tf32() -> None:
+    """NVIDIA prints NVLink's two directions together: 900 GB/s of an H100, 600 of an A100."""
+    for name, both_bytes_per_s in (("h100-sxm", 900e9), ("h200", 900e9), ("a100", 600e9)):
+        device = load_hardware(name)
+        assert device.link_bytes_per_s is not None
+        assert 2 * device.link_bytes_per_s.value == both_bytes_per_s
+        ratio = device.peak_flop_per_s("bf16") / device.peak_flop_per_s("tf32")
+        assert ratio == pytest.approx(2, rel=1e-3)
+
+
+def test_a_gpu_is_found_by_the_name_that_torch_has_for_it() -> None:
+    found = reported_as("NVIDIA A100-SXM4-80GB")
+    assert found is not None
+    assert found.name == "a100"
+    assert reported_as("Tesla V100-SXM2-16GB") is None
 
 
 NAN, INFINITE = float("nan"), float("inf")

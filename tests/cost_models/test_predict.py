@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.contracts import HardwareSpec
+from cost_models.peak import training_bytes
 from cost_models.predict import Predictor
+from cost_models.training import Training
 from tests.cost_models.test_memory import KNOBS, SCHEMA, boxes
 
 PREDICTORS = {name: Predictor.for_hardware(HardwareSpec(name=name)) for name in ("cpu", "a100")}
 GOALS = {"memory_per_device_gib": 1, "examples_per_s": -1, "latency_ms": 1}
+BY_ROWS = {"table_sharding": "row_wise", "dense_shard_ranks": 1}
 TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
 
 
@@ -24,11 +28,18 @@ TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
     st.tuples(st.integers(1, 4096), st.integers(1, 4096)).map(sorted),
     st.sampled_from(sorted(PREDICTORS)),
     st.sampled_from(["plain", "fused"]),
+    st.sampled_from([{}, {"precision": "bf16"}, {"activation_checkpointing": True}, BY_ROWS]),
+    st.sampled_from([1, 3, 8]),
 )
 def test_no_design_of_a_box_is_better_than_its_bounds(
-    box: tuple[dict[str, Any], ...], batches: list[int], device: str, backend: str
+    box: tuple[dict[str, Any], ...],
+    batches: list[int],
+    device: str,
+    backend: str,
+    settings: dict[str, Any],
+    devices: int,
 ) -> None:
-    train = {"table_backend": backend, "table_optimizer": "rowwise_adagrad"}
+    train = {"table_backend": backend, "table_optimizer": "rowwise_adagrad", **settings}
     rng = np.random.default_rng(batches[0])
     batch = {
         "low": np.full(20, batches[0]),
@@ -39,7 +50,7 @@ def test_no_design_of_a_box_is_better_than_its_bounds(
         {**end, **train, "batch_size": batch[name]}
         for end, name in zip(box, ("low", "high", "inside"), strict=True)
     )
-    predictor = PREDICTORS[device]
+    predictor = dataclasses.replace(PREDICTORS[device], devices=devices)
     bounds = predictor.predict(low, high, SCHEMA, confidence=0.9)
     exact = predictor.predict(inside, inside, SCHEMA, confidence=0.9)
     assert bounds.keys() == GOALS.keys()
@@ -98,3 +109,35 @@ def test_the_optimizer_of_the_tables_decides_about_their_memory() -> None:
     moments = 2 * 4 * 5 * 50 * 4096
     difference = per_optimizer["adam"] - per_optimizer["sgd"]
     assert difference == pytest.approx(slack * moments, rel=1e-6)
+
+
+def test_more_devices_hold_less_each_and_their_labels_say_what_is_assumed() -> None:
+    wide = designs(mlp_width=np.array([4096]), d=np.array([64]), batch_size=np.array([8192]))
+    found = []
+    for devices in (1, 2, 8):
+        predictor = dataclasses.replace(PREDICTORS["cpu"], devices=devices)
+        found.append(predictor.predict(wide, wide, SCHEMA, confidence=0.9))
+    memory = [each["memory_per_device_gib"] for each in found]
+    assert memory[0].value > memory[1].value > memory[2].value
+    assert memory[2].value > memory[0].value / 8
+    assert memory[2].label == "closed form of 8 ranks, fp32; slack assumed"
+    assert memory[2].high / memory[2].low > memory[0].high / memory[0].low
+    rates = [each["examples_per_s"] for each in found]
+    assert rates[0].value < rates[1].value < rates[2].value
+    assert rates[2].label.endswith("; 8 devices, without what they send each other")
+
+
+def test_a_wide_layer_is_held_by_each_device_as_its_share_and_twice_whole() -> None:
+    """Weights, gradient and Adam's moments of one matrix that dwarfs all else, by hand."""
+    one = designs(
+        layers=np.array([4]), mlp_depth=np.array([2]), mlp_width=np.array([8192]),
+        table_optimizer="sgd", batch_size=np.array([8]), head_width=np.array([1]),
+    )  # fmt: skip
+    for devices in (2, 8):
+        training = Training.of({**one, "table_optimizer": "sgd"}, ranks=devices)
+        peak = training_bytes(one, SCHEMA, batch=np.array([8.0]), training=training)[0]
+        layer = 4 * 8192 * 8192
+        # Of four layers three states each; in the third to be differentiated, two gradients stand,
+        # and its own, its weights, the next one's weights and the gradients being sent are whole.
+        expected = (4 * 3 / devices + 2 / devices + 4) * layer
+        assert peak == pytest.approx(expected, rel=0.05)

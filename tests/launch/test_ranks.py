@@ -119,20 +119,20 @@ def test_workers_and_threads_are_shared_out_among_processes(tmp_path: Path) -> N
         pool.close()
 
 
-def test_a_kill_for_want_of_memory_is_told_from_others() -> None:
+def test_the_first_rank_with_a_reason_of_its_own_says_why() -> None:
     lost = Outcome(failure="node", reason="rank 0 of 2 lost another one")
-    killed = {0: 1, 1: -signal.SIGKILL}
-    found = outcome_of_ranks({0: lost}, killed, 2, out_of_memory=True)
-    assert (found.failure, found.reason) == (
-        "out_of_memory",
-        "the kernel killed rank 1 of 2 (cgroup)",
-    )
-    found = outcome_of_ranks({0: lost}, {0: 1, 1: -signal.SIGTERM}, 2, out_of_memory=True)
-    assert (found.failure, found.reason) == ("node", "rank 1 of 2 ended with signal 15")
-    found = outcome_of_ranks({0: lost}, {0: 1}, 2, out_of_memory=False)
-    assert found == lost
-    found = outcome_of_ranks({}, {0: 0, 1: 3}, 2, out_of_memory=False)
-    assert found.reason == "rank 1 of 2 ended with exit code 3 and no result"
+    bug = Outcome(failure="bug", reason="an error")
+    for said, ends, out_of_memory, failure, reason in [
+        ({0: lost}, {1: -9, 0: 1}, True, "out_of_memory", "the kernel killed rank 1 of 2 (cgroup)"),
+        ({0: lost}, {0: 1, 1: -15}, True, "node", "rank 1 of 2 ended with signal 15"),
+        ({0: bug}, {1: -9, 0: 1}, False, "node", "rank 1 of 2 ended with signal 9"),
+        ({1: bug}, {1: 1, 0: -9}, False, "bug", "rank 1 of 2: an error"),
+        ({1: bug}, {0: -6}, False, "bug", "rank 1 of 2: an error"),
+        ({0: lost}, {0: 1}, False, "node", "rank 0 of 2 lost another one"),
+        ({}, {0: 0, 1: 3}, False, "node", "rank 1 of 2 ended with exit code 3 and no result"),
+    ]:
+        found = outcome_of_ranks(said, ends, 2, out_of_memory=out_of_memory)
+        assert (found.failure, found.reason) == (failure, reason)
 
 
 def test_a_pool_within_a_group_starts_workers_that_are_not_of_it(

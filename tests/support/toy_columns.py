@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from wukong.data.batch import Batch
+from wukong.data.load.loader import HeldRows
+from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import UNOBSERVED, SplitColumns
 from wukong.schema import CategoricalFeature, InputSchema
 
@@ -44,6 +46,11 @@ def toy_schema(rows: int, bags: int = 2) -> InputSchema:
         ),
         dense=("row number",),
     )
+
+
+def rows_of(columns: SplitColumns, block_rows: int) -> HeldRows | MappedRows:
+    """Hold the columns where blocks have 0 rows, else stream them."""
+    return MappedRows(columns, block_rows) if block_rows else HeldRows(columns)
 
 
 def batch_by_hand(columns: SplitColumns, rows: list[int]) -> Batch:

@@ -184,7 +184,7 @@ from tests.support import small_clicks
 from wukong.data.prepared import open_prepared
 from wukong import train
 
-train.FINITE_CHECK_STEPS = 5
+train.FINITE_CHECK_STEPS = 20
 data, folder, limit = open_prepared(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 config = dataclasses.replace(
     small_clicks.CONFIG, batch_size=16, passes=12, evals_per_pass=2, checkpoint_min=1e-9

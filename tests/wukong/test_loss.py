@@ -93,6 +93,32 @@ def test_each_observed_label_counts_as_much_as_its_example_and_its_task_weigh(
     assert grad_BT.isfinite().all()
 
 
+@given(cases, st.integers(1, 5))
+def test_the_shares_of_any_number_of_ranks_add_up_to_the_mean_and_so_do_their_gradients(
+    examples: list[tuple[list[float], float, list[float]]], world: int
+) -> None:
+    label_BT = torch.tensor([labels for labels, _, _ in examples])
+    weight_B = torch.tensor([weight for _, weight, _ in examples])
+    logit_BT = torch.tensor([logits for _, _, logits in examples], requires_grad=True)
+    batch = batch_of(label_BT, weight_B)
+    whole, _ = loss_of(logit_BT, batch)
+    (whole_grad_BT,) = torch.autograd.grad(whole, logit_BT)
+    total = batch_totals(label_weights(batch), Ranks())
+    parts = [slice(*Ranks(rank=rank, world=world).share(len(batch))) for rank in range(world)]
+    shares = [
+        loss_share(
+            logit_BT[part],
+            label_BT[part],
+            label_weights(batch_of(label_BT[part], weight_B[part])),
+            total,
+        )
+        for part in parts
+    ]
+    (grad_BT,) = torch.autograd.grad(sum(shares, torch.zeros(())), logit_BT)
+    assert sum(share.item() for share in shares) == pytest.approx(whole.item(), rel=1e-5, abs=1e-6)
+    assert torch.allclose(grad_BT, whole_grad_BT, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("shape", [(4,), (4, 1), (2, 4)])
 def test_logits_that_are_not_one_for_each_example_and_task_are_refused(
     shape: tuple[int, ...],

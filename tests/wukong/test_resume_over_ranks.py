@@ -12,12 +12,18 @@ from tests.support.rank_runs import run
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
 from wukong import checkpoint
 
-# Sums over ranks are rounded otherwise than those over all rows, and Adam magnifies that.
-RELATIVE = 2e-4
+# Sums over ranks are rounded otherwise than those over all rows; 2.3e-5 is the most seen.
+RELATIVE = 5e-5
+EARLY_BEST = {"monitor": "calibration_error"}  # best after the second of six evaluations
 SETTINGS = {
     "sgd": {"dense_optimizer": "sgd", "table_optimizer": "sgd", "dense_lr": 0.1, "table_lr": 0.1},
-    "adam": {"clip_norm": 0.5},
-    "fused": {"table_backend": "fused", "table_optimizer": "rowwise_adagrad", "table_l2": 0.0},
+    "adam": {"clip_norm": 0.5, **EARLY_BEST},
+    "fused": {
+        "table_backend": "fused",
+        "table_optimizer": "rowwise_adagrad",
+        "table_l2": 0.0,
+        **EARLY_BEST,
+    },
 }
 # One leg each, of one more evaluation; the last one goes to the end.
 LEGS = {"sgd": (1, 2, 4), "adam": (4, 2, 3, 1), "fused": (1, 2, 3, 4, 1)}

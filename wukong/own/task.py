@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # How Wukong's tables are made; a model of one's own makes its own.
 TRAIN: Mapping[str, Knob | None] = {
-    name: knob for name, knob in SETTINGS["train"].items() if name != "table_backend"
+    name: knob for name, knob in SETTINGS["train"].items() if name not in knobs.WUKONG_ONLY
 }
 # What tracing counts.
 COSTS = (
