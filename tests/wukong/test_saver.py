@@ -160,6 +160,20 @@ def test_a_manifest_is_text_that_names_every_file_with_its_size(two_checkpoints)
     assert (body["steps"], body["world"], body["values"]) == (2, 1, {"name": "värde"})
 
 
+def test_parts_that_a_rank_wrote_where_the_first_cannot_see_them_make_no_checkpoint(tmp_path):
+    writing = checkpoint.temporary(tmp_path, 5)
+    writing.mkdir()
+    (writing / "__0_0.distcp").write_bytes(b"here")
+    elsewhere = {"__1_0.distcp": checkpoint.Contents(bytes=4, crc32=0)}
+    here = {"__0_0.distcp": checkpoint.contents(writing / "__0_0.distcp")}
+    complete = checkpoint.Checkpoint(
+        folder=tmp_path, steps=5, world=2, values={}, files=here | elsewhere
+    )
+    with pytest.raises(OSError, match=r"__1_0.distcp of another rank is not here; must be shared"):
+        checkpoint.publish(tmp_path, complete, run="r")
+    assert not checkpoint.complete([tmp_path])
+
+
 def test_an_interrupted_run_completes_the_checkpoint_that_it_had_begun(tmp_path):
     with RankGroup(2, begin_and_fail, tmp_path) as group:
         with pytest.raises(RankFailedError, match="InterruptedError"):
