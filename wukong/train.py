@@ -19,6 +19,7 @@ from wukong import checkpoint
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, Predictions, evaluate, example_losses, predict
+from wukong.heap import kept_heap
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
 from wukong.train_config import TrainConfig
@@ -110,7 +111,7 @@ def train(
         DataError: a split cannot be judged by a task's labels, or not by `monitor`.
         MissingPackageError: the table backend needs a package that does not load.
     """
-    with _threads(config.threads), torch.random.fork_rng(devices=[]):
+    with _threads(config.threads), kept_heap(), torch.random.fork_rng(devices=[]):
         run = _Run(model, schema, data, config, seed=seed, clock=clock)
         if folder is not None:
             run.continue_from(folder, earlier)
