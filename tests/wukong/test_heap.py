@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import torch
 
@@ -21,8 +22,7 @@ def faults_of_blocks_in_turn() -> int:
 
 
 def resident_pages() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1])
+    return int(Path("/proc/self/statm").read_text().split()[1])
 
 
 def test_a_freed_block_is_taken_again_without_a_fault() -> None:

@@ -1,4 +1,4 @@
-"""Linear maps by oneDNN against float64 and against `nn.Linear`. B examples, I inputs, O outputs."""
+"""Linear maps by oneDNN against float64 and `nn.Linear`. B examples, I inputs, O outputs."""
 
 from __future__ import annotations
 
