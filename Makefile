@@ -5,6 +5,7 @@
 #   make test         the whole test suite       make lint    ruff and mypy
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
 #   make bench-data   rerun the one of preparation and loading alone
+#   make bench-train  training steps against three public layouts, eager and compiled: an hour
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -21,7 +22,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-train kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -39,6 +40,9 @@ bench: venv
 
 bench-data: venv
 	$(BIN)/python benchmarks/bench_data.py
+
+bench-train: venv
+	$(BIN)/python benchmarks/bench_train.py
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

@@ -245,6 +245,7 @@ def main() -> None:
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if options.device == "cuda" else cpu_model(),
         "repeats": options.repeats,
+        "compiled_too": options.compile == "yes",
         "shapes": FIELDS,
         "results": results,
     }
