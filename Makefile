@@ -5,7 +5,7 @@
 #   make test         the whole test suite       make lint    ruff and mypy
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
 #   make bench-data   rerun the one of preparation and loading alone
-#   make bench-train  training steps against three public layouts, eager and compiled: an hour
+#   make bench-train  training steps against three public layouts, eager and compiled
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
