@@ -6,6 +6,7 @@
 #   make bench        rerun the benchmarks       make locks   regenerate requirements/*.txt
 #   make bench-data   rerun the one of preparation and loading alone
 #   make bench-tables   that of the table backends, on an idle machine
+#   make bench-train  training steps against three public layouts, eager and compiled
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -22,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data bench-tables kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-tables bench-train kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -43,6 +44,9 @@ bench-data: venv
 
 bench-tables: venv
 	$(BIN)/python benchmarks/bench_tables.py
+
+bench-train: venv
+	$(BIN)/python benchmarks/bench_train.py
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

@@ -54,7 +54,9 @@ def trace(module: nn.Module, *inputs: Any, backward: bool = True) -> Counter[Op]
     leaves = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
     tensors = [*module.parameters(), *(x for x in leaves if x.is_leaf)]
     mode = _Recorder("forward")
-    with _without_gradients(tensors), explained(), torch.set_grad_enabled(backward):
+    # The list is that of plain torch on every device: without what a CPU fuses by oneDNN.
+    plain = torch.backends.mkldnn.flags(enabled=False)
+    with plain, _without_gradients(tensors), explained(), torch.set_grad_enabled(backward):
         with mode:
             out = module(*inputs)
         starts = [x for x in tree_leaves(out) if isinstance(x, Tensor) and x.requires_grad]

@@ -32,6 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wukong.linear import Linear
+
 if TYPE_CHECKING:
     from wukong.shape import LayerShape, LinearInit, MixInit, MlpNorm, WukongConfig, YInit
 
@@ -72,7 +74,7 @@ class MLP(nn.Module):
         super().__init__()
         ins, outs = (n_in, *hidden), (*hidden, n_out)
         biases = [bias] * len(hidden) + [bias if output_bias is None else output_bias]
-        linears = [nn.Linear(*sizes) for sizes in zip(ins, outs, biases, strict=True)]
+        linears = [Linear(*sizes) for sizes in zip(ins, outs, biases, strict=True)]
         if init == "xavier_normal":
             for linear in linears:
                 nn.init.xavier_normal_(linear.weight)

@@ -19,6 +19,7 @@ from wukong.compute import pick_device, products_in, torch_threads
 from wukong.curve import TrainProgress, curve_file
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
+from wukong.heap import kept_heap
 from wukong.learner import Best, Learner
 from wukong.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
 from wukong.model import Wukong, initial_warnings
@@ -127,6 +128,7 @@ def train(
     gpus = [device] if device.type == "cuda" else []
     with (
         torch_threads(config.threads),
+        kept_heap(),
         products_in(config.precision, device),
         torch.random.fork_rng(devices=gpus),
     ):
