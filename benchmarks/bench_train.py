@@ -2,7 +2,7 @@
 
 A step: forward, log loss, backward, one fused Adam over all weights. All candidates start from the
 same weights, compute the same arithmetic (checked before anything is timed), see the same batch,
-keep the memory that they free (`wukong.heap`) and are timed in turn, so that a drift of the
+keep the memory that they free (`wukong.device.heap`) and are timed in turn, so that a drift of the
 machine's speed strikes all alike. Each layout counts with the faster of eager and compiled. Floors:
 the flop of the step at the rate of one large product, and the bytes of its operations at the rate
 of a copy.
@@ -37,8 +37,8 @@ from cost_models import exact
 from cost_models.hardware import load_hardware
 from cost_models.wukong_ops import operations
 from wukong.data.batch import Batch
+from wukong.device.heap import kept_heap
 from wukong.embeddings import TableOptimizer, build_tables
-from wukong.heap import kept_heap
 from wukong.learner import weighted_log_loss
 from wukong.linear import Linear
 from wukong.model import Wukong

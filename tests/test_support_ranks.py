@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 
 
 def sum_of_shares(examples: int) -> tuple[int, float, dict[str, Any]]:

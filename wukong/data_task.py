@@ -19,10 +19,10 @@ from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
+    from wukong.device.memory import ExpectedMemory
     from wukong.embeddings import Cluster
     from wukong.learner import Builder
-    from wukong.memory import ExpectedMemory
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
     from wukong.shape import WukongConfig
     from wukong.train import TrainProgress, TrainResult
 
@@ -129,9 +129,9 @@ class DataTask(ABC):
         """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
         import torch
 
-        from wukong.compute import pick_device
-        from wukong.memory import DoesNotFitError
-        from wukong.rendezvous import joined
+        from wukong.device.compute import pick_device
+        from wukong.device.memory import DoesNotFitError
+        from wukong.parallel.rendezvous import joined
         from wukong.train import train
 
         def passed_on(progress: TrainProgress) -> None:

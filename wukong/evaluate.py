@@ -13,7 +13,7 @@ from torch import nn
 
 from codesign.errors import DataError
 from wukong import metrics
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

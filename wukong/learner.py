@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from codesign.errors import ConfigError
-from wukong.compute import Logits
+from wukong.device.compute import Logits
 from wukong.embeddings import Cluster, TableLayout, TableOptimizer, Tables, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
-from wukong.prefetch import prefetched
-from wukong.ranks import Ranks
+from wukong.parallel.prefetch import prefetched
+from wukong.parallel.ranks import Ranks
+from wukong.parallel.sharding import dense_mesh, prepare
 from wukong.shape import WukongConfig, table_specs
-from wukong.sharding import dense_mesh, prepare
 from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
 

@@ -17,7 +17,7 @@ from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
     from wukong.data.batch import Batch
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,8 @@ from wukong.train_config import MONITORS, TrainConfig
 
 if TYPE_CHECKING:
     from wukong.data.dataset import DataSet
-    from wukong.memory import ExpectedMemory
-    from wukong.ranks import Ranks
+    from wukong.device.memory import ExpectedMemory
+    from wukong.parallel.ranks import Ranks
 
 SOURCES = sources.SOURCES
 NOT_YET_PREDICTED = ()
@@ -185,7 +185,7 @@ class WukongTask(DataTask):
 
     def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
         """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""
-        from wukong.memory import ExpectedMemory
+        from wukong.device.memory import ExpectedMemory
 
         columns = self._merged({name: np.array([value]) for name, value in design.items()})
         settings = self.train_config(design)

@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from wukong.checkpoint import fingerprint
-from wukong.compute import pick_device, products_in, torch_threads
+from wukong.checkpoint.folders import fingerprint
+from wukong.checkpoint.run_state import RunState
+from wukong.checkpoint.saver import Saver
 from wukong.curve import TrainProgress, curve_file
+from wukong.device.compute import pick_device, products_in, torch_threads
+from wukong.device.heap import kept_heap
+from wukong.device.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
-from wukong.heap import kept_heap
 from wukong.learner import Best, Learner
-from wukong.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
 from wukong.model import Wukong, initial_warnings
-from wukong.ranks import Ranks
-from wukong.run_state import RunState
-from wukong.saver import Saver
-from wukong.sharding import whole_weights
+from wukong.parallel.ranks import Ranks
+from wukong.parallel.sharding import whole_weights
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from tests.support.ranks import on_ranks
 from wukong.data.batch import Batch
 from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.learner import Learner
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.schema import CategoricalFeature, InputSchema
 from wukong.shape import WukongConfig, table_specs
 from wukong.train_config import TrainConfig

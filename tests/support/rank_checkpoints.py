@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
-from wukong.ranks import Ranks
-from wukong.saver import Saver, State
+from wukong.checkpoint.saver import Saver, State
+from wukong.parallel.ranks import Ranks
 
 
 def saver(folder: Path, earlier: Sequence[Path] = ()) -> Saver:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from wukong.compute import products_in
 from wukong.data.batch import Batch
+from wukong.device.compute import products_in
 from wukong.learner import Builder, Learner
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.schema import CategoricalFeature, InputSchema
 from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig

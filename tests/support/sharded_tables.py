@@ -14,8 +14,8 @@ import torch
 from wukong.data.batch import Batch
 from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.embeddings.torchrec_tables import FusedTables
-from wukong.prefetch import prefetched
-from wukong.ranks import Ranks
+from wukong.parallel.prefetch import prefetched
+from wukong.parallel.ranks import Ranks
 from wukong.shape import TableSpec
 
 Weights = Mapping[str, np.ndarray]

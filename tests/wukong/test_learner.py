@@ -27,7 +27,7 @@ from tests.support.rank_training import (
 )
 from tests.support.ranks import on_ranks
 from wukong.learner import Builder, Learner
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.schema import InputSchema
 from wukong.shape import WukongConfig
 from wukong.train_config import TrainConfig

@@ -14,7 +14,7 @@ from torch import Tensor
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
 from wukong.loss import batch_totals, label_weights, loss_share
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 
 NAN = math.nan
 

@@ -30,7 +30,7 @@ from wukong.embeddings import Cluster, PlacedTable, TableLayout, TableOptimizer
 from wukong.embeddings.torchrec_tables import FusedTables
 from wukong.embeddings.torchrec_tables.collection import collection
 from wukong.embeddings.torchrec_tables.planning import placed, planned
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.shape import TableSpec
 from wukong.train_config import TableSharding
 

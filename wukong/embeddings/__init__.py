@@ -13,7 +13,7 @@ from wukong.embeddings.layout import Cluster, PlacedTable, TableLayout
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
     from wukong.shape import TableSpec
 
 __all__ = [

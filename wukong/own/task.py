@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
     from wukong.learner import Builder
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 T = TypeVar("T")
 # How Wukong's tables are made; a model of one's own makes its own.

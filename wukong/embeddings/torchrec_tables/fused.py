@@ -33,7 +33,7 @@ from wukong.embeddings.torchrec_tables.collection import (
     table_names,
 )
 from wukong.embeddings.torchrec_tables.planning import agreed_plan, placed
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.train_config import fused_mistakes
 
 if TYPE_CHECKING:

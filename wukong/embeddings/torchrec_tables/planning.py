@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torchrec.distributed.types import EmbeddingModuleShardingPlan, ModuleSharder, ShardingPlan
 
     from wukong.embeddings.layout import TableLayout
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
     from wukong.shape import TableSpec
 
 # Of a device's memory, for everything that is not a table.

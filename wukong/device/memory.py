@@ -15,7 +15,7 @@ import torch
 from codesign.errors import ConfigError
 
 if TYPE_CHECKING:
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 GIB = 2**30
 # A run is refused where this share of the prediction does not fit: a late failure costs less than

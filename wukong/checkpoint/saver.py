@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from codesign.errors import DataError
-from wukong import checkpoint, tensor_files
-from wukong.checkpoint import Checkpoint, Contents
+from wukong.checkpoint import folders, tensor_files
+from wukong.checkpoint.folders import Checkpoint, Contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ class Saver:
         paths: list[Path] = []
         if self._ranks.is_first:
             for place in self._places:
-                checkpoint.remove_unfinished(place)
-            self._complaints += checkpoint.outdated(self._places)
-            paths = checkpoint.complete(self._places)
+                folders.remove_unfinished(place)
+            self._complaints += folders.outdated(self._places)
+            paths = folders.complete(self._places)
         useless: list[str] = []
         for path in self._ranks.from_first(paths):
             found = self._checked(path)
@@ -137,7 +137,7 @@ class Saver:
         """Remove the checkpoints of the run, which has ended."""
         self.wait()
         if self._ranks.is_first:
-            checkpoint.remove(self._places)
+            folders.remove(self._places)
 
     def _explain(self, useless: Iterable[str], outcome: str) -> None:
         self._complaints += [f"{complaint}; {outcome}" for complaint in dict.fromkeys(useless)]
@@ -147,20 +147,20 @@ class Saver:
         found: Checkpoint | list[str] = []
         if self._ranks.is_first:
             try:
-                found = checkpoint.read_manifest(path, run=self._run)
+                found = folders.read_manifest(path, run=self._run)
             except DataError as error:
                 found = [f"{error.where} {error.what}"]
         found = self._ranks.from_first(found)
         if isinstance(found, list):
             return found
         mine = sorted(found.files)[self._ranks.rank :: self._ranks.world]
-        parts = self._ranks.gather(list(checkpoint.damage(found, mine)))
+        parts = self._ranks.gather(list(folders.damage(found, mine)))
         damage = [complaint for part in parts for complaint in part]
         return damage or found
 
     def _write(self, copies: tensor_files.Copies, steps: int, values: Mapping[str, Any]) -> str:
         """Write a checkpoint; return, the same on all ranks, why there is none, or nothing."""
-        ranks, writing = self._ranks_of_thread, checkpoint.temporary(self._places[0], steps)
+        ranks, writing = self._ranks_of_thread, folders.temporary(self._places[0], steps)
         files: dict[str, Contents] = {}
         failure = ""
         try:
@@ -182,9 +182,9 @@ class Saver:
         place, world = self._places[0], self._ranks.world
         complete = Checkpoint(folder=place, steps=steps, world=world, values=values, files=files)
         try:
-            self._usable.append(checkpoint.publish(place, complete, run=self._run))
+            self._usable.append(folders.publish(place, complete, run=self._run))
         except OSError as error:
             return str(error)
-        self._usable = self._usable[-checkpoint.KEPT :]
-        checkpoint.retain(self._usable, self._places)
+        self._usable = self._usable[-folders.KEPT :]
+        folders.retain(self._usable, self._places)
         return ""

@@ -13,7 +13,7 @@ from tests.support.ranks import on_ranks
 from tests.support.toy_columns import toy_columns, toy_schema
 from wukong.data.prepared import PreparedData, write_prepared
 from wukong.data_task import cluster_of
-from wukong.memory import (
+from wukong.device.memory import (
     DoesNotFitError,
     ExpectedMemory,
     Limit,
@@ -21,7 +21,7 @@ from wukong.memory import (
     host_limits,
     refuse_what_does_not_fit,
 )
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 from wukong.task import WukongTask, predictor
 
 GIB = 2**30

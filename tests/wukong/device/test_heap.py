@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from wukong.heap import kept_heap
+from wukong.device.heap import kept_heap
 
 PAGES = 10_000
 ROUNDS = 5

@@ -18,13 +18,13 @@ from torch.distributed.checkpoint import filesystem, metadata
 from torch.distributed.checkpoint.default_planner import create_default_local_save_plan
 from torch.distributed.checkpoint.utils import find_state_dict_object
 
-from wukong.checkpoint import Contents, contents
+from wukong.checkpoint.folders import Contents, contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 METADATA = ".metadata"
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from codesign.errors import ConfigError
 from tests.support.rank_training import batch_of
-from wukong.compute import Logits, pick_device, products_in
 from wukong.data.batch import Batch
+from wukong.device.compute import Logits, pick_device, products_in
 
 CPU = torch.device("cpu")
 

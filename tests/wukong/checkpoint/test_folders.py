@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from tests.support import small_clicks
-from wukong import checkpoint, train
+from wukong import train
 from wukong.data.load import loader
 
 ALWAYS = 1e-9  # a checkpoint whenever one may be taken
@@ -69,8 +69,8 @@ def weights(result):
     return {**dense, **result.model.tables.weights()}
 
 
-def steps_kept(*folders):
-    return [int(path.name.removeprefix("checkpoint-")) for path in checkpoint.complete(folders)]
+def steps_kept(*places):
+    return [int(path.name.removeprefix("checkpoint-")) for path in folders.complete(places)]
 
 
 def same(one, other):
@@ -123,17 +123,17 @@ def test_no_checkpoint_is_written_before_its_time_nor_where_none_is_wanted(data,
 
 
 def test_the_furthest_checkpoint_of_earlier_attempts_is_continued(data, tmp_path):
-    folders = [made(tmp_path / name) for name in ("one", "two", "three")]
-    for folder, stop_after in zip(folders, (2, 3), strict=False):
+    places = [made(tmp_path / name) for name in ("one", "two", "three")]
+    for folder, stop_after in zip(places, (2, 3), strict=False):
         with pytest.raises(Interrupted):
             run(data, folder, stop_after=stop_after, checkpoint_min=ALWAYS)
-    result = run(data, folders[2], earlier=folders[:2])
+    result = run(data, places[2], earlier=places[:2])
     assert result.resumed_at_step == 16
     assert same(result, run(data, made(tmp_path / "whole")))
 
 
 def test_the_last_two_checkpoints_stay_and_none_after_the_end(data, tmp_path):
-    folders = [made(tmp_path / name) for name in ("one", "two", "three")]
+    places = [made(tmp_path / name) for name in ("one", "two", "three")]
     common = {"evals_per_pass": 2, "checkpoint_min": ALWAYS}
     for number, stop_after, left in (
         (0, 3, ([8, 4], [])),
@@ -141,9 +141,9 @@ def test_the_last_two_checkpoints_stay_and_none_after_the_end(data, tmp_path):
         (1, 3, ([], [20, 16])),
     ):
         with pytest.raises(Interrupted):
-            run(data, folders[number], earlier=folders[:number], stop_after=stop_after, **common)
-        assert ([*map(steps_kept, folders[:2])]) == list(left)
-    run(data, folders[2], earlier=folders[:2])
+            run(data, places[number], earlier=places[:number], stop_after=stop_after, **common)
+        assert ([*map(steps_kept, places[:2])]) == list(left)
+    run(data, places[2], earlier=places[:2])
     assert {path.name for path in tmp_path.glob("*/*")} == {"curve.jsonl"}
 
 

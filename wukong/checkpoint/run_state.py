@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from wukong.saver import Saver, State
+from wukong.checkpoint.saver import Saver, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from wukong.checkpoint import Checkpoint
+    from wukong.checkpoint.folders import Checkpoint
     from wukong.divergence import Divergence
     from wukong.learner import Best, Learner
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 
 class RunState:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from codesign.errors import LaunchError
-from wukong.ranks import Ranks
+from wukong.parallel.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

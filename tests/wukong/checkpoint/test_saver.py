@@ -22,22 +22,22 @@ from tests.support.rank_checkpoints import (
     write_and_change,
 )
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
-from wukong import checkpoint, tensor_files
-from wukong.ranks import Ranks
-from wukong.saver import State
+from wukong.checkpoint import folders, tensor_files
+from wukong.checkpoint.saver import State
+from wukong.parallel.ranks import Ranks
 
 WORLDS = (1, 2, 3, 4)
 
 
 def test_what_any_number_of_ranks_wrote_any_other_reads(tmp_path):
-    folders = {world: tmp_path / str(world) for world in WORLDS}
-    for world, folder in folders.items():
+    places = {world: tmp_path / str(world) for world in WORLDS}
+    for world, folder in places.items():
         folder.mkdir()
         for each in on_ranks(world, write_and_change, folder):
             assert each == ([], ["checkpoint-2", "checkpoint-3"])
     expected = [(3, world, {"step": 3}, True) for world in WORLDS]
     for world in WORLDS:
-        assert on_ranks(world, read_all, list(folders.values())) == [expected] * world
+        assert on_ranks(world, read_all, list(places.values())) == [expected] * world
 
 
 @pytest.mark.parametrize("limit_bytes", [0, 1, 3000])
@@ -55,14 +55,14 @@ def test_ranks_killed_at_any_moment_leave_the_last_complete_checkpoint_usable(tm
         if kills >= 3 and in_the_middle:
             break
         with RankGroup(world, save_on, tmp_path) as group:
-            before = checkpoint.complete([tmp_path])
-            while checkpoint.complete([tmp_path]) == before:
+            before = folders.complete([tmp_path])
+            while folders.complete([tmp_path]) == before:
                 assert all(process.is_alive() for process in group.processes)
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.1))
             rng.choice(group.processes).kill()
         in_the_middle += any(tmp_path.glob(".checkpoint-*"))
-        reached = int(checkpoint.complete([tmp_path])[0].name.partition("-")[2])
+        reached = int(folders.complete([tmp_path])[0].name.partition("-")[2])
         assert reached > steps
         steps = reached
         readers = rng.choice(WORLDS)
@@ -83,7 +83,7 @@ def two_checkpoints(tmp_path_factory):
     return folder
 
 
-FILES = (".metadata", "__0_0.distcp", checkpoint.MANIFEST)
+FILES = (".metadata", "__0_0.distcp", folders.MANIFEST)
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_used(
     for path, warning in zip(damaged, warnings, strict=True):
         assert warning.startswith(str(path))
         assert warning.endswith(f"; {outcome}")
-        if kind in ("truncated", "longer") and name != checkpoint.MANIFEST:
+        if kind in ("truncated", "longer") and name != folders.MANIFEST:
             size = (two_checkpoints / path.parent.name / name).stat().st_size
             assert f" has {path.stat().st_size} bytes; must be {size};" in warning
 
@@ -150,28 +150,26 @@ def test_a_checkpoint_cannot_run_code(two_checkpoints, tmp_path):
 
 def test_a_manifest_is_text_that_names_every_file_with_its_size(two_checkpoints):
     path = two_checkpoints / "checkpoint-2"
-    body = json.loads((path / checkpoint.MANIFEST).read_text())["body"]
+    body = json.loads((path / folders.MANIFEST).read_text())["body"]
     sizes = {name: contents["bytes"] for name, contents in body["files"].items()}
     assert sizes == {
-        each.name: each.stat().st_size
-        for each in path.iterdir()
-        if each.name != checkpoint.MANIFEST
+        each.name: each.stat().st_size for each in path.iterdir() if each.name != folders.MANIFEST
     }
     assert (body["steps"], body["world"], body["values"]) == (2, 1, {"name": "värde"})
 
 
 def test_parts_that_a_rank_wrote_where_the_first_cannot_see_them_make_no_checkpoint(tmp_path):
-    writing = checkpoint.temporary(tmp_path, 5)
+    writing = folders.temporary(tmp_path, 5)
     writing.mkdir()
     (writing / "__0_0.distcp").write_bytes(b"here")
-    elsewhere = {"__1_0.distcp": checkpoint.Contents(bytes=4, crc32=0)}
-    here = {"__0_0.distcp": checkpoint.contents(writing / "__0_0.distcp")}
-    complete = checkpoint.Checkpoint(
+    elsewhere = {"__1_0.distcp": folders.Contents(bytes=4, crc32=0)}
+    here = {"__0_0.distcp": folders.contents(writing / "__0_0.distcp")}
+    complete = folders.Checkpoint(
         folder=tmp_path, steps=5, world=2, values={}, files=here | elsewhere
     )
     with pytest.raises(OSError, match=r"__1_0.distcp of another rank is not here; must be shared"):
-        checkpoint.publish(tmp_path, complete, run="r")
-    assert not checkpoint.complete([tmp_path])
+        folders.publish(tmp_path, complete, run="r")
+    assert not folders.complete([tmp_path])
 
 
 def test_an_interrupted_run_completes_the_checkpoint_that_it_had_begun(tmp_path):
@@ -180,4 +178,4 @@ def test_an_interrupted_run_completes_the_checkpoint_that_it_had_begun(tmp_path)
             group.results(60)
         for process in group.processes:
             process.join()
-    assert [path.name for path in checkpoint.complete([tmp_path])] == ["checkpoint-1"]
+    assert [path.name for path in folders.complete([tmp_path])] == ["checkpoint-1"]

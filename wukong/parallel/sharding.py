@@ -18,16 +18,16 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.utils.checkpoint import checkpoint
 
 from codesign.errors import ConfigError
-from wukong.batch_norm import RanksBatchNorm, norm_over_ranks, statistics_kept
 from wukong.embeddings import Tables
 from wukong.model import Wukong
+from wukong.parallel.batch_norm import RanksBatchNorm, norm_over_ranks, statistics_kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch.distributed.device_mesh import DeviceMesh
 
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
     from wukong.train_config import TrainConfig
 
 

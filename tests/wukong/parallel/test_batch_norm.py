@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from codesign.errors import ConfigError
-from wukong.batch_norm import RanksBatchNorm, norm_over_ranks, statistics_kept
-from wukong.ranks import Ranks
+from wukong.parallel.batch_norm import RanksBatchNorm, norm_over_ranks, statistics_kept
+from wukong.parallel.ranks import Ranks
 
 NORMS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "vectors": (lambda: nn.BatchNorm1d(3), (7, 3)),

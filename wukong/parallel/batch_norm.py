@@ -18,7 +18,7 @@ from codesign.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from wukong.ranks import Ranks
+    from wukong.parallel.ranks import Ranks
 
 
 class RanksBatchNorm(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 from tests.support import small_clicks
 from tests.support.rank_runs import run
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
-from wukong import checkpoint
+from wukong.checkpoint import folders
 
 # Sums over ranks are rounded otherwise than those over all rows; 2.3e-5 is the most seen.
 RELATIVE = 5e-5
@@ -90,14 +90,14 @@ def test_ranks_killed_at_random_moments_lose_nothing_but_time(data, tmp_path):
     unbroken = numbers(run(data, made(tmp_path / "whole"), settings), tmp_path / "whole")
     folder = made(tmp_path / "killed")
     for world in (2, 2, 4, 2):
-        before = checkpoint.complete([folder])
+        before = folders.complete([folder])
         with RankGroup(world, run, data, folder, settings, 0, 1) as group:
-            while checkpoint.complete([folder]) == before:
+            while folders.complete([folder]) == before:
                 assert all(process.is_alive() for process in group.processes)
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.1))
             rng.choice(group.processes).kill()
-        assert checkpoint.complete([folder])
+        assert folders.complete([folder])
     ended = on_ranks(2, run, data, folder, settings, 0, 1)[0]
     assert ended.resumed_at_step > 3
     assert not ended.warnings

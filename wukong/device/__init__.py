@@ -1,0 +1,1 @@
+"""What this process computes on: device and precision, memory."""
