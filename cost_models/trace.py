@@ -54,9 +54,7 @@ def trace(module: nn.Module, *inputs: Any, backward: bool = True) -> Counter[Op]
     leaves = [x for x in tree_leaves(inputs) if isinstance(x, Tensor)]
     tensors = [*module.parameters(), *(x for x in leaves if x.is_leaf)]
     mode = _Recorder("forward")
-    # The list is that of plain torch on every device: without what a CPU fuses by oneDNN.
-    plain = torch.backends.mkldnn.flags(enabled=False)
-    with plain, _without_gradients(tensors), explained(), torch.set_grad_enabled(backward):
+    with _as_plain_torch(tensors), explained(), torch.set_grad_enabled(backward):
         with mode:
             out = module(*inputs)
         starts = [x for x in tree_leaves(out) if isinstance(x, Tensor) and x.requires_grad]
@@ -110,13 +108,17 @@ def _meta(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def _without_gradients(tensors: Sequence[Tensor]) -> Iterator[None]:
+def _as_plain_torch(tensors: Sequence[Tensor]) -> Iterator[None]:
     kept = [x.grad for x in tensors]
     for x in tensors:
         x.grad = None
+    # Without what a CPU does by oneDNN. `mkldnn.flags` would do, but warns of another device.
+    by_onednn = bool(torch.backends.mkldnn.enabled)
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     try:
         yield
     finally:
+        torch.backends.mkldnn.enabled = by_onednn  # type: ignore[assignment]
         for x, grad in zip(tensors, kept, strict=True):
             x.grad = grad
 
