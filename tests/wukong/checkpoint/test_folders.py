@@ -16,6 +16,7 @@ import torch
 
 from tests.support import small_clicks
 from wukong import train
+from wukong.checkpoint import folders
 from wukong.data.load import loader
 
 ALWAYS = 1e-9  # a checkpoint whenever one may be taken
