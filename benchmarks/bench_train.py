@@ -32,6 +32,7 @@ import torch
 from layouts import cpu_model
 from public_layouts import NAMES, PublicLayout
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cost_models import exact
 from cost_models.hardware import load_hardware
@@ -39,7 +40,6 @@ from cost_models.wukong_ops import operations
 from wukong.data.batch import Batch
 from wukong.device.heap import kept_heap
 from wukong.embeddings import TableOptimizer, build_tables
-from wukong.learner import weighted_log_loss
 from wukong.linear import Linear
 from wukong.model import Wukong
 from wukong.schema import CategoricalFeature, InputSchema
@@ -112,7 +112,7 @@ def stepper(model: nn.Module, batch: Batch, autocast: Callable[[], Any]) -> Step
         model.zero_grad()
         with autocast():
             logit_BT = model(batch)
-        weighted_log_loss(logit_BT.float(), batch)[0].backward()
+        binary_cross_entropy_with_logits(logit_BT.float(), batch.label_BT).backward()
         optimizer.step()
 
     return step
