@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wukong.shape import WukongConfig
     from wukong.train import TrainProgress, TrainResult
 
+GIB = 2**30
+
 
 class DataTask(ABC):
     """Training, metrics and facts; a model adds its knobs and costs.
@@ -134,9 +136,6 @@ class DataTask(ABC):
         from wukong.parallel.rendezvous import joined
         from wukong.train import train
 
-        def passed_on(progress: TrainProgress) -> None:
-            report(_progress(progress))
-
         settings = self.train_config(design)
         with joined(pick_device(settings.device)) as ranks:
             expected = self.expected_memory(design, ranks)
@@ -149,7 +148,7 @@ class DataTask(ABC):
                     seed=seed,
                     folder=folder,
                     earlier=earlier,
-                    report=passed_on,
+                    report=lambda progress: report(_progress(progress)),
                     expected=expected,
                     cluster=_cluster(ranks),
                 )
@@ -157,9 +156,8 @@ class DataTask(ABC):
                 return Outcome(failure="out_of_memory", reason=f"{error.what}; {error.hint}")
         if result.test_losses is not None and ranks.is_first:
             np.save(folder / TEST_LOSSES, result.test_losses)
-        outcome = _outcome(result, ranks, settings.threads or torch.get_num_threads())
-        memory = _memory_facts(result, expected)
-        return dataclasses.replace(outcome, facts={**outcome.facts, "memory": memory})
+        threads = settings.threads or torch.get_num_threads()
+        return _outcome(result, ranks, threads, memory=_memory_facts(result, expected))
 
 
 def _cluster(ranks: Ranks) -> Cluster | None:
@@ -207,7 +205,9 @@ def _progress(progress: TrainProgress) -> Progress:
     )
 
 
-def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
+def _outcome(
+    result: TrainResult, ranks: Ranks, threads: int, *, memory: Mapping[str, Any]
+) -> Outcome:
     """Flatten a result: validation under the metrics' own names, test as `test_…`."""
     facts = {
         "best_step": result.best_step,
@@ -217,6 +217,7 @@ def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
         "warnings": result.warnings,
         "processes": ranks.world,
         "device": _device_name(ranks),
+        "memory": memory,
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }
@@ -227,17 +228,17 @@ def _outcome(result: TrainResult, ranks: Ranks, threads: int) -> Outcome:
         **{f"test_{name}": value for name, value in result.test.figures.items()},
         "examples_per_s": result.examples_per_s,
         "train_seconds": result.train_seconds,
-        "memory_per_device_gib": result.memory.steps_bytes / 2**30,
+        "memory_per_device_gib": result.memory.steps_bytes / GIB,
     }
     return Outcome(metrics=metrics, facts=facts)
 
 
 def _memory_facts(result: TrainResult, expected: ExpectedMemory | None) -> dict[str, Any]:
     """The measured peak of the whole run beside the predicted one, on the rank with most."""
-    found: dict[str, Any] = {"measured_gib": result.memory.run_bytes / 2**30}
+    found: dict[str, Any] = {"measured_gib": result.memory.run_bytes / GIB}
     if expected is None:
         return {**found, "label": "nothing is predicted for a model of one's own"}
-    parts = {part: size / 2**30 for part, size in expected.parts.items()}
+    parts = {part: size / GIB for part, size in expected.parts.items()}
     return {
         **found,
         "predicted_gib": sum(parts.values()),

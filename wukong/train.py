@@ -194,24 +194,14 @@ class _Run:
         self._best = Best(self._learner, config.monitor)
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
-        self._warnings: list[str] = []
-        built = self._learner.model
-        if isinstance(built, Wukong):
-            first_batch = next(data.batches("train", 1024, shuffle=False)).to(ranks.device)
-            with whole_weights(built, built.layers[0]):
-                self._warnings += initial_warnings(built, first_batch)
+        self._warnings = self._initial_warnings()
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self.curve: list[TrainProgress] = []
         settings = asdict(config)
-        self.fingerprint = fingerprint(
-            repr(model),
-            schema.to_json(),
-            {name: settings[name] for name in settings if name not in NOT_OF_RESULT},
-            seed,
-            dict(data.source_md5),
-            data.rows("train"),
-        )
+        of_result = {name: settings[name] for name in settings if name not in NOT_OF_RESULT}
+        of_data = schema.to_json(), dict(data.source_md5), data.rows("train")
+        self.fingerprint = fingerprint(repr(model), of_result, seed, *of_data)
 
     def evaluations(self, saver: Saver) -> Iterator[TrainProgress]:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
@@ -257,6 +247,14 @@ class _Run:
             model=self._learner.model,
             memory=self._memory.peaks(),
         )
+
+    def _initial_warnings(self) -> list[str]:
+        model = self._learner.model
+        if not isinstance(model, Wukong):
+            return []
+        first_batch = next(self._data.batches("train", 1024, shuffle=False))
+        with whole_weights(model, model.layers[0]):
+            return initial_warnings(model, first_batch.to(self._ranks.device))
 
     def _batches(self) -> Iterator[Batch]:
         """Yield what is left of the run."""

@@ -55,12 +55,7 @@ def command(
     for line in too_many_processes("local", 1, processes):
         errors.print(f"warning: {line}", style="yellow", highlight=False)
     outcome = api.train(
-        design,
-        folder=target,
-        seed=seed,
-        data_path=data_path,
-        processes=processes,
-        report=show,
+        design, folder=target, seed=seed, data_path=data_path, processes=processes, report=show
     )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(outcome)))

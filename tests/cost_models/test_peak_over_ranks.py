@@ -75,12 +75,7 @@ def _measured_bytes(case: Case, ranks: Ranks) -> int:
         learner.step(batch)
     for weight in learner.model.parameters():
         weight.grad = None
-    held = [*learner.model.parameters(), batch.one_hot_BF, batch.dense_BD, batch.label_BT]
-    for optimizer in learner._optimizers:
-        for state in getattr(optimizer, "state", {}).values():
-            held += state.values()
-    for tables in learner.weights.backends:
-        held += [*tables.sharded_weights().values(), *tables.sharded_accumulators().values()]
+    held = [*learner.tensors().values(), batch.one_hot_BF, batch.dense_BD, batch.label_BT]
     local = [part for tensor in held for part in _local(tensor)]
     return peak_of(lambda: learner.step(batch), local, Device("cpu"))
 

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
 
 METADATA = ".metadata"
 
-# One process alone is no mistake here, and torchrec's tables are ShardedTensors.
+# One process alone is no mistake here.
 warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or")
-warnings.filterwarnings("ignore", message="Please use DTensor instead and we are deprecating")
 
 
 class Copies(dcp.DefaultSavePlanner):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wukong.data.load.order import Share, whole
+from wukong.data.share import Share, whole
 
 if TYPE_CHECKING:
     from wukong.data.batch import Batch

@@ -19,7 +19,7 @@ from codesign.errors import DataError
 from wukong.data.baselines import baseline_figures
 from wukong.data.batch import Batch
 from wukong.data.columns import SPLITS, LabelTask, file_md5
-from wukong.data.load.order import Share, whole
+from wukong.data.share import Share, whole
 from wukong.metrics import over_tasks
 from wukong.own.code import load_function, source_file
 from wukong.schema import InputSchema

@@ -25,7 +25,7 @@ from wukong.data.columns import (
     file_md5,
     map_columns,
 )
-from wukong.data.load.order import Share, whole
+from wukong.data.share import Share, whole
 from wukong.data.writer import ONE_TASK, PreparedWriter
 from wukong.schema import InputSchema
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from codesign.errors import CodesignError
-from wukong.data.load.order import part
+from wukong.data.share import part
 
 Answer = TypeVar("Answer")
 

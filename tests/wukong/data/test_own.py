@@ -15,8 +15,8 @@ import torch
 
 from codesign.errors import DataError
 from wukong.data.batch import Batch
-from wukong.data.load.order import part
 from wukong.data.own import OwnData, load_own
+from wukong.data.share import part
 from wukong.metrics import log_loss
 from wukong.schema import CategoricalFeature, InputSchema
 

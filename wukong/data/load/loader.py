@@ -19,9 +19,10 @@ import numpy as np
 
 from codesign.errors import ConfigError
 from wukong.data.batch import Batch
-from wukong.data.load.order import Order, Share, whole
+from wukong.data.load.order import Order
 from wukong.data.load.prefetch import in_order
 from wukong.data.load.stream import MappedRows, gather
+from wukong.data.share import Share, whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -13,27 +13,16 @@ R rows of a split, B rows of a batch. NumPy only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from codesign.errors import ConfigError
+from wukong.data.share import Share, part
 
 Runs = list[tuple[int, int]]
-# Of a batch of so many examples, the ones that are wanted: the first, and one past.
-Share = Callable[[int], tuple[int, int]]
-
-
-def whole(examples: int) -> tuple[int, int]:
-    """Want all examples of a batch."""
-    return 0, examples
-
-
-def part(examples: int, index: int, parts: int) -> tuple[int, int]:
-    """Return one of `parts` parts of a batch, equal but for one example: first, and one past."""
-    return index * examples // parts, (index + 1) * examples // parts
 
 
 @dataclass(frozen=True, kw_only=True)

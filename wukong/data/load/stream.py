@@ -16,7 +16,8 @@ import torch
 from codesign.errors import DataError
 from wukong.data.batch import Batch
 from wukong.data.columns import SplitColumns
-from wukong.data.load.order import BlockOrder, Order, Runs, Share
+from wukong.data.load.order import BlockOrder, Order, Runs
+from wukong.data.share import Share
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

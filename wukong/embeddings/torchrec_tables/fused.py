@@ -32,7 +32,7 @@ from wukong.embeddings.torchrec_tables.collection import (
     side_by_side,
     table_names,
 )
-from wukong.embeddings.torchrec_tables.planning import agreed_plan, placed
+from wukong.embeddings.torchrec_tables.planning import placed, planned
 from wukong.parallel.ranks import Ranks
 from wukong.train_config import fused_mistakes
 
@@ -102,7 +102,7 @@ class FusedTables(Tables):
         set_gradient_division(False)
         sharder = _sharder(table_optimizer, layout)
         tables = collection(specs, layout.precision)
-        plan = agreed_plan(tables, specs, layout, sharder, ranks)
+        plan = ranks.on_first(lambda: planned(tables, specs, layout, sharder, ranks))
         self.placement = placed(specs, plan)
         self.parallel = DistributedModelParallel(
             tables,

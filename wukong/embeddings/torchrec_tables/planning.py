@@ -35,31 +35,6 @@ RESERVED_SHARE = 0.15
 _MS_PER_S = 1000.0
 
 
-def agreed_plan(
-    collection: EmbeddingBagCollection,
-    specs: Sequence[TableSpec],
-    layout: TableLayout,
-    sharder: ModuleSharder[Any],
-    ranks: Ranks,
-) -> ShardingPlan:
-    """Plan on the first rank and hand the plan, or the refusal, to all; every rank must call it.
-
-    Raises:
-        ConfigError: as `planned`; on every rank.
-    """
-    outcome: ShardingPlan | ConfigError | None = None
-    if ranks.is_first:
-        try:
-            outcome = planned(collection, specs, layout, sharder, ranks)
-        except ConfigError as refusal:
-            outcome = refusal
-    outcome = ranks.from_first(outcome)
-    if isinstance(outcome, ConfigError):
-        raise ConfigError(outcome.what, where=outcome.where, hint=outcome.hint)
-    assert outcome is not None
-    return outcome
-
-
 def planned(
     collection: EmbeddingBagCollection,
     specs: Sequence[TableSpec],

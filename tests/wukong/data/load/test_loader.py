@@ -23,9 +23,10 @@ from tests.support.toy_columns import (
 )
 from wukong.data.load import loader
 from wukong.data.load.loader import HeldRows, Loader, batches, split_rows
-from wukong.data.load.order import Order, part
+from wukong.data.load.order import Order
 from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import PreparedData, write_prepared
+from wukong.data.share import part
 
 
 def prepared(folder: Path, rows: int, bags: int = 2, tasks: int = 1, seed: int = 0) -> PreparedData:

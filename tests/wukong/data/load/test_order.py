@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codesign.errors import ConfigError
-from wukong.data.load.order import BlockOrder, Order, part
+from wukong.data.load.order import BlockOrder, Order
+from wukong.data.share import part
 
 
 @given(examples=st.integers(0, 200), parts=st.integers(1, 20))

@@ -18,9 +18,10 @@ from codesign.errors import ConfigError, DataError
 from tests.support.hash_by_hand import id_by_hand
 from tests.support.toy_columns import assert_same
 from wukong.data.load.loader import Loader
-from wukong.data.load.order import Order, part
+from wukong.data.load.order import Order
 from wukong.data.load.shards import ShardColumns, ShardRows
 from wukong.data.prepared import UNOBSERVED, SplitColumns
+from wukong.data.share import part
 
 MASK = 2**64 - 1
 COLUMNS = ShardColumns(
@@ -237,7 +238,8 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     script = f"""
         import resource
         from wukong.data.load.loader import Loader
-        from wukong.data.load.order import Order, part
+        from wukong.data.load.order import Order
+        from wukong.data.share import part
         from wukong.data.load.shards import ShardColumns, ShardRows
 
         def seen_and_peak_mib(shards):

@@ -15,9 +15,10 @@ from tests.support.toy_columns import (
     toy_columns,
 )
 from wukong.data.load.loader import Loader
-from wukong.data.load.order import Order, Runs, part
+from wukong.data.load.order import Order, Runs
 from wukong.data.load.stream import MappedRows
 from wukong.data.prepared import SplitColumns
+from wukong.data.share import part
 
 shapes = {
     "rows": st.integers(1, 60),
