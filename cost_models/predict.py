@@ -32,7 +32,7 @@ class Predictor:
 
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
-        devices: that train one model together, ≥ 1; times leave out what they say to each other.
+        devices: that train one model together, ≥ 1; times leave out what they send each other.
     """
 
     model: CostModel

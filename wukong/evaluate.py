@@ -13,7 +13,7 @@ from torch import nn
 
 from codesign.errors import DataError
 from wukong import metrics
-from wukong.parallel.ranks import Ranks
+from wukong.parallel.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,15 +100,14 @@ class Evaluation:
 
 
 def predict(
-    model: nn.Module, data: DataSet, split: str, batch_size: int, ranks: Ranks | None = None
+    model: nn.Module, data: DataSet, split: str, batch_size: int, ranks: Ranks = ALONE
 ) -> Predictions:
     """Return what the model says of all rows of a split, on rank 0; of no row elsewhere.
 
     Args:
         batch_size: examples of each rank in a forward pass.
-        ranks: that share the rows; all must call it. None: this process is alone.
+        ranks: that share the rows; all must call it.
     """
-    ranks = ranks or Ranks()
     was_training = model.training
     model.eval()
     labels, logits, weights, groups = [], [], [], []

@@ -47,7 +47,7 @@ MODEL_SWITCHES: Mapping[str, str] = {
     "head_norm": "norm inside the heads",
 }
 TRAIN_RANGES: Mapping[str, tuple[float, float, str]] = {
-    "batch_size": (1, 2**24, "examples a step"),
+    "batch_size": (1, 2**24, "examples a step, over all processes"),
     "passes": (1, 10_000, "times the training split is seen"),
     "dense_lr": (1e-9, 100.0, "learning rate of all but the tables"),
     "table_lr": (1e-9, 100.0, "learning rate of the tables"),
@@ -75,7 +75,7 @@ FIXED_SWITCHES: Mapping[str, str] = {
     "monitor": "validation metric that decides about plateaus and the best weights",
     "compile": "pass the model through torch.compile",
     "threads": "CPU threads of torch",
-    "eval_batch_size": "examples a forward pass in evaluations",
+    "eval_batch_size": "examples of each process in a forward pass of evaluations",
     "checkpoint_min": "minutes between checkpoints; 0: none",
     "device": "where to compute; auto: a GPU where there is one",
     "precision": "of the dense part's products",

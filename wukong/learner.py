@@ -25,9 +25,9 @@ from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
 from wukong.model import Wukong
 from wukong.optim import LearningRateSchedule, OptimizerLike, build_optimizer, state_tensors
-from wukong.parallel.prefetch import prefetched
-from wukong.parallel.ranks import Ranks
+from wukong.parallel.ranks import ALONE, Ranks
 from wukong.parallel.sharding import dense_mesh, prepare
+from wukong.parallel.side_stream import prefetched
 from wukong.shape import WukongConfig, table_specs
 from wukong.train_config import MONITORS, TrainConfig
 from wukong.weights import Weights, split_weights
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 # Builds a model for the features of a data set: its forward takes a Batch, its logits are (B,) or,
 # for T tasks, (B, T). A checkpoint is continued where its repr is the same.
 Builder = Callable[["InputSchema"], nn.Module]
-
-ALONE = Ranks()
 
 
 class Learner:

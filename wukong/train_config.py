@@ -45,7 +45,7 @@ class TrainConfig:
     """How a model is trained. Every field is a scalar, so a design maps onto it one to one.
 
     Attributes:
-        batch_size: examples a step, ≥ 1.
+        batch_size: examples a step, over all ranks, ≥ 1.
         passes: times the training split is seen, ≥ 1.
         dense_lr, table_lr: full learning rates, > 0.
         dense_optimizer: `adam` or `sgd`.
@@ -64,7 +64,7 @@ class TrainConfig:
             `MONITORS`; of several tasks it is the mean, and METRIC.TASK is one task's.
         compile: pass the model through torch.compile; pays back after hundreds of steps only.
         threads: CPU threads of torch; None leaves them as they are.
-        eval_batch_size: examples a forward pass in evaluations, ≥ 1.
+        eval_batch_size: examples of each rank in a forward pass of evaluations, ≥ 1.
         checkpoint_min: minutes between checkpoints, ≥ 0; 0 writes none.
         device: where to compute; `auto` takes a GPU where there is one.
         precision: of the dense part's products; its weights stay FP32.

@@ -14,8 +14,8 @@ import torch
 from wukong.data.batch import Batch
 from wukong.embeddings import TableLayout, TableOptimizer, build_tables
 from wukong.embeddings.torchrec_tables import FusedTables
-from wukong.parallel.prefetch import prefetched
 from wukong.parallel.ranks import Ranks
+from wukong.parallel.side_stream import prefetched
 from wukong.shape import TableSpec
 
 Weights = Mapping[str, np.ndarray]
@@ -51,21 +51,7 @@ def batch_of(specs: Sequence[TableSpec], examples: int, seed: int, ids: Any = np
 
 def part(batch: Batch, ranks: Ranks) -> Batch:
     """This rank's examples of a batch."""
-    first, end = ranks.share(len(batch))
-    lengths_FB = batch.bag_lengths_FB
-    ends = torch.nn.functional.pad(lengths_FB.flatten().cumsum(0), (1, 0))
-    examples = len(batch)
-    values = [
-        batch.bag_values[ends[f * examples + first] : ends[f * examples + end]]
-        for f in range(len(lengths_FB))
-    ]
-    return Batch(
-        one_hot_BF=batch.one_hot_BF[first:end],
-        bag_values=torch.cat([batch.bag_values[:0], *values]),
-        bag_lengths_FB=lengths_FB[:, first:end],
-        dense_BD=batch.dense_BD[first:end],
-        label_BT=batch.label_BT[first:end],
-    )
+    return batch.part(*ranks.share(len(batch)))
 
 
 def fused(

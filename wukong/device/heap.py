@@ -31,6 +31,13 @@ def kept_heap() -> Iterator[None]:
         yield
     finally:
         _set(libc, _DEFAULTS)
+        return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """Give what this process has freed back to the kernel; nothing but glibc can."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from codesign.errors import ConfigError
+from wukong.device.heap import return_freed_memory
 
 if TYPE_CHECKING:
     from wukong.parallel.ranks import Ranks
@@ -161,7 +161,7 @@ class PeakMeter:
         self._steps_bytes: int | None = None
         self._before_steps = 0
         if ranks.device.type == "cpu":
-            _return_freed_memory()
+            return_freed_memory()  # of an earlier run: else growth into it would be unseen
         self._at_start = self._held()
         self._forget_peak()
 
@@ -201,13 +201,6 @@ class PeakMeter:
             return
         with suppress(OSError):
             (_PROC / "self/clear_refs").write_text("5")
-
-
-def _return_freed_memory() -> None:
-    """Give back what an earlier run in this process freed: else growth into it would be unseen."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _status_bytes(name: str) -> int:

@@ -121,3 +121,7 @@ class Ranks:
         found = [torch.empty_like(padded) for _ in range(self.world)] if self.is_first else None
         dist.gather(padded, found, dst=0, group=self.group)
         return [each[:count] for each, count in zip(found or (), counts.tolist(), strict=False)]
+
+
+ALONE = Ranks()
+"""One process, on the CPU."""

@@ -45,7 +45,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         _initialise(device)
         yield Ranks.present(device)
     except (RuntimeError, ValueError) as error:
-        if not _is_loss_of_a_rank(error):
+        if not is_loss_of_a_rank(error):
             raise
         raise LaunchError(
             f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']} lost another one: "
@@ -73,6 +73,6 @@ def _initialise(device: torch.device) -> None:
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
 
 
-def _is_loss_of_a_rank(error: BaseException) -> bool:
+def is_loss_of_a_rank(error: BaseException) -> bool:
     """Whether another rank is gone: gloo has no error of its own, but says where it arose."""
     return isinstance(error, dist.DistError) or "/gloo/transport/" in str(error)

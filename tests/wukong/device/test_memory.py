@@ -24,7 +24,6 @@ from wukong.device.memory import (
 from wukong.parallel.ranks import Ranks
 from wukong.task import WukongTask, predictor
 
-GIB = 2**30
 SPLITS = ("train", "validation", "test")
 DESIGN = {"layers": 1, "n_F": 2, "n_L": 2, "k": 2, "mlp_depth": 1, "mlp_width": 8, "d": 64}
 TRAIN = {"passes": 2, "batch_size": 128, "threads": 1, "eval_batch_size": 128}

@@ -20,6 +20,7 @@ from wukong.data.columns import LabelTask, SplitColumns
 from wukong.data.prepared import PreparedData, open_prepared, write_prepared
 from wukong.evaluate import Predictions, evaluate, example_losses, predict
 from wukong.parallel.ranks import Ranks
+from wukong.parallel.rendezvous import is_loss_of_a_rank
 
 WORLDS = (2, 4)
 # Of a split: one row, fewer than ranks, odd, and more than one batch of all ranks.
@@ -116,8 +117,6 @@ def labels(columns: SplitColumns) -> np.ndarray:
 
 
 def lose_the_last_rank() -> str:
-    from wukong.parallel.rendezvous import _is_loss_of_a_rank
-
     dist.all_reduce(torch.ones(1))
     if dist.get_rank() == dist.get_world_size() - 1:
         dist.destroy_process_group()
@@ -126,12 +125,10 @@ def lose_the_last_rank() -> str:
         for _ in range(3):
             dist.all_reduce(torch.ones(1))
     except RuntimeError as error:
-        return f"{_is_loss_of_a_rank(error)}"
+        return f"{is_loss_of_a_rank(error)}"
     return "nothing was noticed"
 
 
 def test_the_loss_of_a_rank_is_told_from_other_errors() -> None:
-    from wukong.parallel.rendezvous import _is_loss_of_a_rank
-
     assert on_ranks(2, lose_the_last_rank) == ["True", "left"]
-    assert not _is_loss_of_a_rank(RuntimeError("shapes cannot be multiplied"))
+    assert not is_loss_of_a_rank(RuntimeError("shapes cannot be multiplied"))
