@@ -19,8 +19,9 @@ from wukong.train import TrainProgress, train
 from wukong.train_config import TrainConfig
 
 MODEL = replace(small_clicks.MODEL, dropout=0.0)
-# Products and sums of other sizes round otherwise; a run of some dozen steps keeps that small.
-TOLERANCE = 2e-4
+# Products and sums of other sizes round otherwise; 1e-6 is the most seen. An AUC counts pairs: one
+# of 400 rows that is in another order changes it by 3e-5.
+TOLERANCE, AUC_TOLERANCE = 2e-5, 1e-4
 RUNS: Mapping[str, TrainConfig] = {
     "odd batches, several evaluations a pass": TrainConfig(
         batch_size=101, passes=2, dense_lr=3e-3, table_lr=1e-2, evals_per_pass=3,
@@ -101,7 +102,7 @@ def test_whole_runs_over_ranks_are_those_of_one_process(
             assert close(found["losses"], expected["losses"]), where
             assert len(found["curve"]) == (0 if rank else len(expected["curve"])), where
         for line, other in zip(said[0][name]["curve"], expected["curve"], strict=True):
-            assert line == pytest.approx(other, abs=TOLERANCE), name
+            assert close(line, other), (name, line, other)
     assert [each["refused"] for each in said] == [alone["refused"]] * world
     assert alone["early stop"]["counts"][0] < 9 * 5
     assert alone["diverges"]["reason"]
@@ -114,5 +115,8 @@ def close(found: Any, expected: Any) -> bool:
         return found is expected
     if isinstance(found, dict):
         assert found.keys() == expected.keys()
-        found, expected = (list(each.values()) for each in (found, expected))
-    return np.allclose(found, expected, rtol=5e-3, atol=TOLERANCE)
+        return all(
+            np.isclose(found[name], value, rtol=TOLERANCE, atol="auc" in name and AUC_TOLERANCE)
+            for name, value in expected.items()
+        )
+    return np.allclose(found, expected, rtol=TOLERANCE, atol=1e-6)
