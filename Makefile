@@ -15,7 +15,7 @@
 LOCK ?= cpu
 PYTHON ?= python3
 BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
-	benchmarks/bench_cost.py benchmarks/bench_tables.py
+	benchmarks/bench_cost.py benchmarks/bench_tables.py benchmarks/bench_train.py
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import torchrec
+from bench_train import FIELDS
 from torch import Tensor, nn
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
@@ -50,16 +51,8 @@ BACKENDS: Mapping[str, TableLayout] = {
     "fused": TableLayout(),
     "fused_fp16": TableLayout(precision="fp16"),
 }
-# By width: the shapes of the training benchmark.
-SHAPES = {
-    16: WukongConfig(
-        layers=2, n_F=8, n_L=8, k=8, mlp_depth=2, mlp_width=128, d=16, head_depth=2, head_width=128
-    ),
-    64: WukongConfig(
-        layers=4, n_F=16, n_L=16, k=16, mlp_depth=2, mlp_width=256, d=64, head_depth=2,
-        head_width=256,
-    ),
-}  # fmt: skip
+# By width.
+SHAPES = {fields["d"]: WukongConfig(**fields) for fields in FIELDS.values()}
 COPY_BYTES = 256 << 20
 
 
