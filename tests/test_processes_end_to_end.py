@@ -72,7 +72,7 @@ def assert_same_run(folder: Path, alone: Path) -> dict[str, Any]:
     of_machine = {"examples_per_s", "train_seconds", "memory_per_device_gib"}
     assert found["metrics"].keys() == expected["metrics"].keys()
     for name in expected["metrics"].keys() - of_machine:
-        assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=1e-3), name
+        assert found["metrics"][name] == pytest.approx(expected["metrics"][name], abs=2e-4), name
     for name in ("steps", "examples_seen", "best_step"):
         assert found["facts"][name] == expected["facts"][name]
     facts: dict[str, Any] = found["facts"]
