@@ -70,7 +70,7 @@ def prepare(
     """
     units = list(model.layers) if isinstance(model, Wukong) else [model]
     if config.batch_size == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
-        raise ConfigError("batch_size is 1 with a batch norm, which needs two examples; must be ≥ 2")
+        raise ConfigError("batch_size is 1 with a batch norm, which needs two; must be ≥ 2")
     if mesh or config.activation_checkpointing:
         norm_over_ranks(model, ranks)
     if config.activation_checkpointing:
