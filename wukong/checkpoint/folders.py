@@ -186,11 +186,15 @@ def remove_unfinished(place: Path) -> None:
 
 
 def remove(places: Iterable[Path]) -> None:
-    """Remove all checkpoints of a run that has ended, those of older programs among them."""
+    """Remove all checkpoints of a run that has ended, those of older programs among them.
+
+    What cannot be removed is left: the run's result is worth more.
+    """
     for place in places:
         retain((), [place])
         remove_unfinished(place)
-        (place / _OLD_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (place / _OLD_FILE).unlink(missing_ok=True)
 
 
 def _discard(path: Path) -> None:

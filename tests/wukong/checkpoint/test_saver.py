@@ -159,6 +159,17 @@ def test_a_manifest_of_something_else_is_damaged(two_checkpoints, tmp_path, text
     assert warning.startswith(f"{path} of {len(text)} bytes is damaged: ")
 
 
+def test_what_cannot_be_removed_costs_an_ended_run_nothing(tmp_path):
+    stays = tmp_path / "earlier" / "checkpoint.pt"
+    (stays / "which is a folder").mkdir(parents=True)
+    folder = tmp_path / "run"
+    with saver(folder, [stays.parent]) as checkpoints:
+        checkpoints.save(State(steps=1, tensors={"t": torch.ones(2)}, values={}))
+        checkpoints.remove()
+    assert not any(folder.iterdir())
+    assert stays.exists()
+
+
 def test_a_checkpoint_cannot_run_code(two_checkpoints, tmp_path):
     class Evil:
         def __reduce__(self):
