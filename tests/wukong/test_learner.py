@@ -194,6 +194,14 @@ def test_only_the_layers_of_a_wukong_can_be_computed_again() -> None:
         Learner(OwnModel, SCHEMA, config, steps=1, seed=0)
 
 
+@pytest.mark.parametrize("model", [NORMED, OwnModel])
+def test_a_batch_norm_over_single_examples_is_refused(model: WukongConfig | Builder) -> None:
+    config = replace(SGD, batch_size=1)
+    Learner(MODEL, SCHEMA, config, steps=1, seed=0)
+    with pytest.raises(ConfigError, match="batch_size is 1 with a batch norm, which needs two"):
+        Learner(model, SCHEMA, config, steps=1, seed=0)
+
+
 def test_compiled_layers_train_alike_over_ranks() -> None:
     model, sizes = replace(MODEL, layers=1), (8, 8)
     config = replace(SGD, compile=True, activation_checkpointing=True)

@@ -134,18 +134,19 @@ def read_manifest(folder: Path, *, run: str) -> Checkpoint:
     """
     path = folder / MANIFEST
     try:
-        stored = json.loads(path.read_bytes())
-        body = stored["body"]
-        intact = _crc32(body) == stored["crc32"]
+        text = path.read_bytes()
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        size = path.stat().st_size
-        raise DataError(f"of {size} bytes is damaged: {error}", where=str(path)) from error
+    try:
+        stored = json.loads(text)
+        body = stored["body"]
+        intact, version = _crc32(body) == stored["crc32"], body["version"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DataError(f"of {len(text)} bytes is damaged: {error}", where=str(path)) from error
     if not intact:
         raise DataError("is not what was written: its checksum differs", where=str(path))
-    if body["version"] != VERSION:
-        what = f"is of version {body['version']}; this program reads {VERSION}"
+    if version != VERSION:
+        what = f"is of version {version}; this program reads {VERSION}"
         raise DataError(what, where=str(path))
     if body["run"] != run:
         what = "has checkpoints of another run: its model, data, settings or seed differ"
@@ -185,11 +186,15 @@ def remove_unfinished(place: Path) -> None:
 
 
 def remove(places: Iterable[Path]) -> None:
-    """Remove all checkpoints of a run that has ended, those of older programs among them."""
+    """Remove all checkpoints of a run that has ended, those of older programs among them.
+
+    What cannot be removed is left: the run's result is worth more.
+    """
     for place in places:
         retain((), [place])
         remove_unfinished(place)
-        (place / _OLD_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (place / _OLD_FILE).unlink(missing_ok=True)
 
 
 def _discard(path: Path) -> None:

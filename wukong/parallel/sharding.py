@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from codesign.errors import ConfigError
@@ -68,6 +69,8 @@ def prepare(
         ConfigError: settings that cannot be together with this model.
     """
     units = list(model.layers) if isinstance(model, Wukong) else [model]
+    if config.batch_size == 1 and any(isinstance(m, _BatchNorm) for m in model.modules()):
+        raise ConfigError("batch_size is 1 with a batch norm, which needs two; must be ≥ 2")
     if mesh or config.activation_checkpointing:
         norm_over_ranks(model, ranks)
     if config.activation_checkpointing:

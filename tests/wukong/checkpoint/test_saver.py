@@ -6,6 +6,7 @@ import pickle
 import random
 import shutil
 import time
+import zlib
 
 import pytest
 import torch
@@ -134,6 +135,39 @@ def damage(path, kind, where, bit):
     else:
         content[place] ^= 1 << bit
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "null",
+        "[" * 100_000,
+        json.dumps({"crc32": zlib.crc32(b"[]"), "body": []}),
+        json.dumps({"crc32": zlib.crc32(b"{}"), "body": {}}),
+    ],
+    ids=["null", "deep", "no body", "empty body"],
+)
+def test_a_manifest_of_something_else_is_damaged(two_checkpoints, tmp_path, text):
+    folder = shutil.copytree(two_checkpoints, tmp_path / "f")
+    path = folder / "checkpoint-2" / folders.MANIFEST
+    path.write_text(text)
+    with saver(folder) as checkpoints:
+        latest = checkpoints.latest()
+    assert latest
+    assert latest.steps == 1
+    (warning,) = checkpoints.warnings
+    assert warning.startswith(f"{path} of {len(text)} bytes is damaged: ")
+
+
+def test_what_cannot_be_removed_costs_an_ended_run_nothing(tmp_path):
+    stays = tmp_path / "earlier" / "checkpoint.pt"
+    (stays / "which is a folder").mkdir(parents=True)
+    folder = tmp_path / "run"
+    with saver(folder, [stays.parent]) as checkpoints:
+        checkpoints.save(State(steps=1, tensors={"t": torch.ones(2)}, values={}))
+        checkpoints.remove()
+    assert not any(folder.iterdir())
+    assert stays.exists()
 
 
 def test_a_checkpoint_cannot_run_code(two_checkpoints, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -129,6 +130,22 @@ def lose_the_last_rank() -> str:
     return "nothing was noticed"
 
 
+def wait_for_a_rank_that_hangs() -> list[bool]:
+    """Send two messages that the other rank does not answer, and say what came of both."""
+    group = dist.new_group(backend="gloo", timeout=timedelta(seconds=1))
+    found = []
+    if dist.get_rank() == 0:
+        sent = [dist.all_reduce(torch.ones(1), group=group, async_op=True) for _ in range(2)]
+        for message in sent:
+            try:
+                message.wait()
+            except RuntimeError as error:
+                found.append(is_loss_of_a_rank(error))
+    dist.barrier()
+    return found
+
+
 def test_the_loss_of_a_rank_is_told_from_other_errors() -> None:
     assert on_ranks(2, lose_the_last_rank) == ["True", "left"]
+    assert on_ranks(2, wait_for_a_rank_that_hangs)[0] == [True, True]
     assert not is_loss_of_a_rank(RuntimeError("shapes cannot be multiplied"))
