@@ -242,3 +242,26 @@ def test_dropout_acts_in_training_on_hidden_activations_only():
 def test_an_mlp_without_hidden_layers_is_one_linear_map():
     mlp = MLP(3, (), 2, dropout=0.5, norm="batch")
     assert list(mlp.state_dict()) == ["linears.0.weight", "linears.0.bias"]
+
+
+@pytest.mark.parametrize("n_in", [7, 12])
+@pytest.mark.parametrize("rows", [600, 1023])
+def test_a_layer_of_one_step_has_the_values_and_gradients_of_float64(n_in, rows):
+    """FP32 and wide enough for oneDNN; in float64 the same weights go through autograd."""
+    config = WukongConfig(layers=1, n_F=5, n_L=7, k=6, mlp_depth=2, mlp_width=90, d=8)
+    torch.manual_seed(0)
+    layer = WukongLayer(*layer_shapes(config, n_in), config)
+    exact = WukongLayer(*layer_shapes(config, n_in), config).double()
+    exact.load_state_dict(layer.state_dict())
+    x, upstream = torch.randn(rows, n_in, 8), torch.randn(rows, 12, 8)
+    found = []
+    for each in (layer, exact):
+        dtype = each.norm.weight.dtype
+        given = x.to(dtype).requires_grad_()
+        out = each(given)
+        names, weights = zip(*each.named_parameters(), strict=True)
+        found.append([out, *torch.autograd.grad(out, [given, *weights], upstream.to(dtype))])
+    assert "FusedLayer" in type(found[0][0].grad_fn).__name__
+    for name, ours, reference in zip(["out", "x", *names], *found, strict=True):
+        error = (ours.double() - reference).norm() / reference.norm()
+        assert error < 2e-5, name
