@@ -10,14 +10,12 @@ and LCB, P entries of a flattened FM matrix or of a hidden layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from wukong.linear import product
+from wukong.linear import fits_onednn, product
 
 CHUNK = 256  # examples whose weight gradients are added up together
 
@@ -32,6 +30,10 @@ class FusedLayer(torch.autograd.Function):
     `norms` are weight and bias of the norm over FM(X), then of the one over D; `mlp` weights and
     biases of the linear maps, a ReLU after each but the last.
     """
+
+    # Backward frees what it needs no more: what was saved, and the gradient that comes in.
+    clear_saved_tensors_on_access = True
+    boxed_grads_call = True
 
     @staticmethod
     def forward(ctx: Any, x_BND: Tensor, eps: float, *weights: Any) -> Tensor:
@@ -54,40 +56,63 @@ class FusedLayer(torch.autograd.Function):
             sum_BMD = _mix(own_MN, x_BND)
             sum_BMD[:, :F] += fmb_BFD
         out_BMD, *out_stats = _norm(sum_BMD, [D], out_w, out_b, eps)
-        ctx.rows, ctx.mixes, ctx.depth = F, mix_MN is not None, len(hiddens)
-        ctx.save_for_backward(
-            x_BND, y_NK, own_MN, fm_w, fm_b, out_w, out_b, compressed_BKD, fm_BP, *fm_stats,
-            sum_BMD, *out_stats, *mlp[::2], *hiddens,
+        ctx.rows, ctx.mixes, ctx.maps = F, mix_MN is not None, len(hiddens)
+        maps = [tensor for pair in zip(mlp[::2], hiddens, strict=True) for tensor in pair]
+        ctx.save_for_backward(  # what backward needs first is last
+            y_NK, compressed_BKD, fm_b, fm_w, *reversed(fm_stats), fm_BP, *maps, own_MN, x_BND,
+            out_b, out_w, *reversed(out_stats), sum_BMD,
         )  # fmt: skip
         return out_BMD
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_BMD: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the gradients of what `forward` took."""
-        x_BND, y_NK, own_MN, fm_w, fm_b, out_w, out_b, compressed_BKD, *saved = ctx.saved_tensors
-        fm_BP, fm_mean, fm_rstd, sum_BMD, mean, rstd, *mlp = saved
-        F, D, P = ctx.rows, x_BND.shape[2], fm_BP.shape[1]
-        grad_BMD, *out_grads = _norm_backward(
-            grad_BMD, sum_BMD, [D], mean, rstd, out_w, out_b, _ALL
-        )
-        maps, hiddens = mlp[: ctx.depth], mlp[ctx.depth :]
-        grad_BP, mlp_grads = _mlp_backward(grad_BMD[:, :F].reshape(-1, F * D), maps, hiddens)
-        grad_BP, *fm_grads = _norm_backward(grad_BP, fm_BP, [P], fm_mean, fm_rstd, fm_w, fm_b, _ALL)
-        grad_BNK = grad_BP.view(*x_BND.shape[:2], -1)
-        x_grad_BND = grad_BNK @ compressed_BKD
-        grad_BKD = grad_BNK.mT @ x_BND
-        x_grad_BND.baddbmm_(_each(y_NK, x_BND), grad_BKD)
-        y_grad_NK = _mix_gradient(x_BND, grad_BKD)
+    def backward(ctx: Any, grads: list[Tensor]) -> tuple[Tensor | None, ...]:
+        """Return the gradients of what `forward` took; each tensor dies after its last use.
+
+        Raises:
+            RuntimeError: a second derivative is wanted.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "FusedLayer has no second derivative: call backward without "
+                "create_graph, or turn torch.backends.mkldnn off"
+            )
+        saved, F = [*ctx.saved_tensors], ctx.rows
+        grad_BMD, *out_grads = _through_norm(grads.pop(), saved)
+        x_BND, own_MN = saved.pop(), saved.pop()
         own_BMD = grad_BMD if ctx.mixes else grad_BMD[:, F:]
-        x_grad_BND.baddbmm_(_each(own_MN.T, x_BND), own_BMD)
         own_grad_MN = _mix_gradient(own_BMD, x_BND)
-        if ctx.mixes:
-            mix_grads: tuple[Tensor | None, ...] = (own_grad_MN[F:], own_grad_MN)
-        else:
-            x_grad_BND += grad_BMD
-            mix_grads = (own_grad_MN, None)
+        mix_grads = (own_grad_MN[F:], own_grad_MN) if ctx.mixes else (own_grad_MN, None)
+        to_x = _each(own_MN.T, x_BND)
+        x_grad_BND = to_x.bmm(own_BMD) if ctx.mixes else torch.baddbmm(grad_BMD, to_x, own_BMD)
+        grad_BP = grad_BMD[:, :F].reshape(len(grad_BMD), -1)
+        del grad_BMD, own_BMD
+        mlp_grads: list[Tensor] = []
+        for i in reversed(range(ctx.maps)):
+            hidden, weight = saved.pop(), saved.pop()
+            mlp_grads[:0] = product(grad_BP.T, hidden.T), grad_BP.sum(0)
+            grad_BP = product(grad_BP, weight.T)
+            if i:
+                grad_BP = torch.ops.aten.threshold_backward(grad_BP, hidden, 0)
+        del hidden
+        grad_BP, *fm_grads = _through_norm(grad_BP, saved)
+        grad_BNK = grad_BP.view(*x_BND.shape[:2], -1)
+        x_grad_BND.baddbmm_(grad_BNK, saved.pop())
+        grad_BKD = grad_BNK.mT @ x_BND
+        del grad_BP, grad_BNK
+        y_grad_NK = _mix_gradient(x_BND, grad_BKD)
+        x_grad_BND.baddbmm_(_each(saved.pop(), x_BND), grad_BKD)
         return x_grad_BND, None, y_grad_NK, *mix_grads, *fm_grads, *out_grads, *mlp_grads
+
+
+def _through_norm(grad: Tensor, saved: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of a norm's input, weight and bias."""
+    x, mean, rstd, weight, bias = (saved.pop() for _ in range(5))
+    return _norm_backward(grad, x, list(weight.shape), mean, rstd, weight, bias, _ALL)
+
+
+def fits_fused_layer(x: Tensor, first_map: Tensor) -> bool:
+    """Say whether a layer whose MLP begins with these weights is one step; no compiled one is."""
+    return fits_onednn(x, first_map) and not torch.compiler.is_compiling()
 
 
 def _each(weight_MN: Tensor, x_BND: Tensor) -> Tensor:
@@ -104,16 +129,3 @@ def _mix_gradient(left_BMD: Tensor, right_BND: Tensor) -> Tensor:
     for left, right in zip(left_BMD.split(CHUNK), right_BND.split(CHUNK), strict=True):
         sums[: len(left)].baddbmm_(left, right.mT)
     return sums.sum(0)
-
-
-def _mlp_backward(
-    grad: Tensor, maps: Sequence[Tensor], hiddens: Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """Return the gradient of the input, and of each map's weight and bias, first to last."""
-    found: list[Tensor] = []
-    for i in reversed(range(len(maps))):
-        found = [product(grad.T, hiddens[i].T), grad.sum(0), *found]
-        grad = product(grad, maps[i].T)
-        if i:
-            grad = torch.ops.aten.threshold_backward(grad, hiddens[i], 0)
-    return grad, found

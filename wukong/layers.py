@@ -32,8 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wukong.fused_layer import FusedLayer
-from wukong.linear import Linear, fits_onednn
+from wukong.fused_layer import FusedLayer, fits_fused_layer
+from wukong.linear import Linear
 
 if TYPE_CHECKING:
     from wukong.shape import LayerShape, LinearInit, MixInit, MlpNorm, WukongConfig, YInit
@@ -211,7 +211,7 @@ class WukongLayer(nn.Module):
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, n_F + n_L, D)."""
         first_map = cast("nn.Linear", self.fmb.mlp.linears[0])
-        if not self._has_switches and fits_onednn(x_BND, first_map.weight):
+        if not self._has_switches and fits_fused_layer(x_BND, first_map.weight):
             return self._fused(x_BND)
         new_BMD = torch.cat((self.fmb(x_BND), self.lcb(x_BND)), dim=1)
         out_BMD: Tensor = self.norm(new_BMD + self.residual(x_BND))
