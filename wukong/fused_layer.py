@@ -21,6 +21,7 @@ CHUNK = 256  # examples whose weight gradients are added up together
 
 _norm = torch.ops.aten.native_layer_norm
 _norm_backward = torch.ops.aten.native_layer_norm_backward
+_relu_backward = torch.ops.aten.threshold_backward.grad_input
 _ALL = [True, True, True]
 
 
@@ -86,13 +87,14 @@ class FusedLayer(torch.autograd.Function):
         x_grad_BND = to_x.bmm(own_BMD) if ctx.mixes else torch.baddbmm(grad_BMD, to_x, own_BMD)
         grad_BP = grad_BMD[:, :F].reshape(len(grad_BMD), -1)
         del grad_BMD, own_BMD
+        ones_B = grad_BP.new_ones(len(grad_BP))  # a product is faster than torch's sum
         mlp_grads: list[Tensor] = []
         for i in reversed(range(ctx.maps)):
             hidden, weight = saved.pop(), saved.pop()
-            mlp_grads[:0] = product(grad_BP.T, hidden.T), grad_BP.sum(0)
+            mlp_grads[:0] = product(grad_BP.T, hidden.T), ones_B @ grad_BP
             grad_BP = product(grad_BP, weight.T)
             if i:
-                grad_BP = torch.ops.aten.threshold_backward(grad_BP, hidden, 0)
+                _relu_backward(grad_BP, hidden, 0, grad_input=grad_BP)
         del hidden
         grad_BP, *fm_grads = _through_norm(grad_BP, saved)
         grad_BNK = grad_BP.view(*x_BND.shape[:2], -1)
