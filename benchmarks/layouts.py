@@ -11,6 +11,9 @@ ratio stands even where the machine's speed drifts:
 
     python benchmarks/layouts.py [--out benchmarks/results/layouts.json]
 
+All products are torch's own, so that the layouts alone differ: with oneDNN a layer is one step of
+autograd, which `bench_train.py` measures.
+
 B examples, N rows, D width, M rows of an output.
 """
 
@@ -139,10 +142,12 @@ def main() -> None:
     torch.set_num_threads(1)
     results = {}
     for name, config in SETTINGS.items():
-        check(config)
+        with torch.backends.mkldnn.flags(enabled=False):
+            check(config)
+            timed = time_layouts(config, options.repeats)
         shape = {key: getattr(config, key) for key in ("layers", "n_F", "n_L", "k", "d")}
         shape |= {"mlp": f"{config.mlp_depth}x{config.mlp_width}", "n_0": N_0, "batch": BATCH}
-        results[name] = shape | time_layouts(config, options.repeats)
+        results[name] = shape | timed
         print(name, results[name])
     record = {
         "kind": "measured",

@@ -2,9 +2,10 @@
 
 Forward adds what backward needs; backward frees that stage by stage and leaves gradients of
 weights. The peak is the highest point of that walk, which is followed tensor by tensor in the order
-in which autograd runs: last made, first differentiated. FP32. N designs; B examples, n rows of a
-layer's input, d width, k columns of its FM matrix. Formulas count elements; a stage is what makes
-X_0, a Wukong layer, or the head.
+in which autograd runs: last made, first differentiated. A layer that is one step of autograd
+(`wukong.fused_layer`) holds as much, or up to a tenth less where it is wide. FP32. N designs;
+B examples, n rows of a layer's input, d width, k columns of its FM matrix. Formulas count elements;
+a stage is what makes X_0, a Wukong layer, or the head.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ MAY_IMPORT = {
     "cost_models.profile": (
         "cost_models",
         "wukong.data.batch",
+        "wukong.device.heap",
+        "wukong.linear",
         "wukong.model",
         "wukong.schema",
         "wukong.shape",

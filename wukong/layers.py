@@ -26,12 +26,13 @@ the input on; with H hidden layers, i = H is the last. Weights of linear maps ar
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wukong.fused_layer import FusedLayer, fits_fused_layer
 from wukong.linear import Linear
 
 if TYPE_CHECKING:
@@ -197,11 +198,33 @@ class WukongLayer(nn.Module):
                 shape.n_in, shape.n_out, bias=config.residual_bias, init=config.mix_init
             )
         self.norm = nn.LayerNorm(config.d, eps=config.ln_eps)
+        self._has_switches = (
+            config.fm == "plain"
+            or config.attentive_y
+            or config.mlp_norm != "none"
+            or not config.mlp_bias
+            or config.dropout > 0
+            or config.mlp_output_activation
+            or config.residual_bias
+        )
 
     def forward(self, x_BND: Tensor) -> Tensor:
         """Return (B, n_F + n_L, D)."""
+        first_map = cast("nn.Linear", self.fmb.mlp.linears[0])
+        if not self._has_switches and fits_fused_layer(x_BND, first_map.weight):
+            return self._fused(x_BND)
         new_BMD = torch.cat((self.fmb(x_BND), self.lcb(x_BND)), dim=1)
         out_BMD: Tensor = self.norm(new_BMD + self.residual(x_BND))
+        return out_BMD
+
+    def _fused(self, x_BND: Tensor) -> Tensor:
+        residual = self.residual
+        mix = residual.weight if isinstance(residual, LinearCompressBlock) else None
+        norms = [w for norm in (self.fmb.norm, self.norm) for w in (norm.weight, norm.bias)]
+        mlp = [w for linear in self.fmb.mlp.linears for w in (linear.weight, linear.bias)]
+        weights = (self.fmb.y, self.lcb.weight, mix, *norms, *mlp)
+        arguments = (x_BND, self.norm.eps, *weights)
+        out_BMD: Tensor = FusedLayer.apply(*arguments)  # type: ignore[no-untyped-call]
         return out_BMD
 
 

@@ -21,7 +21,7 @@ MIN_MULTIPLY_ADDS = 2**21
 
 # An operation of our own, because torch.compile takes oneDNN's for one with constant weights.
 _LIBRARY = torch.library.Library("wukong", "FRAGMENT")
-_LIBRARY.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias) -> Tensor")
+_LIBRARY.define("onednn_linear(Tensor x, Tensor weight, Tensor? bias, bool relu) -> Tensor")
 
 
 class Linear(nn.Linear):
@@ -29,7 +29,7 @@ class Linear(nn.Linear):
 
     def forward(self, x_BI: Tensor) -> Tensor:
         """Return (B, out_features)."""
-        if not _fits_onednn(x_BI, self.weight):
+        if x_BI.ndim != 2 or not fits_onednn(x_BI, self.weight):
             return super().forward(x_BI)
         arguments = (x_BI, self.weight, self.bias)
         out_BO: Tensor = _OneDnnLinear.apply(*arguments)  # type: ignore[no-untyped-call]
@@ -39,7 +39,7 @@ class Linear(nn.Linear):
 class _OneDnnLinear(torch.autograd.Function):
     @staticmethod
     def forward(x_BI: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
-        return _product(x_BI, weight_OI, bias_O)
+        return product(x_BI, weight_OI, bias_O)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -51,32 +51,33 @@ class _OneDnnLinear(torch.autograd.Function):
         x_BI, weight_OI = ctx.saved_tensors
         to_x, to_weight, to_bias = ctx.needs_input_grad
         # The weight's first: oneDNN copies the gradient transposed, and x's is not yet there.
-        weight_grad = _product(grad_BO.T, x_BI.T) if to_weight else None
-        x_grad = _product(grad_BO, weight_OI.T) if to_x else None
+        weight_grad = product(grad_BO.T, x_BI.T) if to_weight else None
+        x_grad = product(grad_BO, weight_OI.T) if to_x else None
         return x_grad, weight_grad, grad_BO.sum(0) if to_bias else None
 
 
-def _fits_onednn(x: Tensor, weight: Tensor) -> bool:
+def fits_onednn(x: Tensor, weight: Tensor) -> bool:
+    """Say whether a product x · weightᵀ, or a layer whose first one it is, is oneDNN's."""
     return (
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and x.ndim == 2
-        and x.numel() * len(weight) >= MIN_MULTIPLY_ADDS
+        and len(x) * weight.numel() >= MIN_MULTIPLY_ADDS
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.is_available()
         and bool(torch.backends.mkldnn.enabled)
     )
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x · weightᵀ + bias, each factor in any order in memory."""
-    out: Tensor = torch.ops.wukong.onednn_linear(x, weight, bias)
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
+    """Return x · weightᵀ + bias, then a ReLU or not, each factor in any order in memory."""
+    out: Tensor = torch.ops.wukong.onednn_linear(x, weight, bias, relu)
     return out
 
 
 @torch.library.impl(_LIBRARY, "onednn_linear", "CPU")
-def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+def _onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None, relu: bool) -> Tensor:
+    activation = "relu" if relu else "none"
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
     return out
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from codesign.errors import ConfigError
 from cost_models.profile.device import PRECISIONS
+from wukong.linear import fits_onednn, product
 
 if TYPE_CHECKING:
     from cost_models.profile.record import Case
@@ -81,8 +82,11 @@ def _factor(draw: Draw, letter: str, batch: int, rows: int, columns: int) -> Ten
 
 
 def _gemm(case: Case, draw: Draw) -> Call:
+    """As the models compute linear maps: on a CPU in FP32 by oneDNN where that is the faster."""
     a_MK = _factor(draw, case.layout[0], 1, case.m, case.k)[0]
     b_KN = _factor(draw, case.layout[1], 1, case.k, case.n)[0]
+    if fits_onednn(a_MK, b_KN):
+        return lambda: product(a_MK, b_KN.T)
     return lambda: torch.mm(a_MK, b_KN)
 
 

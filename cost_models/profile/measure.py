@@ -16,6 +16,7 @@ from cost_models.profile.device import precision
 from cost_models.profile.lookups import StackedTables
 from cost_models.profile.record import Result
 from cost_models.profile.timing import time_calls, time_launches
+from wukong.device.heap import kept_heap
 
 if TYPE_CHECKING:
     from cost_models.profile.device import Device
@@ -27,13 +28,14 @@ _LAUNCHES, _LAUNCH_SAMPLES = 500, 20
 
 
 def measure(case: Case, device: Device) -> Result:
-    """Measure one case.
+    """Measure one case, memory kept from call to call as in training.
 
     Raises:
         ConfigError: an operation that is not known.
         RuntimeError: out of memory, or whatever torch could not do.
     """
-    return _MEASURES[case.section](case, device)
+    with kept_heap():
+        return _MEASURES[case.section](case, device)
 
 
 def _operation(case: Case, device: Device) -> Result:

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -242,3 +243,52 @@ def test_dropout_acts_in_training_on_hidden_activations_only():
 def test_an_mlp_without_hidden_layers_is_one_linear_map():
     mlp = MLP(3, (), 2, dropout=0.5, norm="batch")
     assert list(mlp.state_dict()) == ["linears.0.weight", "linears.0.bias"]
+
+
+@pytest.mark.parametrize("n_in", [7, 12])
+@pytest.mark.parametrize("rows", [600, 1023])
+def test_a_layer_of_one_step_has_the_values_and_gradients_of_float64(n_in, rows):
+    """FP32 and wide enough for oneDNN; in float64 the same weights go through autograd."""
+    config = WukongConfig(layers=1, n_F=5, n_L=7, k=6, mlp_depth=2, mlp_width=90, d=8)
+    torch.manual_seed(0)
+    layer = WukongLayer(*layer_shapes(config, n_in), config)
+    exact = WukongLayer(*layer_shapes(config, n_in), config).double()
+    exact.load_state_dict(layer.state_dict())
+    x, upstream = torch.randn(rows, n_in, 8), torch.randn(rows, 12, 8)
+    found = []
+    for each in (layer, exact):
+        dtype = each.norm.weight.dtype
+        given = x.to(dtype).requires_grad_()
+        out = each(given)
+        names, weights = zip(*each.named_parameters(), strict=True)
+        found.append([out, *torch.autograd.grad(out, [given, *weights], upstream.to(dtype))])
+    assert "FusedLayer" in type(found[0][0].grad_fn).__name__
+    for name, ours, reference in zip(["out", "x", *names], *found, strict=True):
+        error = (ours.double() - reference).norm() / reference.norm()
+        assert error < 2e-5, name
+
+
+def one_step_layer() -> tuple[WukongLayer, torch.Tensor]:
+    config = WukongConfig(layers=1, n_F=5, n_L=7, k=6, mlp_depth=2, mlp_width=90, d=8)
+    torch.manual_seed(0)
+    x = torch.randn(600, 7, 8, requires_grad=True)
+    return WukongLayer(*layer_shapes(config, 7), config), x
+
+
+def test_a_layer_of_one_step_computed_again_has_the_same_gradients():
+    layer, x = one_step_layer()
+    inputs = [x, *layer.parameters()]
+    kept = torch.autograd.grad(layer(x).square().sum(), inputs)
+    again = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False)
+    for one, other in zip(kept, torch.autograd.grad(again.square().sum(), inputs), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_layer_of_one_step_refuses_a_second_derivative_and_a_second_backward():
+    layer, x = one_step_layer()
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    loss = layer(x).square().sum()
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="once"):
+        loss.backward()

@@ -85,6 +85,6 @@ def test_flop_are_counted_as_those_of_nn_linear() -> None:
 
 
 def test_the_compiler_is_told_the_shape_that_comes_out() -> None:
-    arguments = (torch.randn(40, 7), torch.randn(9, 7), torch.randn(9))
+    arguments = (torch.randn(40, 7), torch.randn(9, 7), torch.randn(9), True)
     checks = ("test_schema", "test_faketensor")
     torch.library.opcheck(torch.ops.wukong.onednn_linear, arguments, test_utils=checks)
