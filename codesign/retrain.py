@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codesign.contracts import Job, Outcome, Progress
+from codesign.errors import ConfigError
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.study.folder import read_json_if_whole, write_json
@@ -70,7 +71,7 @@ def _on_ranks(
     from codesign.spec.problem import task_section
 
     progress_file = folder / "progress.json"
-    for left in (folder / "result.json", progress_file):
+    for left in (folder / "result.json", progress_file, *folder.glob("result-rank*.json")):
         left.unlink(missing_ok=True)
     attempt = {"task": task_section(design), "design": dict(design.design), "seed": seed}
     write_json(folder / "trial.json", {"token": "", **attempt})
@@ -84,6 +85,8 @@ def _on_ranks(
             if said and said != passed_on:
                 passed_on = said
                 report(Progress(done=said["done"], total=said["total"], metrics=said["metrics"]))
+            if ended and "refusal" in ended[0].facts:
+                raise ConfigError(**ended[0].facts["refusal"])
             if ended:
                 return ended[0]
     finally:

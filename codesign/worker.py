@@ -22,7 +22,7 @@ from typing import Any
 
 from codesign import serving
 from codesign.contracts import Outcome, Progress, Task
-from codesign.errors import LaunchError
+from codesign.errors import CodesignError, LaunchError
 from codesign.registry import task_family
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
@@ -66,6 +66,8 @@ class Runner:
             return Outcome(failure="out_of_memory", reason="the Python allocator ran out of memory")
         except LaunchError as error:
             return Outcome(failure="node", reason=error.what)
+        except CodesignError as error:
+            return _refused(error)
         except Exception as error:  # The boundary: whatever a trial does, the study goes on.
             trace = traceback.format_exc()
             if _is_allocation_failure(error):
@@ -103,6 +105,14 @@ class _ProgressFile:
             said = {**asdict(progress), "seconds": now - self._began}
             write_json(self._path, said, durable=False)
             self._next = now + PROGRESS_EVERY_S
+
+
+def _refused(error: CodesignError) -> Outcome:
+    """What a person can mend needs no traceback."""
+    print(error, file=sys.stderr)
+    said = {"what": error.what, "where": error.where, "hint": error.hint}
+    reason = f"{error.where}: {error.what}" if error.where else error.what
+    return Outcome(failure="bug", reason=reason, facts={"refusal": said})
 
 
 def _unsaid(_: Progress) -> None:
