@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codesign.contracts import Job, Outcome, Progress
-from codesign.errors import ConfigError
+from codesign.errors import CodesignError, ConfigError
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.study.folder import read_json_if_whole, write_json
@@ -46,7 +46,14 @@ def train(
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CodesignError(
+            f"the folder for curve and result cannot be made: {error.strerror}",
+            where=str(folder),
+            hint="choose another with --folder",
+        ) from error
     chosen = design.seed if seed is None else seed
     if processes == 1:
         outcome = task.run(design.design, seed=chosen, folder=folder, earlier=(), report=report)
@@ -97,7 +104,7 @@ def too_many_processes(executor: str, workers: int, processes: int) -> Iterator[
     """Say where processes on this machine have less than a core each."""
     cores = len(os.sched_getaffinity(0))
     if executor == "local" and processes > 1 and workers * processes > cores:
+        fewer = "fewer of them, or fewer trials at a time" if workers > 1 else "fewer of them"
         yield (
-            f"{workers} × {processes} processes on {cores} cores wait for each other: start fewer "
-            "of them, or fewer trials at a time"
+            f"{workers} × {processes} processes on {cores} cores wait for each other: start {fewer}"
         )

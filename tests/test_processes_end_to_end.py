@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from codesign import api
-from codesign.errors import ConfigError
+from codesign.errors import CodesignError, ConfigError
 from codesign.spec.loader import load_design
 from codesign.spec.problem import task_section
 from codesign.study.folder import read_json, write_json
@@ -115,6 +115,12 @@ def test_settings_that_the_ranks_refuse_are_said_as_one_process_says_them(
     with pytest.raises(ConfigError, match=r"^dense_shard_ranks is 3 with 2 ranks; must divide"):
         api.train(wrong, folder=tmp_path / "run", processes=2)
     assert "Traceback" not in (tmp_path / "run/log.txt").read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_named(design: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CodesignError, match="file: the folder for curve and result cannot be made"):
+        api.train(design, folder=tmp_path / "file")
 
 
 def test_torchrun_starts_the_same_worker(design: Path, alone: Path, tmp_path: Path) -> None:
