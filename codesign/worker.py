@@ -66,14 +66,14 @@ class Runner:
             return Outcome(failure="out_of_memory", reason="the Python allocator ran out of memory")
         except LaunchError as error:
             return Outcome(failure="node", reason=error.what)
-        except CodesignError as error:
-            return _refused(error)
         except Exception as error:  # The boundary: whatever a trial does, the study goes on.
             trace = traceback.format_exc()
             if _is_allocation_failure(error):
                 return Outcome(failure="out_of_memory", reason=_first_line(error))
             if _is_lack_of_space(error):
                 return Outcome(failure="node", reason=f"no space to write: {_first_line(error)}")
+            if isinstance(error, CodesignError):
+                return _refused(error)
             print(trace, file=sys.stderr)
             return Outcome(
                 failure="bug",
