@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codesign.contracts import Job, Outcome, Progress
+from codesign.errors import CodesignError, ConfigError
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.study.folder import read_json_if_whole, write_json
@@ -45,7 +46,14 @@ def train(
     design = load_design(design_path, data_path=data_path)
     task = task_of_design(design)
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CodesignError(
+            f"the folder for curve and result cannot be made: {error.strerror}",
+            where=str(folder),
+            hint="choose another with --folder",
+        ) from error
     chosen = design.seed if seed is None else seed
     if processes == 1:
         outcome = task.run(design.design, seed=chosen, folder=folder, earlier=(), report=report)
@@ -70,7 +78,7 @@ def _on_ranks(
     from codesign.spec.problem import task_section
 
     progress_file = folder / "progress.json"
-    for left in (folder / "result.json", progress_file):
+    for left in (folder / "result.json", progress_file, *folder.glob("result-rank*.json")):
         left.unlink(missing_ok=True)
     attempt = {"task": task_section(design), "design": dict(design.design), "seed": seed}
     write_json(folder / "trial.json", {"token": "", **attempt})
@@ -84,6 +92,8 @@ def _on_ranks(
             if said and said != passed_on:
                 passed_on = said
                 report(Progress(done=said["done"], total=said["total"], metrics=said["metrics"]))
+            if ended and "refusal" in ended[0].facts:
+                raise ConfigError(**ended[0].facts["refusal"])
             if ended:
                 return ended[0]
     finally:
@@ -94,7 +104,7 @@ def too_many_processes(executor: str, workers: int, processes: int) -> Iterator[
     """Say where processes on this machine have less than a core each."""
     cores = len(os.sched_getaffinity(0))
     if executor == "local" and processes > 1 and workers * processes > cores:
+        fewer = "fewer of them, or fewer trials at a time" if workers > 1 else "fewer of them"
         yield (
-            f"{workers} × {processes} processes on {cores} cores wait for each other: start fewer "
-            "of them, or fewer trials at a time"
+            f"{workers} × {processes} processes on {cores} cores wait for each other: start {fewer}"
         )

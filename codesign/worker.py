@@ -22,7 +22,7 @@ from typing import Any
 
 from codesign import serving
 from codesign.contracts import Outcome, Progress, Task
-from codesign.errors import LaunchError
+from codesign.errors import CodesignError, LaunchError
 from codesign.registry import task_family
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
@@ -72,6 +72,8 @@ class Runner:
                 return Outcome(failure="out_of_memory", reason=_first_line(error))
             if _is_lack_of_space(error):
                 return Outcome(failure="node", reason=f"no space to write: {_first_line(error)}")
+            if isinstance(error, CodesignError):
+                return _refused(error)
             print(trace, file=sys.stderr)
             return Outcome(
                 failure="bug",
@@ -103,6 +105,14 @@ class _ProgressFile:
             said = {**asdict(progress), "seconds": now - self._began}
             write_json(self._path, said, durable=False)
             self._next = now + PROGRESS_EVERY_S
+
+
+def _refused(error: CodesignError) -> Outcome:
+    """What a person can mend needs no traceback."""
+    print(error, file=sys.stderr)
+    said = {"what": error.what, "where": error.where, "hint": error.hint}
+    reason = f"{error.where}: {error.what}" if error.where else error.what
+    return Outcome(failure="bug", reason=reason, facts={"refusal": said})
 
 
 def _unsaid(_: Progress) -> None:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from codesign import api
+from codesign.errors import CodesignError, ConfigError
 from codesign.spec.loader import load_design
 from codesign.spec.problem import task_section
 from codesign.study.folder import read_json, write_json
@@ -92,7 +93,9 @@ def test_a_run_that_lost_a_process_continues_with_another_number_to_the_same_res
         os.kill(processes_of(folder)[1], signal.SIGKILL)
         _, said = run.communicate()
     assert run.returncode == 1
-    assert "the run ended as node: rank 1 of 2 ended with signal 9" in " ".join(said.split())
+    said = " ".join(said.split())
+    assert "the run ended as node: rank 1 of 2 ended with signal 9" in said
+    assert "hint: the same command continues from the last checkpoint" in said
     assert not processes_of(folder)
     assert {path.name for path in folder.glob("log*")} == {"log-rank1.txt", "log.txt"}
     assert api.train(design, folder=folder).failure is None
@@ -100,6 +103,24 @@ def test_a_run_that_lost_a_process_continues_with_another_number_to_the_same_res
     assert facts["resumed_at_step"] > 0
     assert (facts["processes"], facts["device"]) == (1, "cpu")
     assert not list(folder.glob("checkpoint-*"))
+
+
+def test_settings_that_the_ranks_refuse_are_said_as_one_process_says_them(
+    design: Path, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(design.read_text())
+    document["train"]["dense_shard_ranks"] = 3
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump(document))
+    with pytest.raises(ConfigError, match=r"^dense_shard_ranks is 3 with 2 ranks; must divide"):
+        api.train(wrong, folder=tmp_path / "run", processes=2)
+    assert "Traceback" not in (tmp_path / "run/log.txt").read_text()
+
+
+def test_a_folder_that_cannot_be_made_is_named(design: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CodesignError, match="file: the folder for curve and result cannot be made"):
+        api.train(design, folder=tmp_path / "file")
 
 
 def test_torchrun_starts_the_same_worker(design: Path, alone: Path, tmp_path: Path) -> None:

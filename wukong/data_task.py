@@ -218,6 +218,7 @@ def _outcome(
         "processes": ranks.world,
         "device": _device_name(ranks),
         "memory": memory,
+        **_table_facts(result, ranks),
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }
@@ -231,6 +232,15 @@ def _outcome(
         "memory_per_device_gib": result.memory.steps_bytes / GIB,
     }
     return Outcome(metrics=metrics, facts=facts)
+
+
+def _table_facts(result: TrainResult, ranks: Ranks) -> dict[str, Any]:
+    """How fused tables lie over ranks; nothing of others."""
+    from wukong.embeddings import Tables, summary
+
+    backends = [module for module in result.model.modules() if isinstance(module, Tables)]
+    placed = [table for tables in backends for table in tables.placement.values()]
+    return {"tables": summary(placed, ranks.world)} if placed else {}
 
 
 def _memory_facts(result: TrainResult, expected: ExpectedMemory | None) -> dict[str, Any]:

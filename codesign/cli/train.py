@@ -16,6 +16,11 @@ from codesign.contracts import Progress
 from codesign.errors import CodesignError
 from codesign.retrain import too_many_processes
 
+_WHAT_TO_DO = {
+    "node": "the same command continues from the last checkpoint in {folder}",
+    "bug": "the logs lie in {folder}/log*.txt",
+}
+
 
 @click.command("train", help="Train a design again, e.g. a study's best.yaml.")
 @options.design_file
@@ -69,7 +74,10 @@ def command(
             errors.print(f"warning: {warning}", style="yellow", highlight=False)
         console.print(f"{'curve and result':<28} {target}", highlight=False)
     if outcome.failure is not None:
-        raise CodesignError(f"the run ended as {outcome.failure}: {outcome.reason}")
+        raise CodesignError(
+            f"the run ended as {outcome.failure}: {outcome.reason}",
+            hint=_WHAT_TO_DO.get(outcome.failure, "").format(folder=target),
+        )
 
 
 def memory_lines(memory: Mapping[str, Any]) -> Iterator[str]:

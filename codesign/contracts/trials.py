@@ -37,7 +37,8 @@ class Outcome:
         facts: anything else worth keeping (warnings, best step), plain JSON values. What stands
             under `chosen_train_settings` is written into `best.yaml`, so that training the design
             again repeats the result. `memory` holds the peak of the run on the process with most,
-            `measured_gib`, and where it was predicted `predicted_gib` with its `label`.
+            `measured_gib`, and where it was predicted `predicted_gib` with its `label`. `refusal`
+            holds `what`, `where` and `hint` of an error that a person can mend.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)

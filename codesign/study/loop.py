@@ -302,7 +302,8 @@ class StudyLoop:
                 f"{len(bugs)} trials failed with a bug (launch.max_bugs is {limit}); the last:\n"
                 + str(outcome.facts.get("traceback", outcome.reason)),
                 where=str(self._folder.path),
-                hint=f"the logs lie in {self._folder.path}/trials/*/attempt-*/log.txt",
+                hint=outcome.facts.get("refusal", {}).get("hint")
+                or f"the logs lie in {self._folder.path}/trials/*/attempt-*/log.txt",
             )
 
     def _result(self, job: Job) -> Mapping[str, Any]:

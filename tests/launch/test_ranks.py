@@ -65,6 +65,7 @@ def test_the_first_ranks_result_is_the_attempts_and_each_rank_has_a_log(
         ("dies", "node", "rank 1 of 3 ended with signal 9"),
         ("out_of_memory", "out_of_memory", "rank 1 of 3: the Python allocator ran out of memory"),
         ("bug", "bug", "rank 1 of 3: ZeroDivisionError: a toy bug"),
+        ("refused", "bug", "rank 1 of 3: toy: 7 does not divide 2"),
     ],
 )
 def test_a_rank_that_fails_ends_all_and_is_the_reason(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from codesign.contracts import Columns, CostPart, Design, Knob, Metric, Outcome, Progress
+from codesign.errors import ConfigError
 
 KNOBS: Mapping[str, Knob] = {
     "width": Knob(kind="int", meaning="width", low=1, high=1000, affects_cost=True),
@@ -24,6 +25,7 @@ KNOBS: Mapping[str, Knob] = {
         choices=(
             "completes",
             "bug",
+            "refused",
             "diverges",
             "out_of_memory",
             "hangs",
@@ -130,6 +132,8 @@ class ToyTask:
             fate = "hangs"
         if fate == "bug":
             raise ZeroDivisionError("a toy bug")
+        if fate == "refused":
+            raise ConfigError("7 does not divide 2", where="toy", hint="choose 1 or 2")
         if fate == "diverges":
             return Outcome(failure="diverged", reason="the loss is nan")
         if fate == "out_of_memory":

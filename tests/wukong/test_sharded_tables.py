@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.fx import _symbolic_trace
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 
 from codesign.errors import ConfigError
@@ -26,7 +28,8 @@ from tests.support.sharded_tables import (
     spec,
     train,
 )
-from wukong.embeddings import Cluster, PlacedTable, TableLayout, TableOptimizer
+from wukong.device.memory import DoesNotFitError
+from wukong.embeddings import Cluster, PlacedTable, TableLayout, TableOptimizer, summary
 from wukong.embeddings.torchrec_tables import FusedTables
 from wukong.embeddings.torchrec_tables.collection import collection
 from wukong.embeddings.torchrec_tables.planning import placed, planned
@@ -73,8 +76,15 @@ def all_cases() -> dict[str, dict[str, Any]]:
             "pooled": pooled,
             "after": {feature: table.numpy() for feature, table in tables.weights().items()},
             "placement": tables.placement,
+            "held_bytes": held_bytes(tables),
         }
     return found
+
+
+def held_bytes(tables: FusedTables) -> int:
+    """What this rank's shards take, asked of the tensors themselves."""
+    found: dict[str, Any] = tables.sharded_weights()
+    return sum(part.tensor.nbytes for whole in found.values() for part in whole.local_shards())
 
 
 @functools.cache
@@ -149,6 +159,34 @@ def test_column_shards_have_the_same_width_at_every_number_of_ranks(world: int) 
         assert placed.shard_sizes == ((s.cardinality, columns),) * (s.width // columns)
         assert len(placed.ranks) == len(placed.shard_sizes)
     assert {rank for placed in placement.values() for rank in placed.ranks} == set(range(world))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+@pytest.mark.parametrize("case", ["columns, sgd", "tables, sgd", "fp16 tables"])
+def test_the_summary_says_what_each_rank_holds(world: int, case: str) -> None:
+    ranks = [outcome[case] for outcome in outcomes(world)]
+    said = summary(ranks[0]["placement"].values(), world)
+    sharding = CASES[case][1].sharding
+    assert said["shardings"] == {sharding: len(SPECS)}
+    columns = WHOLE if sharding == "table_wise" else COLUMNS_OF_SHARD
+    assert said["shards"] == sum(s.width // columns[s.feature] for s in SPECS)
+    held = [rank["held_bytes"] / 2**20 for rank in ranks]
+    assert said["mib_per_rank"] == pytest.approx(held, rel=1e-12)
+
+
+def test_a_warning_of_torch_about_torchrec_is_kept_from_the_logs() -> None:
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("torch.fx._symbolic_trace")
+    logger.addHandler(handler)
+    try:
+        _symbolic_trace.is_fx_tracing_warning.cache_clear()
+        _symbolic_trace.is_fx_tracing_warning()
+        logger.warning("another")
+    finally:
+        logger.removeHandler(handler)
+    assert heard == ["another"]
 
 
 def state(tables: FusedTables) -> dict[str, dict[str, torch.Tensor]]:
@@ -284,7 +322,7 @@ def gpu_plan(layout: TableLayout, specs: Sequence[TableSpec] = SPECS) -> dict[st
     """A plan for eight GPUs, which nothing but its topology asks for."""
     ranks = Ranks(rank=0, world=8, device=torch.device("cuda"))
     sharder = EmbeddingBagCollectionSharder(fused_params={})
-    return placed(specs, planned(collection(specs), specs, layout, sharder, ranks))
+    return placed(specs, planned(collection(specs), specs, layout, sharder, ranks), layout)
 
 
 H100 = Cluster(
@@ -315,5 +353,7 @@ def test_a_table_wider_than_one_gpus_memory_fits_in_column_shards_only() -> None
     specs = [spec("f", 250_000_000, 128)]  # 128 GB
     plan = gpu_plan(TableLayout(shard_columns=32, cluster=H100), specs)
     assert len(set(plan["f"].ranks)) > 1
-    with pytest.raises(ConfigError, match=r"128 GB.*cannot be laid table_wise over 8 ranks.*68 GB"):
+    with pytest.raises(
+        DoesNotFitError, match=r"128 GB.*cannot be laid table_wise over 8 ranks.*68 GB"
+    ):
         gpu_plan(TableLayout(sharding="table_wise", cluster=H100), specs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codesign.errors import ConfigError
 from wukong.embeddings.base import TableOptimizer, Tables, initial_weights
-from wukong.embeddings.layout import Cluster, PlacedTable, TableLayout
+from wukong.embeddings.layout import Cluster, PlacedTable, TableLayout, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ __all__ = [
     "Tables",
     "build_tables",
     "initial_weights",
+    "summary",
 ]
 
 BACKENDS = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from wukong.data.batch import Batch
+    from wukong.embeddings.layout import PlacedTable
     from wukong.shape import TableSpec
 
 
@@ -54,9 +56,11 @@ class Tables(nn.Module, ABC):
 
     Attributes:
         is_sharded: each rank holds parts of the tables, and they see to it themselves.
+        placement: feature → where its table lies; empty where they are not sharded.
     """
 
     is_sharded = False
+    placement: Mapping[str, PlacedTable] = MappingProxyType({})
 
     def __init__(self, specs: Sequence[TableSpec], table_optimizer: TableOptimizer) -> None:
         super().__init__()

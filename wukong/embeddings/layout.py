@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from wukong.train_config import TableSharding
 
 
@@ -62,8 +65,29 @@ class PlacedTable:
         sharding: as in `TableLayout`.
         shard_sizes: (rows, columns) of each shard, in the order of the table.
         ranks: of each shard.
+        bytes_per_weight: as stored.
     """
 
     sharding: str
     shard_sizes: tuple[tuple[int, int], ...]
     ranks: tuple[int, ...]
+    bytes_per_weight: int = 4
+
+
+def summary(tables: Iterable[PlacedTable], world: int) -> dict[str, Any]:
+    """Say in a few plain values how tables lie over ranks.
+
+    Returns:
+        `shardings`: sharding → tables; `shards`: in all; `mib_per_rank`: weights that each rank
+        holds, in MiB, without accumulators.
+    """
+    bytes_of_rank = [0] * world
+    shardings: Counter[str] = Counter()
+    shards = 0
+    for table in tables:
+        shardings[table.sharding] += 1
+        shards += len(table.ranks)
+        for (rows, columns), rank in zip(table.shard_sizes, table.ranks, strict=True):
+            bytes_of_rank[rank] += rows * columns * table.bytes_per_weight
+    mib_per_rank = [size / 2**20 for size in bytes_of_rank]
+    return {"shardings": dict(shardings), "shards": shards, "mib_per_rank": mib_per_rank}

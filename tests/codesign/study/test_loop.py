@@ -137,6 +137,16 @@ def test_bugs_stop_the_study_with_the_traceback(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in (tmp_path / "study/trials/0000/attempt-1/log.txt").read_text()
 
 
+def test_a_refusal_stops_the_study_without_a_traceback_and_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="toy: 7 does not divide 2\n  hint: choose 1") as caught:
+        run(
+            tmp_path,
+            space={**ONE_KNOB, "fate": "refused"},
+            launch={"workers": 1, "max_bugs": 1},
+        )
+    assert "Traceback" not in str(caught.value)
+
+
 def test_a_space_smaller_than_the_trials_ends_early(tmp_path: Path) -> None:
     state = run(tmp_path, space={"width": [1, 2, 4], "depth": 1})
     assert len(state.trials) == 3

@@ -5,6 +5,7 @@ B examples of this rank, F features, R rows of a table, D its width, W the sum o
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 
 # torchrec's tables are ShardedTensors by default, and every access would warn.
 warnings.filterwarnings("ignore", "Please use DTensor instead", FutureWarning)
+# torchrec asks whether it is traced, and torch would warn each process of what else that may mean.
+logging.getLogger("torch.fx._symbolic_trace").addFilter(
+    lambda record: not record.getMessage().startswith("is_fx_tracing will return true")
+)
 
 _FBGEMM_OPTIMIZERS = {
     "rowwise_adagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
@@ -103,7 +108,7 @@ class FusedTables(Tables):
         sharder = _sharder(table_optimizer, layout)
         tables = collection(specs, layout.precision)
         plan = ranks.on_first(lambda: planned(tables, specs, layout, sharder, ranks))
-        self.placement = placed(specs, plan)
+        self.placement = placed(specs, plan, layout)
         self.parallel = DistributedModelParallel(
             tables,
             env=ShardingEnv.from_process_group(_process_group(ranks)),

@@ -17,6 +17,7 @@ from torchrec.distributed.planner.types import (
 )
 
 from codesign.errors import ConfigError
+from wukong.device.memory import DoesNotFitError
 from wukong.embeddings.layout import PlacedTable
 from wukong.embeddings.torchrec_tables.collection import table_names
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 # Of a device's memory, for everything that is not a table.
 RESERVED_SHARE = 0.15
 _MS_PER_S = 1000.0
+_BYTES_PER_WEIGHT = {"fp32": 4, "fp16": 2}
 
 
 def planned(
@@ -45,7 +47,8 @@ def planned(
     """Balance the shards over ranks, by the time that their lookups and their sending take.
 
     Raises:
-        ConfigError: the device has no such sharding, or the tables do not fit.
+        ConfigError: the device has no such sharding.
+        DoesNotFitError: the tables do not fit.
     """
     if layout.sharding == "row_wise" and ranks.device.type == "cpu":
         raise ConfigError(
@@ -72,7 +75,9 @@ def planned(
         raise _refusal(specs, layout, ranks) from error
 
 
-def placed(specs: Sequence[TableSpec], plan: ShardingPlan) -> dict[str, PlacedTable]:
+def placed(
+    specs: Sequence[TableSpec], plan: ShardingPlan, layout: TableLayout
+) -> dict[str, PlacedTable]:
     """Feature → where its table lies."""
     parameters: EmbeddingModuleShardingPlan = plan.plan.get("", {})
     found = {}
@@ -83,6 +88,7 @@ def placed(specs: Sequence[TableSpec], plan: ShardingPlan) -> dict[str, PlacedTa
             sharding=parameter.sharding_type,
             shard_sizes=tuple((s.shard_sizes[0], s.shard_sizes[1]) for s in shards),
             ranks=tuple(s.placement.rank() for s in shards),
+            bytes_per_weight=_BYTES_PER_WEIGHT[layout.precision],
         )
     return found
 
@@ -120,11 +126,11 @@ def _bytes_for_tables(layout: TableLayout, ranks: Ranks) -> float:
     return (1 - RESERVED_SHARE) * memory_bytes
 
 
-def _refusal(specs: Sequence[TableSpec], layout: TableLayout, ranks: Ranks) -> ConfigError:
-    bytes_per_weight = {"fp32": 4, "fp16": 2}[layout.precision]
+def _refusal(specs: Sequence[TableSpec], layout: TableLayout, ranks: Ranks) -> DoesNotFitError:
+    bytes_per_weight = _BYTES_PER_WEIGHT[layout.precision]
     sizes = [spec.cardinality * spec.width * bytes_per_weight for spec in specs]
     free_gb = _bytes_for_tables(layout, ranks) / 1e9
-    return ConfigError(
+    return DoesNotFitError(
         f"{len(specs)} tables of {sum(sizes) / 1e9:.3g} GB in {layout.precision} (the largest "
         f"{max(sizes) / 1e9:.3g} GB), with accumulators and lookup buffers, cannot be laid "
         f"{layout.sharding} over {ranks.world} ranks with {free_gb:.3g} GB each for tables",
