@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from wukong.data.batch import Batch
+from wukong.device.heap import kept_heap
 from wukong.embeddings import TableLayout, TableOptimizer, Tables, build_tables
 from wukong.embeddings.torchrec_tables import DenseTables, keyed_jagged
 from wukong.model import Wukong
@@ -247,7 +248,8 @@ def main() -> None:
     for threads in THREADS:
         for vocabulary in VOCABULARIES:
             for width in WIDTHS:
-                cases.append(measure(threads, vocabulary, width, options.rounds))
+                with kept_heap():  # as training runs
+                    cases.append(measure(threads, vocabulary, width, options.rounds))
                 print(json.dumps(cases[-1]), flush=True)
     result = {
         "what": "milliseconds, 26 one-hot features, batch 4096, row-wise Adagrad, best round",

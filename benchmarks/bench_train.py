@@ -135,6 +135,7 @@ def milliseconds(
 def measure(fields: dict[str, int], *, tables: bool, options: argparse.Namespace) -> dict[str, Any]:
     """Time every candidate at one shape; ratios are layout over ours, the faster mode of each."""
     device, precision = options.device, options.precision
+    torch.compiler.reset()  # else what an earlier case compiled counts against dynamo's limits
     batch = random_batch(device)
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
     if precision == "bf16":

@@ -115,8 +115,9 @@ class _Bags(nn.Module):
         self.bags = nn.ModuleList(bags)
 
     def forward(self, batch: Batch) -> Tensor:
-        ids_BF = batch.one_hot_BF.long()
-        return torch.cat([bag(ids_BF[:, f : f + 1]) for f, bag in enumerate(self.bags)], dim=1)
+        ids_FB = batch.one_hot_BF.T.long()
+        first_B = torch.arange(len(batch), device=ids_FB.device)
+        return torch.cat([bag(i_B, first_B) for bag, i_B in zip(self.bags, ids_FB, strict=True)], 1)
 
 
 class _OneEmbedding(nn.Module):
