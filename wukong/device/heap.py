@@ -18,7 +18,7 @@ _KEPT = {_TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 64 * 1024**2, _MMAP_MAX: 0}
 
 @contextmanager
 def kept_heap() -> Iterator[None]:
-    """Inside, freed memory stays with this process; at the end all of it goes back.
+    """Inside, freed memory stays with this process; at the end it goes back, as far as glibc can.
 
     Holds for the whole process. Does nothing where the C library is not glibc.
     """
