@@ -73,11 +73,14 @@ def _measured_bytes(case: Case, ranks: Ranks) -> int:
     batch = _batch(case, ranks)
     for _ in range(2):
         learner.step(batch)
-    for weight in learner.model.parameters():
-        weight.grad = None
-    held = [*learner.tensors().values(), batch.one_hot_BF, batch.dense_BD, batch.label_BT]
-    local = [part for tensor in held for part in _local(tensor)]
-    return peak_of(lambda: learner.step(batch), local, Device("cpu"))
+    peaks = []
+    for _ in range(CALMEST_OF if ranks.world > 1 else 1):
+        for weight in learner.model.parameters():
+            weight.grad = None
+        held = [*learner.tensors().values(), batch.one_hot_BF, batch.dense_BD, batch.label_BT]
+        local = [part for tensor in held for part in _local(tensor)]
+        peaks.append(peak_of(lambda: learner.step(batch), local, Device("cpu")))
+    return min(peaks)
 
 
 def _batch(case: Case, ranks: Ranks) -> Batch:
@@ -119,9 +122,10 @@ CASES: dict[str, tuple[dict[str, Any], float]] = {
     "bf16 gradients": ({"batch_size": 16, "train": {"gradient_precision": "bf16"}}, 0.10),
 }
 AT_ONE_RANK = ("computed again", "fused and wide", "fp16 tables", "bf16")
-# Gloo's messages come and go with the timing of the ranks: up to three copies of a layer were seen
-# at once, so five may be, or one of the tables that are sent whole.
-MESSAGES_BYTES = 5 * 4 * 395_000, 4 * 5 * 20_000 * 16
+# Gloo's messages come and go with the timing of the ranks: up to two copies of a layer in the
+# calmest of some steps, or one of the tables that are sent whole.
+CALMEST_OF = 3
+MESSAGES_BYTES = 2 * 4 * 395_000, 4 * 5 * 20_000 * 16
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
