@@ -1,47 +1,26 @@
 """Fitted cost models as JSON files: what was fitted, to which data, and how well it predicts.
 
-An artifact's `kind` names the module that reads it; `device` and `precision` what it is for. The
-rest is the kind's own, with `data` (file, checksum, rows), `held_out` (error on rows that the fit
-had not seen) and `versions`.
+An artifact's `kind` names what predicts single operations; `device` and `precision` say what it is
+for, `totals` and `memory` how whole steps fare (`cost_models.totals`). The rest is the kind's own,
+with `data` (file, checksum, rows), `held_out` (error on rows that the fit had not seen) and
+`versions`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from codesign.errors import ConfigError
-from cost_models.exact import Array
+from cost_models.cost_model import CostModel, Operations
 from cost_models.hardware import Hardware, Precision
-from cost_models.ops import OpColumns
-from cost_models.roofline import Roofline, Spread, Total
+from cost_models.roofline import Roofline
+from cost_models.totals import ASSUMED_SLACK, Spread, TotalFit
 
-
-class CostModel(Protocol):
-    """Predicts seconds from operations, and how far off a peak of memory may be."""
-
-    @property
-    def label(self) -> str:
-        """Where its times come from, for people."""
-
-    @property
-    def memory_label(self) -> str:
-        """Where the bounds of memory come from, for people."""
-
-    @property
-    def memory(self) -> Spread:
-        """How measured peaks of memory fare against their closed form."""
-
-    def seconds(
-        self, operations: Iterable[OpColumns], total: Total, zs: Sequence[float] = (0.0,)
-    ) -> list[Array]:
-        """Predict quantiles of a sum of operations (see `cost_models.roofline`)."""
-
-
-# kind → how to build the model from the file's content
-KINDS: Mapping[str, Callable[[Hardware, Precision, Mapping[str, Any]], CostModel]] = {
+# kind → how to build what predicts operations from the file's content
+KINDS: Mapping[str, Callable[[Hardware, Precision, Mapping[str, Any]], Operations]] = {
     "roofline": Roofline.from_artifact,
 }
 
@@ -56,11 +35,17 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
     hardware.peak_flop_per_s(precision)
     name = hardware.artifact.get(precision)
     if name is None:
-        return Roofline(hardware=hardware, precision=precision)
+        return CostModel(operations=Roofline(hardware=hardware, precision=precision))
     hint = f"`python -m cost_models.calibrate` makes one; or take artifact out of {hardware.path}"
     try:
         content = json.loads(Path(name).read_text(encoding="utf-8"))
-        return KINDS[content["kind"]](hardware, precision, content)
+        operations = KINDS[content["kind"]](hardware, precision, content)
+        memory = content.get("memory")
+        return CostModel(
+            operations=operations,
+            totals={total: TotalFit(**fit) for total, fit in content["totals"].items()},
+            memory=ASSUMED_SLACK if memory is None else Spread(**memory),
+        )
     except OSError as error:
         where = f"{hardware.path}: artifact.{precision}"
         raise ConfigError(

@@ -29,7 +29,8 @@ from cost_models.hardware import ARTIFACTS, Precision, load_hardware
 from cost_models.ops import OpColumns
 from cost_models.profile.record import COLUMNS, Row, read
 from cost_models.profile.spaces import StepDesign
-from cost_models.roofline import KindFit, Roofline, Spread, Total, TotalFit
+from cost_models.roofline import KindFit, Roofline
+from cost_models.totals import Spread, Total, TotalFit
 from cost_models.training import FP32_BYTES, ID_BYTES
 
 PRODUCT_COLUMNS = ["op", "B", "M", "N", "K", "latency_ms"]
@@ -220,7 +221,7 @@ def _totals(fitted: Roofline, steps: Sequence[Row]) -> dict[Total, Steps]:
 
 def _sum(fitted: Roofline, operations: Sequence[OpColumns]) -> tuple[float, float]:
     """Seconds of operations one by one, and how many they are."""
-    [seconds] = fitted.seconds(operations, "step")
+    seconds = sum((op.count * fitted.seconds(op) for op in operations), np.zeros(1))
     return float(seconds[0]), float(sum(op.count[0] for op in operations))
 
 

@@ -12,18 +12,15 @@ import numpy as np
 
 from codesign.contracts import HardwareSpec, PredictionColumns
 from cost_models import wukong_ops
-from cost_models.artifacts import CostModel, cost_model
-from cost_models.exact import Array, Columns, cost_floor
+from cost_models.artifacts import cost_model
+from cost_models.cost_model import CostModel
+from cost_models.exact import Array, Columns
 from cost_models.hardware import load_hardware
-from cost_models.ops import ITEM_BYTES, OpColumns
 from cost_models.peak import training_bytes
-from cost_models.roofline import ASSUMED_SLACK, Spread
+from cost_models.step import step_time
+from cost_models.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
-
-_ONE = np.ones(1)
-# Bytes that a dense update moves for each weight of a table, over those of the weight.
-_UPDATE = {"adam": 7.0, "rowwise_adagrad": 7.0, "sgd": 3.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +77,17 @@ class Predictor:
 
     def _throughput(self, box: _Box, z: float) -> PredictionColumns:
         """Seconds per example fall with the batch: a box's least are at its largest batch."""
-        batch, own = box.high_batch, box.high_batch / self.devices
-        operations = wukong_ops.operations(box.low, box.schema, batch=own, high=box.high)
-        operations += wukong_ops.optimizer_operations(box.low, box.schema, high=box.high)
-        operations += _table_operations(box)
-        value_s, short_s, long_s = self.model.seconds(operations, "step", (0.0, -z, z))
+        batch = box.high_batch
+        found = step_time(
+            self.model,
+            box.low,
+            box.schema,
+            batch=batch,
+            training=box.training,
+            zs=(0.0, -z, z),
+            high=box.upper,
+        )
+        value_s, short_s, long_s = found.quantiles_s
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
         together = f"; {self.devices} devices, without what they send each other"
         label = self.model.label + (together if self.devices > 1 else "")
@@ -96,16 +99,23 @@ class Predictor:
         operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
         operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
-        value, low, high = (1e3 * s for s in self.model.seconds(forward, "forward", (0.0, -z, z)))
+        is_box = box.upper is not None
+        found = self.model.seconds(forward, "forward", (0.0, -z, z), bound=is_box)
+        value, low, high = (1e3 * s for s in found)
         return PredictionColumns(value=value, low=low, high=high, label=self.model.label)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Box:
-    """Boxes of designs; see `Predictor.predict`."""
+    """Boxes of designs; see `Predictor.predict`.
+
+    Attributes:
+        upper: `high`; None where all boxes are single designs.
+    """
 
     low: Columns
     high: Columns
+    upper: Columns | None
     schema: InputSchema
     low_batch: Array
     high_batch: Array
@@ -116,6 +126,7 @@ class _Box:
         return cls(
             low=low,
             high=high,
+            upper=None if _agree(low, high) else high,
             schema=schema,
             low_batch=np.atleast_1d(low["batch_size"]).astype(float),
             high_batch=np.atleast_1d(high["batch_size"]).astype(float),
@@ -123,39 +134,7 @@ class _Box:
         )
 
 
-def _table_operations(box: _Box) -> list[OpColumns]:
-    """Lookups, their gradients, and the update: of all rows, or fused, of those looked up."""
-    own_batch = box.high_batch / box.training.ranks
-    found = wukong_ops.lookup_operations(box.low, box.schema, batch=own_batch)
-    if box.training.fused:
-        lookups = [op for op in found if op.phase == "forward"]
-        return [*lookups, *(_fused_update(op) for op in lookups)]
-    weights = cost_floor(box.low, box.high, box.schema)["table_parameters"]
-    weights = weights / box.training.shard_ranks
-    optimizer = np.atleast_1d(box.training.table_optimizer)
-    moved = np.select([optimizer == name for name in _UPDATE], list(_UPDATE.values()))
-    update = OpColumns(
-        kind="optimizer",
-        phase="optimizer",
-        dtype="float32",
-        count=_ONE,
-        m=weights,
-        bytes=ITEM_BYTES["float32"] * moved * weights,
-    )
-    return [*found, update]
-
-
-def _fused_update(lookup: OpColumns) -> OpColumns:
-    """Each looked-up row is read and written, and its bag's gradient read."""
-    size = lookup.m * lookup.n * ITEM_BYTES["float32"] * (2 * lookup.k + 1)
-    return OpColumns(
-        kind="embedding_bag",
-        phase="backward",
-        dtype=lookup.dtype,
-        count=lookup.count,
-        m=lookup.m,
-        n=lookup.n,
-        k=lookup.k,
-        batch=lookup.batch,
-        bytes=size,
-    )
+def _agree(low: Columns, high: Columns) -> bool:
+    if low is high:
+        return True
+    return all(np.array_equal(low[name], high[name]) for name in low)

@@ -11,9 +11,11 @@ import pytest
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.calibrate import Measured, Steps, _rounded, calibrate, fit_kind, fit_total
+from cost_models.cost_model import CostModel
 from cost_models.hardware import ARTIFACTS, load_hardware
 from cost_models.ops import OpColumns
-from cost_models.roofline import ASSUMED_SIGMA, KindFit, Roofline, TotalFit
+from cost_models.roofline import ASSUMED_SIGMA, KindFit, Roofline
+from cost_models.totals import TotalFit
 
 MEASURED = ARTIFACTS.parent / "measurements/cpu-epyc-2-threads.csv"
 H100 = load_hardware("h100-sxm")
@@ -27,11 +29,8 @@ def gemm(m: float, n: float, k: float, count: float = 1.0) -> OpColumns:
 
 
 def test_an_operation_is_bound_by_the_slower_of_flop_and_bytes() -> None:
-    model = Roofline(
-        hardware=H100,
-        precision="fp32",
-        kinds={"gemm": KindFit(utilisation=0.5, overhead_s=1e-5, sigma=0.2)},
-    )
+    kinds = {"gemm": KindFit(utilisation=0.5, overhead_s=1e-5, sigma=0.2)}
+    model = CostModel(operations=Roofline(hardware=H100, precision="fp32", kinds=kinds))
     [large] = model.seconds([gemm(8192, 8192, 8192)], "step")
     assert large[0] == pytest.approx(2 * 8192**3 / 67e12 / 0.5 + 1e-5)
     [thin] = model.seconds([gemm(8192, 8192, 1, count=3)], "step")
@@ -39,7 +38,7 @@ def test_an_operation_is_bound_by_the_slower_of_flop_and_bytes() -> None:
 
 
 def test_quantiles_of_operations_add_up_where_no_step_was_measured() -> None:
-    model = Roofline(hardware=H100, precision="fp32")
+    model = CostModel(operations=Roofline(hardware=H100, precision="fp32"))
     median, upper = model.seconds([gemm(512, 512, 512)], "step", (0.0, 1.0))
     assert upper / median == pytest.approx(np.exp(ASSUMED_SIGMA))
     assert model.label == "roofline of h100-sxm, fp32: uncalibrated"
@@ -50,15 +49,16 @@ def test_operations_alone_never_make_an_interval_narrower_than_the_assumed_one(
     sigma: float, shown: float
 ) -> None:
     fit = KindFit(utilisation=0.5, overhead_s=0.0, sigma=sigma, rows=1000)
-    model = Roofline(hardware=H100, precision="fp32", kinds={"gemm": fit})
+    operations = Roofline(hardware=H100, precision="fp32", kinds={"gemm": fit})
+    model = CostModel(operations=operations)
     median, upper = model.seconds([gemm(512, 512, 512)], "step", (0.0, 1.0))
     assert upper / median == pytest.approx(np.exp(shown))
 
 
 def test_a_measured_total_corrects_the_sum_and_sets_the_spread() -> None:
     total = TotalFit(factor=1.5, overhead_s=1e-3, sigma=0.1, rows=9)
-    bare = Roofline(hardware=H100, precision="fp32")
-    model = Roofline(hardware=H100, precision="fp32", totals={"step": total})
+    bare = CostModel(operations=Roofline(hardware=H100, precision="fp32"))
+    model = CostModel(operations=bare.operations, totals={"step": total})
     operations = [gemm(512, 512, 512, count=4), gemm(64, 64, 64)]
     [alone] = bare.seconds(operations, "step")
     low, median = model.seconds(operations, "step", (-2.0, 0.0))
