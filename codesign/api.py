@@ -294,6 +294,54 @@ def profile(
     return summary
 
 
+def calibrate(
+    device: str,
+    sources: Sequence[str | Path],
+    *,
+    precision: str = "fp32",
+    kind: str = "auto",
+    out: str | Path | None = None,
+    data_path: str | None = None,
+    accept_mismatch: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Fit a device's cost model to what was measured on it; the one it had is kept.
+
+    Args:
+        device: name of a shipped device, or the path of a hardware file.
+        sources: profiles, tables of products (op, B, M, N, K, latency_ms), and folders of studies.
+        kind: `roofline`, `learned`, or `auto`: whichever errs less on operations held out.
+        out: folder for artifact and hardware file; default that of a hardware file of one's own,
+            else the current one.
+        data_path: where the data of the studies are.
+        accept_mismatch: take measurements of another device, or of several versions of torch.
+        say: takes lines of progress.
+
+    Returns:
+        Files written, and errors of operations and of whole steps, before and after.
+
+    Raises:
+        CodesignError: whatever a person can mend.
+    """
+    from codesign.study.measured import measured_runs
+
+    paths = [Path(source) for source in sources]
+    runs = [
+        run for path in paths if path.is_dir() for run in measured_runs(path, data_path=data_path)
+    ]
+    report: dict[str, Any] = plugin("calibrator", "wukong").run(
+        device,
+        [path for path in paths if not path.is_dir()],
+        runs,
+        precision=precision,
+        kind=kind,
+        out=Path(out) if out else None,
+        accept_mismatch=accept_mismatch,
+        say=say,
+    )
+    return report
+
+
 def make_proposer(spec: StudySpec) -> Proposer:
     """Make the spec's proposer."""
     module = plugin("proposer", spec.search.proposer)

@@ -34,6 +34,9 @@ EXECUTORS: Mapping[str, str] = {
 PROFILERS: Mapping[str, str] = {
     "wukong": "cost_models.profile.runner",
 }
+CALIBRATORS: Mapping[str, str] = {
+    "wukong": "cost_models.calibrate",
+}
 PREPARERS: Mapping[str, str] = {
     "wukong": "wukong.data.sources",
 }
@@ -42,6 +45,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "proposer": PROPOSERS,
     "executor": EXECUTORS,
     "profiler": PROFILERS,
+    "calibrator": CALIBRATORS,
     "preparer": PREPARERS,
 }
 
@@ -52,6 +56,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "proposer": ("Options", "make"),
     "executor": ("make",),
     "profiler": ("run",),
+    "calibrator": ("run",),
     "preparer": ("run",),
 }
 

@@ -13,6 +13,8 @@ import numpy as np
 from cost_models import wukong_ops
 from cost_models.cost_model import CostModel
 from cost_models.exact import Array, Columns, cost_floor
+from cost_models.fusion import fused
+from cost_models.hardware import DTYPES
 from cost_models.ops import ITEM_BYTES, OpColumns
 from cost_models.training import Training
 from wukong.schema import InputSchema
@@ -54,9 +56,13 @@ def step_time(
         high: the upper end of boxes of designs whose lower end is `columns`; the result is then a
             lower bound, exact where the two agree.
     """
-    parts = step_operations(columns, schema, batch=batch, training=training, high=high)
+    dtype = DTYPES[model.operations.precision]
+    parts = step_operations(columns, schema, batch=batch, training=training, dtype=dtype, high=high)
     every = [op for found in parts.values() for op in found]
-    median_s, *quantiles_s = model.seconds(every, "step", (0.0, *zs), bound=high is not None)
+    is_box, compiled = high is not None, training.compile
+    median_s, *quantiles_s = model.seconds(
+        every, "training", (0.0, *zs), bound=is_box, compiled=compiled
+    )
     alone_s = {part: _sum_s(model, found) for part, found in parts.items()}
     share = median_s / sum(alone_s.values(), np.zeros(1))
     return StepTime(
@@ -70,11 +76,19 @@ def step_operations(
     *,
     batch: Array,
     training: Training,
+    dtype: str = "float32",
     high: Columns | None = None,
 ) -> dict[str, list[OpColumns]]:
-    """List what one device does in a step: part → its operations. Arguments as for `step_time`."""
+    """List what one device does in a step: part → its operations.
+
+    Args:
+        dtype: of activations and their gradients; weights and their optimizer are FP32.
+        columns, schema, batch, training, high: as for `step_time`.
+    """
     own_batch = batch / training.ranks
-    dense = wukong_ops.operations(columns, schema, batch=own_batch, high=high)
+    dense = wukong_ops.operations(columns, schema, batch=own_batch, dtype=dtype, high=high)
+    if training.compile:
+        dense = fused(dense)
     lookups = wukong_ops.lookup_operations(columns, schema, batch=own_batch)
     forward = [op for op in lookups if op.phase == "forward"]
     if training.fused:

@@ -24,6 +24,7 @@ COMMANDS = {
     "extend": "Let a running study search more designs.",
     "export": "Print or write a study's trials as a table.",
     "profile": "Measure what this machine takes for operations and training steps.",
+    "calibrate": "Fit a device's cost model to profiles and to studies.",
 }
 INTERRUPTED = 130
 
