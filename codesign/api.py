@@ -342,6 +342,40 @@ def calibrate(
     return report
 
 
+def evaluate_cost(
+    table: str | Path,
+    *,
+    hardware: str,
+    confidence: float = CONFIDENCE,
+    out: str | Path | None = None,
+    plot: str | Path | None = None,
+) -> dict[str, Any]:
+    """Predict what a device takes for a table of operations, and compare it with measurements.
+
+    Args:
+        table: CSV with columns op, B, M, N, K and, if you like, count, dtype, latency_ms.
+        hardware: name of a shipped device, or path of a hardware file.
+        confidence: of each end of the intervals, in (0.5, 1).
+        out: CSV file to write the predictions to.
+        plot: SVG file to draw predicted against measured times in.
+
+    Returns:
+        Times in ms of each operation and of all, each with its interval and with what it rests
+        on; where latencies are given, errors, coverage and ranking, of products and of all.
+
+    Raises:
+        ConfigError: a file, row or setting cannot be; the message names it.
+    """
+    found: dict[str, Any] = plugin("evaluator", "wukong").evaluate(
+        Path(table),
+        device=hardware,
+        confidence=confidence,
+        out=Path(out) if out else None,
+        plot=Path(plot) if plot else None,
+    )
+    return found
+
+
 def make_proposer(spec: StudySpec) -> Proposer:
     """Make the spec's proposer."""
     module = plugin("proposer", spec.search.proposer)

@@ -2,8 +2,9 @@
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
 `make(objectives, options)`; an executor module `make(workers=…, processes=…)`; profiler and
-preparer modules `run`, as `codesign.api` calls it. A name with a dot is a module of the user's own.
-A task's name with a colon, `package.module:name`, is what builds a model of the user's own.
+preparer modules `run`, an evaluator module `evaluate`, as `codesign.api` calls them. A name with a
+dot is a module of the user's own. A task's name with a colon, `package.module:name`, is what builds
+a model of the user's own.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ PROFILERS: Mapping[str, str] = {
 CALIBRATORS: Mapping[str, str] = {
     "wukong": "cost_models.calibrate",
 }
+EVALUATORS: Mapping[str, str] = {
+    "wukong": "cost_models.evaluate",
+}
 PREPARERS: Mapping[str, str] = {
     "wukong": "wukong.data.sources",
 }
@@ -46,6 +50,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "executor": EXECUTORS,
     "profiler": PROFILERS,
     "calibrator": CALIBRATORS,
+    "evaluator": EVALUATORS,
     "preparer": PREPARERS,
 }
 
@@ -57,6 +62,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "executor": ("make",),
     "profiler": ("run",),
     "calibrator": ("run",),
+    "evaluator": ("evaluate",),
     "preparer": ("run",),
 }
 

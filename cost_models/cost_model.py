@@ -11,7 +11,7 @@ import numpy as np
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.ops import OpColumns
-from cost_models.roofline import ASSUMED_SIGMA
+from cost_models.roofline import ASSUMED_SIGMA, Basis
 from cost_models.totals import ASSUMED_SLACK, COMPILED, Spread, StepSums, Total, TotalFit
 
 
@@ -45,6 +45,9 @@ class Operations(Protocol):
 
     def sigma(self, op: OpColumns) -> Array:
         """Return the standard deviation of log(measured / predicted), (N,) or (1,)."""
+
+    def basis(self, op: OpColumns) -> Basis:
+        """Say what the time of such operations rests on."""
 
 
 # One and several of them, for people.
