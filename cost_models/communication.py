@@ -21,6 +21,7 @@ import numpy as np
 from codesign.errors import ConfigError
 from cost_models.exact import Array
 from cost_models.hardware import Figure, Hardware
+from cost_models.messages import Message
 
 # Of a link's published rate, and the standard deviation of log(measured / predicted).
 ASSUMED_SHARE, ASSUMED_SIGMA = 0.8, 0.5
@@ -63,8 +64,8 @@ class Links:
             ConfigError: a figure is missing that so many ranks need.
         """
         node = int(_needed(hardware, "devices_per_node", ranks))
-        within = {key: 1.0 for key in ("link_bytes_per_s", "link_latency_s")}
-        between = {key: 1.0 for key in ("network_bytes_per_s", "network_latency_s")}
+        within = dict.fromkeys(("link_bytes_per_s", "link_latency_s"), 1.0)
+        between = dict.fromkeys(("network_bytes_per_s", "network_latency_s"), 1.0)
         if node > 1:
             within = {key: _needed(hardware, key, ranks) for key in within}
         if ranks > node:
@@ -76,27 +77,16 @@ class Links:
         on_node = min(size, max(1, self.devices_per_node // stride))
         return Group(nodes=-(-size // on_node), on_node=on_node)
 
-    def all_gather_s(self, size_bytes: Array, group: Group) -> Array:
-        """Seconds until each rank has `size_bytes`, of which it had an equal share."""
-        among_nodes = size_bytes / group.on_node
-        return self._seconds(group, size_bytes, among_nodes)
+    def seconds(self, message: Message) -> Array:
+        """Return how long all such messages of a step take, (N,) or (1,); 0 within one rank."""
+        group, size = self.group(message.ranks, stride=message.stride), message.size_bytes
+        # An exchange sends all that leaves a node to it; a gather has one node's part do so.
+        leaving = size if message.collective == "all_to_all" else size / group.on_node
+        once_s = self._rings_s(group, size, leaving)
+        rounds = 2 if message.collective == "all_reduce" else 1
+        return message.count * rounds * once_s
 
-    def reduce_scatter_s(self, size_bytes: Array, group: Group) -> Array:
-        """Seconds until each rank has its share of the sum of `size_bytes` of every rank."""
-        return self.all_gather_s(size_bytes, group)
-
-    def all_reduce_s(self, size_bytes: Array, group: Group) -> Array:
-        """Seconds until each rank has the sum of `size_bytes` of every rank."""
-        return 2 * self.all_gather_s(size_bytes, group)
-
-    def all_to_all_s(self, size_bytes: Array, group: Group) -> Array:
-        """Seconds until a rank has sent `size_bytes`, an equal part to each rank, itself included.
-
-        Parts for another node first go to the rank of the same place there.
-        """
-        return self._seconds(group, size_bytes, size_bytes)
-
-    def _seconds(self, group: Group, within_bytes: Array, between_bytes: Array) -> Array:
+    def _rings_s(self, group: Group, within_bytes: Array, between_bytes: Array) -> Array:
         """Of two rings: `within_bytes` in a node, `between_bytes` among nodes, a part kept back."""
         hops, node_hops = group.on_node - 1, group.nodes - 1
         latency_s = hops * self.link_latency_s + node_hops * self.network_latency_s
