@@ -102,27 +102,45 @@ class CostModel:
         bound: bool = False,
         compiled: bool = False,
     ) -> list[Array]:
-        """Predict how long operations take one after the other.
+        """Predict how long operations take one after the other: `parts_seconds` of one part."""
+        [found] = self.parts_seconds([operations], total, zs, bound=bound, compiled=compiled)
+        return found
+
+    def parts_seconds(
+        self,
+        parts: Iterable[Iterable[OpColumns]],
+        total: Total,
+        zs: Sequence[float] = (0.0,),
+        *,
+        bound: bool = False,
+        compiled: bool = False,
+    ) -> list[list[Array]]:
+        """Predict how long each part of a total takes, one operation after the other.
 
         Args:
-            operations: of N designs.
-            total: what they are together.
+            parts: operations of N designs.
+            total: what all parts are together.
             zs: quantiles, as standard deviations above the median. Where such totals were not
                 measured, the operations' quantiles are added up, as if all were as slow together,
                 each at least as wide as the assumed spread: measured one by one, operations do not
                 say how a whole step fares.
-            bound: bound from below what steps take whose operations are all at least as large.
+            bound: bound from below what parts take whose operations are all at least as large.
             compiled: they are those of a compiled step (see `cost_models.fusion`).
 
         Returns:
-            For each quantile seconds, (N,), or (1,) where no column is longer.
+            For each part, for each quantile seconds, (N,), or (1,) where no column is longer; the
+            parts add up to the total's quantiles.
         """
         each_s = self.operations.least_seconds if bound else self.operations.seconds
         fit = self._fit(total, compiled=compiled)
         if fit is None:
-            return _added_up(operations, each_s, self.operations.sigma, zs)
-        median_s = fit.median_s(StepSums.of(operations, each_s), bound=bound)
-        return [median_s * np.exp(z * fit.sigma) for z in zs]
+            return [_added_up(part, each_s, self.operations.sigma, zs) for part in parts]
+        sums = [StepSums.of(part, each_s) for part in parts]
+        factor = fit.median_factor(StepSums.total(sums), bound=bound)
+        return [
+            [factor * np.exp(z * fit.sigma) * part.base_s(fit.overhead_s) for z in zs]
+            for part in sums
+        ]
 
     def _fit(self, total: Total, *, compiled: bool) -> TotalFit | None:
         """How such totals fare where measured; a step of the trainer may pass for a plain one."""

@@ -94,7 +94,7 @@ def run(
         "memory": after.get("memory"),
         "totals": {
             name: {"before": scored, "after": after.get(name)}
-            for name, scored in rounded(_before(before, measured.steps, precision)).items()
+            for name, scored in rounded(_before(before, measured.steps)).items()
         },
         "before_saw_the_data": seen,
         "noise": content["noise"],
@@ -114,7 +114,7 @@ def fitted(
     seconds = from_content(hardware, precision, content).operations.seconds
     for name, rows in named_totals(measured.steps).items():
         if len(rows) >= FEWEST_ROWS:
-            totals = measured_totals(rows, precision, seconds)
+            totals = measured_totals(rows, seconds)
             content["totals"][name] = asdict(fit_total(totals))
             content["held_out"][name] = held_out_scores(totals)
     if len(measured.peak_ratios) >= FEWEST_ROWS:
@@ -184,13 +184,11 @@ def _operations(
     return best, found[best]
 
 
-def _before(
-    model: CostModel, steps: Sequence[MeasuredStep], precision: Precision
-) -> dict[str, dict[str, Any]]:
+def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[str, Any]]:
     """Score what the device's model foretells of all measured totals."""
     found = {}
     for name, rows in named_totals(steps).items():
-        predicted = [_foretold(model, step, total, precision) for step, total in rows]
+        predicted = [_foretold(model, step, total) for step, total in rows]
         median_s, sigma = np.array(predicted).T
         measured_s = np.array([step.seconds[total] for step, total in rows])
         examples = np.array([float(step.batch) for step, _ in rows])
@@ -198,12 +196,10 @@ def _before(
     return found
 
 
-def _foretold(
-    model: CostModel, step: MeasuredStep, total: Total, precision: Precision
-) -> tuple[float, float]:
+def _foretold(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
     """Median seconds, and the spread that the interval stands for."""
     median_s, high_s = model.seconds(
-        step.operations(total, precision), total, (0.0, 1.0), compiled=step.training.compile
+        step.operations(total), total, (0.0, 1.0), compiled=step.training.compile
     )
     return float(median_s[0]), float(np.log(high_s[0] / median_s[0]))
 

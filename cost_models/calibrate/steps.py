@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from cost_models.exact import Array, Columns
-from cost_models.hardware import DTYPES, Precision
 from cost_models.ops import OpColumns
 from cost_models.profile.record import Case, Result
 from cost_models.profile.spaces import StepDesign
-from cost_models.step import step_operations
+from cost_models.step_ops import step_work
 from cost_models.totals import COMPILED, StepSums, Total
 from cost_models.training import Training
 from wukong.schema import InputSchema
@@ -43,15 +42,10 @@ class MeasuredStep:
     training: Training
     seconds: Mapping[Total, float]
 
-    def operations(self, total: Total, precision: Precision) -> list[OpColumns]:
+    def operations(self, total: Total) -> list[OpColumns]:
         """List what a total consists of."""
-        parts = step_operations(
-            self.columns,
-            self.schema,
-            batch=np.array([float(self.batch)]),
-            training=self.training,
-            dtype=DTYPES[precision],
-        )
+        batch = np.array([float(self.batch)])
+        parts = step_work(self.columns, self.schema, batch=batch, training=self.training).parts
         wanted = _PARTS[total] or tuple(parts)
         return [op for name in wanted for op in parts.get(name, [])]
 
@@ -107,12 +101,10 @@ def named_totals(steps: Sequence[MeasuredStep]) -> dict[str, list[tuple[Measured
 
 
 def measured_totals(
-    rows: Sequence[tuple[MeasuredStep, Total]],
-    precision: Precision,
-    seconds: Callable[[OpColumns], Array],
+    rows: Sequence[tuple[MeasuredStep, Total]], seconds: Callable[[OpColumns], Array]
 ) -> MeasuredTotals:
     """Add up the operations of totals, each taking `seconds` of it."""
-    sums = [StepSums.of(step.operations(total, precision), seconds) for step, total in rows]
+    sums = [StepSums.of(step.operations(total), seconds) for step, total in rows]
     designs = {step.design: number for number, (step, _) in enumerate(rows)}
     fields = ("operations_s", "memory_s", "count")
     return MeasuredTotals(
