@@ -18,6 +18,7 @@ from cost_models.exact import Array, Columns
 from cost_models.hardware import load_hardware
 from cost_models.peak import training_bytes
 from cost_models.step import step_time
+from cost_models.step_ops import in_bf16
 from cost_models.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
@@ -29,7 +30,7 @@ class Predictor:
 
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
-        devices: that train one model together, ≥ 1; times leave out what they send each other.
+        devices: that train one model together, ≥ 1.
     """
 
     model: CostModel
@@ -89,8 +90,9 @@ class Predictor:
         )
         value_s, short_s, long_s = found.quantiles_s
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
-        together = f"; {self.devices} devices, without what they send each other"
-        label = self.model.label + (together if self.devices > 1 else "")
+        together = f"; {self.devices} devices, what they send each other modelled, not measured"
+        label = self.model.total_label("training", compiled=box.training.compile)
+        label += together if self.devices > 1 else ""
         return PredictionColumns(**rates, label=label)
 
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
@@ -99,10 +101,13 @@ class Predictor:
         operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
         operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
+        if self.model.operations.precision == "bf16":
+            forward = [in_bf16(op) for op in forward]
         is_box = box.upper is not None
         found = self.model.seconds(forward, "forward", (0.0, -z, z), bound=is_box)
         value, low, high = (1e3 * s for s in found)
-        return PredictionColumns(value=value, low=low, high=high, label=self.model.label)
+        label = self.model.total_label("forward")
+        return PredictionColumns(value=value, low=low, high=high, label=label)
 
 
 @dataclass(frozen=True, kw_only=True)
