@@ -16,7 +16,12 @@ from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model, from_content
 from cost_models.calibrate.artifact import rounded, write
-from cost_models.calibrate.operations import FITS, FittedOperations, fit_spread
+from cost_models.calibrate.operations import (
+    FITS,
+    FittedOperations,
+    fit_spread,
+    possible_fits,
+)
 from cost_models.calibrate.read import Measurements, read_files
 from cost_models.calibrate.runs import steps_of
 from cost_models.calibrate.scores import folds, one_sided, scores
@@ -138,7 +143,7 @@ def _fresh(
         **operations.content,
         "totals": {},
         "memory": None,
-        "held_out": {"operations": operations.held_out} if operations.held_out else {},
+        "held_out": dict(operations.held_out),
         "noise": {},
         "data": [],
     }
@@ -170,15 +175,12 @@ def _operations(
 ) -> tuple[str, FittedOperations]:
     if kind not in (AUTO, *FITS):
         raise ConfigError(f"kind is {kind!r}; must be one of {', '.join((AUTO, *FITS))}")
-    found = {
-        name: fit(measured.operations, hardware, precision)
-        for name, fit in FITS.items()
-        if kind in (AUTO, name)
-    }
+    names = possible_fits(measured.operations) if kind == AUTO else [kind]
+    found = {name: FITS[name](measured.operations, hardware, precision) for name in names}
 
     def error(name: str) -> float:
-        held_out = found[name].held_out
-        return np.inf if held_out is None else float(held_out["mean_relative_error"])
+        held_out = found[name].held_out.get("operations")
+        return float(held_out["mean_relative_error"]) if held_out else np.inf
 
     best = min(found, key=error)
     return best, found[best]
