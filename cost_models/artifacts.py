@@ -8,6 +8,7 @@ with `data` (file, checksum, rows), `held_out` (error on rows that the fit had n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,6 +49,15 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         ) from error
     except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
+
+
+def was_fitted_to(path: Path, hardware: Hardware, precision: Precision) -> bool:
+    """Whether a file is one of those that the device's cost model was fitted to."""
+    name = hardware.artifact.get(precision)
+    if name is None:
+        return False
+    data = json.loads(Path(name).read_text("utf-8")).get("data", ())
+    return hashlib.sha256(path.read_bytes()).hexdigest() in {one.get("sha256") for one in data}
 
 
 def from_content(hardware: Hardware, precision: Precision, content: Mapping[str, Any]) -> CostModel:

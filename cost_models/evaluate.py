@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from codesign.errors import ConfigError
-from cost_models.artifacts import cost_model
+from cost_models.artifacts import cost_model, was_fitted_to
 from cost_models.exact import Array
-from cost_models.hardware import Hardware, load_hardware
+from cost_models.hardware import Hardware, Precision, load_hardware
 from cost_models.op_tables import SIZES, OpTable, read_table
 from cost_models.ranking import kendall_tau, pairwise_accuracy
 from cost_models.roofline import Basis
@@ -43,6 +43,7 @@ class PredictedTable:
         sigma: standard deviation of log(measured / predicted), (R,).
         basis: for each row what its prediction rests on, see `cost_models.roofline.Basis`.
         labels: precision → what predicts it.
+        seen: precisions whose model was fitted to this very file: errors are then not held out.
         hardware: name of the device.
     """
 
@@ -51,7 +52,8 @@ class PredictedTable:
     seconds: Array
     sigma: Array
     basis: tuple[Basis, ...]
-    labels: dict[str, str]
+    labels: dict[Precision, str]
+    seen: tuple[Precision, ...]
 
     def total_s(self, z: float) -> float:
         """Return a quantile of the time of all executions, `z` standard deviations up."""
@@ -86,7 +88,8 @@ def evaluate(
 
     Returns:
         `operations` row by row, `sum` over all executions, `kinds`, and `compared` with what was
-        measured: of products and of all. Times in ms; errors are of predicted / measured - 1.
+        measured: of products and of all. Times in ms; errors are of predicted / measured - 1, and
+        not held out in the precisions of `fitted_to_this_file`.
 
     Raises:
         ConfigError: the table, the device or its model cannot be read, or the device has no rate
@@ -106,6 +109,7 @@ def evaluate(
         "confidence": confidence,
         "ignored_columns": list(found.table.ignored),
         "labels": found.labels,
+        "fitted_to_this_file": list(found.seen),
         "operations": operations,
         "sum": _sum(found, confidence),
         "kinds": _kinds(operations),
@@ -122,7 +126,7 @@ def predict(table: OpTable, hardware: Hardware) -> PredictedTable:
     rows = len(table.rows)
     seconds, sigma = np.zeros(rows), np.zeros(rows)
     basis: list[Basis] = ["assumed"] * rows
-    labels: dict[str, str] = {}
+    labels: dict[Precision, str] = {}
     for group in table.groups():
         if group.precision not in hardware.flop_per_s:
             raise ConfigError(
@@ -144,6 +148,7 @@ def predict(table: OpTable, hardware: Hardware) -> PredictedTable:
         sigma=sigma,
         basis=tuple(basis),
         labels=labels,
+        seen=tuple(p for p in labels if was_fitted_to(table.path, hardware, p)),
     )
 
 

@@ -59,6 +59,12 @@ def _print(found: dict[str, Any]) -> None:
         console.print(f"columns ignored: {', '.join(found['ignored_columns'])}", highlight=False)
     _print_operations(found, console)
     _print_compared(found["compared"], console)
+    for precision in found["fitted_to_this_file"]:
+        console.print(
+            f"{precision}: its model was fitted to this very file, so errors are not held out",
+            style="yellow",
+            highlight=False,
+        )
     for precision, label in found["labels"].items():
         console.print(f"{precision}: {label}", highlight=False)
     for basis in sorted({row["basis"] for row in found["operations"]}):
