@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
+import shlex
 import xml.etree.ElementTree as ET
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +25,10 @@ from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.evaluate import evaluate, predict
 from cost_models.hardware import SHIPPED, load_hardware
-from cost_models.op_tables import read_table
+from cost_models.op_names import find
+from cost_models.op_tables import DIMS, read_table
 from cost_models.ranking import kendall_tau, pairwise_accuracy
+from cost_models.roofline import ASSUMED_UTILISATION
 from cost_models.scatter import scatter_svg
 from tests.support.command import codesign
 
@@ -231,6 +236,21 @@ def test_what_cannot_be_predicted_is_refused_by_file_row_and_key(tmp_path: Path)
     assert "Traceback" not in refused.stderr
 
 
+def test_a_table_that_its_model_was_fitted_to_is_said_to_be_one(tmp_path: Path) -> None:
+    path = table(tmp_path, *LAYER)
+    assert found_for(path)["fitted_to_this_file"] == []
+    values = yaml.safe_load((SHIPPED / "h100-sxm.yaml").read_text())
+    content = json.loads(Path(load_hardware("h100-sxm").artifact["fp32"]).read_text())
+    content["data"].append({"file": path.name, "sha256": sha256(path.read_bytes()).hexdigest()})
+    (tmp_path / "mine.json").write_text(json.dumps(content))
+    values["artifact"] = {"fp32": "mine.json"}
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(yaml.safe_dump(values))
+    assert found_for(path, device=str(mine))["fitted_to_this_file"] == ["fp32"]
+    shown = codesign("evaluate-cost", path, "--hardware", mine)
+    assert "fitted to this very file, so errors are not held out" in " ".join(shown.stdout.split())
+
+
 def test_a_missing_rate_or_artifact_is_missed_by_name(tmp_path: Path) -> None:
     values = yaml.safe_load((SHIPPED / "h100-sxm.yaml").read_text())
     del values["bytes_per_s"]
@@ -246,3 +266,54 @@ def test_a_missing_rate_or_artifact_is_missed_by_name(tmp_path: Path) -> None:
     mine.write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match=r"gone\.json cannot be read"):
         found_for(path, device=str(mine))
+
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_of_the_page_run_on_its_table(tmp_path: Path) -> None:
+    content = re.search(r"<!-- file: layer.csv -->\n```csv\n(.*?)```", PAGE, flags=re.DOTALL)
+    commands = re.search(r"<!-- commands: evaluate -->\n```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert content is not None
+    assert commands is not None
+    (tmp_path / "layer.csv").write_text(content[1])
+    for command in commands[1].splitlines():
+        name, *arguments = shlex.split(command)
+        assert name == "codesign"
+        places = [str(tmp_path / each) if each.endswith(".csv") else each for each in arguments]
+        done = codesign(*places)
+        assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["hardware"] == "a100"
+    assert len((tmp_path / "predicted.csv").read_text().splitlines()) == 8
+
+
+def test_the_page_says_what_dims_mean_and_what_is_assumed_as_the_code_has_it() -> None:
+    rows = PAGE.partition("| op | dims |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    assert len(rows) == 10
+    for named, dims in (row.strip("| ").split(" | ") for row in rows):
+        known = re.findall(r"`(\w+)`", named)
+        assert {DIMS[find(name).kind] for name in known} == {dims}
+    said = " ".join(PAGE.split())
+    for (kind, phase), words in {
+        ("elementwise", "forward"): "{}% for elementwise operations",
+        ("copy", "forward"): "{}% for copies and Adam",
+        ("optimizer", "optimizer"): "{}% for copies and Adam",
+        ("softmax", "forward"): "{}% for softmax and layer norm",
+        ("layer_norm", "forward"): "{}% for softmax and layer norm",
+        ("reduction", "backward"): "{}% for reductions",
+        ("embedding_bag", "forward"): "{}% for lookups",
+    }.items():
+        assert words.format(round(100 * ASSUMED_UTILISATION[kind, phase])) in said, kind
+    assert load_hardware("h100-sxm").launch_s.value == 5e-6
+    least_ms = re.search(r"took less than (\d+) µs", said)
+    assert least_ms is not None
+
+
+def test_the_plot_of_the_page_holds_all_published_products_and_is_small() -> None:
+    drawn = (ROOT / "docs/h100-products.svg").read_text(encoding="utf-8")
+    assert len(drawn) < 150_000
+    counted = [int(one.replace(",", "")) for one in re.findall(r": ([\d,]+) rows", drawn)]
+    artifact = json.loads(Path(load_hardware("h100-sxm").artifact["fp32"]).read_text())
+    assert sum(counted) == artifact["held_out"]["operations"]["rows"] == 3517
+    assert "predicted by fits that have not seen them" in drawn
