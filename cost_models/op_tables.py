@@ -27,7 +27,7 @@ from cost_models.ops import ITEM_BYTES, OpColumns
 SIZES = ("B", "M", "N", "K")
 REQUIRED = ("op", *SIZES)
 OPTIONAL = ("count", "dtype", "latency_ms")
-MOST = 2.0**40
+MOST, MOST_TOGETHER = 2.0**40, 2.0**60  # of a dim, and of all dims multiplied
 _SHOWN = 20
 DIMS = {
     "gemm": "one product of B·M rows: (B·M × K) · (K × N)",
@@ -284,6 +284,9 @@ def _mistakes(cell: Mapping[str, str]) -> Iterator[str]:
                 f"{name} is {cell[name][:20]!r}; must be a whole number ≥ 1 and < {MOST:.3g}, "
                 "or blank where the operation has no such dim"
             )
+    sizes = [_number(cell[name] or "1") or 0.0 for name in SIZES]
+    if all(1 <= size < MOST for size in sizes) and math.prod(sizes) >= MOST_TOGETHER:
+        yield f"B·M·N·K is {math.prod(sizes):.3g}; must be < {MOST_TOGETHER:.3g}"
     if not any(cell[name] for name in SIZES):
         yield f"{', '.join(SIZES)} are all blank; one must say how large the operation is"
     if cell.get("count") and not _is_whole(cell["count"], least=0):
