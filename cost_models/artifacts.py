@@ -16,11 +16,13 @@ from typing import Any
 from codesign.errors import ConfigError
 from cost_models.cost_model import CostModel, Operations
 from cost_models.hardware import Hardware, Precision
+from cost_models.learned.model import Learned
 from cost_models.roofline import Roofline
 from cost_models.totals import ASSUMED_SLACK, Spread, TotalFit
 
 # kind → how to build what predicts operations from the file's content
 KINDS: Mapping[str, Callable[[Hardware, Precision, Mapping[str, Any]], Operations]] = {
+    "learned": Learned.from_artifact,
     "roofline": Roofline.from_artifact,
 }
 
