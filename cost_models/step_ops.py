@@ -17,6 +17,7 @@ import numpy as np
 
 from cost_models import exact, wukong_ops
 from cost_models.exact import Array, Columns
+from cost_models.fusion import fused
 from cost_models.ops import ITEM_BYTES, OpColumns
 from cost_models.table_shares import TableShare, largest_share
 from cost_models.training import FP32_BYTES, HALF_BYTES, ID_BYTES, Training
@@ -89,9 +90,16 @@ def step_work(
     *,
     batch: Array,
     training: Training,
+    dtype: str = "float32",
     high: Columns | None = None,
 ) -> StepWork:
-    """List what one device does in a step; arguments as for `cost_models.step.step_time`."""
+    """List what one device does in a step.
+
+    Args:
+        dtype: of the dense part's weights, activations and gradients: FP32 in training, under
+            autocast, too.
+        columns, schema, batch, training, high: as for `cost_models.step.step_time`.
+    """
     own_batch = batch / training.ranks
     weights = _weights(columns, schema, high)
     plain = wukong_ops.lookup_operations(columns, schema, batch=own_batch)
@@ -107,9 +115,10 @@ def step_work(
         updates = [op for op in plain if op.phase == "backward"]
         updates.append(_whole_update(weights.tables, training))
     optimizer = wukong_ops.optimizer_operations(columns, schema, high=high)
-    found = wukong_ops.sections(columns, schema, batch=own_batch, high=high)
+    autocast = training.precision == "bf16" and dtype == "float32"
+    found = wukong_ops.sections(columns, schema, batch=own_batch, dtype=dtype, high=high)
     return StepWork(
-        units=_units(found, weights, training),
+        units=_units(found, weights, training, autocast=autocast),
         lookups=lookups,
         codec=[] if share is None else _codec(vectors, batch * share.columns, training),
         optimizer=[_divided(op, training.shard_ranks) for op in optimizer],
@@ -138,46 +147,50 @@ def _weights(columns: Columns, schema: InputSchema, high: Columns | None) -> _We
     return _Weights(tables=tables, root=of_layer.pop(0), of_layer=of_layer)
 
 
-def _units(found: list[Section], weights: _Weights, training: Training) -> list[Unit]:
+def _units(
+    found: list[Section], weights: _Weights, training: Training, *, autocast: bool
+) -> list[Unit]:
     root = weights.root + (_ZERO if training.fused else weights.tables)
-    each = [weights.of_layer[i] for i in sorted(weights.of_layer)]
-    layers = [
-        _unit(section, total / np.maximum(section.repeats, 1), total, training, is_layer=True)
-        for section, total in zip(found[1:-1], each, strict=True)
-    ]
-    inputs, heads = (
-        _unit(section, root, dense, training)
-        for section, dense in ((found[0], _ZERO), (found[-1], weights.root))
-    )
-    return [inputs, *layers, heads]
+    layers = []
+    for section, i in zip(found[1:-1], sorted(weights.of_layer), strict=True):
+        total = weights.of_layer[i]
+        forward, backward = _passes(section, training.compile, total if autocast else None)
+        again = [dataclasses.replace(op, phase="backward") for op in forward]
+        layers.append(
+            Unit(
+                forward=forward,
+                backward=backward,
+                again=again if training.activation_checkpointing else [],
+                repeats=section.repeats,
+                weights=total / np.maximum(section.repeats, 1),
+            )
+        )
+    ends = []
+    # The weights of both ends are converted with the heads'.
+    for section, converted in ((found[0], _ZERO), (found[-1], weights.root)):
+        forward, backward = _passes(section, training.compile, converted if autocast else None)
+        ends.append(Unit(forward=forward, backward=backward, again=[], repeats=_ONE, weights=root))
+    return [ends[0], *layers, ends[1]]
 
 
-def _unit(
-    section: Section,
-    weights: Array,
-    converted: Array,
-    training: Training,
-    *,
-    is_layer: bool = False,
-) -> Unit:
-    """Make a unit of a section.
+def _passes(
+    section: Section, compiled: bool, converted: Array | None
+) -> tuple[list[OpColumns], list[OpColumns]]:
+    """Return the operations of forward and of backward.
 
     Args:
-        converted: weights that become BF16 in forward, and whose gradients become FP32.
+        converted: under autocast, weights that become BF16 in forward, and whose gradients become
+            FP32 in backward.
     """
-    forward = [op for op in section.operations if op.phase == "forward"]
-    backward = [op for op in section.operations if op.phase == "backward"]
-    if training.precision == "bf16":
-        forward, backward = (
-            [*(_in_bf16(op) for op in operations), _converted(phase, converted)]
-            for phase, operations in (("forward", forward), ("backward", backward))
-        )
-    again = []
-    if is_layer and training.activation_checkpointing:
-        again = [dataclasses.replace(op, phase="backward") for op in forward]
-    return Unit(
-        forward=forward, backward=backward, again=again, repeats=section.repeats, weights=weights
-    )
+    passes = []
+    for phase in ("forward", "backward"):
+        operations = [op for op in section.operations if op.phase == phase]
+        if compiled:
+            operations = fused(operations)
+        if converted is not None:
+            operations = [*map(_in_bf16, operations), _converted(phase, converted)]
+        passes.append(operations)
+    return passes[0], passes[1]
 
 
 def _in_bf16(op: OpColumns) -> OpColumns:

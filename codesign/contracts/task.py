@@ -44,6 +44,10 @@ class Task(Costs, Protocol):
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
         """Count one design part by part; the parts add up to its costs."""
 
+    @property
+    def schema(self) -> Any:
+        """What the family's cost models know of the data."""
+
     def facts(self) -> Mapping[str, Any]:
         """Describe the data, plain JSON values.
 

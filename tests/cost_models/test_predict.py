@@ -17,6 +17,7 @@ from cost_models.training import Training
 from tests.cost_models.test_memory import KNOBS, SCHEMA, boxes
 
 PREDICTORS = {name: Predictor.for_hardware(HardwareSpec(name=name)) for name in ("cpu", "a100")}
+PREDICTORS["cpu, bf16"] = Predictor.for_hardware(HardwareSpec(name="cpu", precision="bf16"))
 GOALS = {"memory_per_device_gib": 1, "examples_per_s": -1, "latency_ms": 1}
 BY_ROWS = {"table_sharding": "row_wise", "dense_shard_ranks": 1}
 TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
@@ -28,7 +29,15 @@ TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
     st.tuples(st.integers(1, 4096), st.integers(1, 4096)).map(sorted),
     st.sampled_from(sorted(PREDICTORS)),
     st.sampled_from(["plain", "fused"]),
-    st.sampled_from([{}, {"precision": "bf16"}, {"activation_checkpointing": True}, BY_ROWS]),
+    st.sampled_from(
+        [
+            {},
+            {"precision": "bf16"},
+            {"compile": True},
+            {"activation_checkpointing": True},
+            BY_ROWS,
+        ]
+    ),
     st.sampled_from([1, 3, 8]),
 )
 def test_no_design_of_a_box_is_better_than_its_bounds(
