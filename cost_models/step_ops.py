@@ -4,8 +4,8 @@ Over ranks each has its share of the batch. Fused tables are dealt out (`cost_mo
 and the rank with most to look up is followed, as all others wait for it; row-wise, each rank fills
 vectors of the whole batch with the rows that it holds. Plain and dense tables are weights like any
 other. In BF16 wukong trains under autocast: products read and write BF16, and so do the operations
-between them; norms and gradients of X stay FP32, and weights, which are FP32, are converted in each
-pass. With activation checkpointing a layer's forward is done once more in backward.
+between them; norms stay FP32, and their results are converted, and so are weights, which are FP32,
+in each pass. With activation checkpointing a layer's forward is done once more in backward.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from wukong.schema import InputSchema
 _ONE, _ZERO = np.ones(1), np.zeros(1)
 # Bytes that a dense update moves for each weight of a table, over those of the weight.
 _UPDATE = {"adam": 7.0, "rowwise_adagrad": 7.0, "sgd": 3.0}
+_NORMS = ("layer_norm", "batch_norm")
 _IN_BF16 = ("gemm", "bmm", "elementwise", "copy", "reduction")
 
 
@@ -188,7 +189,12 @@ def _passes(
         if compiled:
             operations = fused(operations)
         if converted is not None:
-            operations = [*map(_in_bf16, operations), _converted(phase, converted)]
+            results = [
+                _converted(phase, op.m * op.n, count=op.count)
+                for op in operations
+                if op.kind in _NORMS
+            ]
+            operations = [*map(_in_bf16, operations), *results, _converted(phase, converted)]
         passes.append(operations)
     return passes[0], passes[1]
 
@@ -199,10 +205,12 @@ def _in_bf16(op: OpColumns) -> OpColumns:
     return dataclasses.replace(op, dtype="bfloat16", bytes=op.bytes / 2)
 
 
-def _converted(phase: str, elements: Array, dtype: str = "bfloat16") -> OpColumns:
+def _converted(
+    phase: str, elements: Array, *, dtype: str = "bfloat16", count: Array = _ONE
+) -> OpColumns:
     """Numbers of four bytes become numbers of two, or the other way round."""
     size = elements * (FP32_BYTES + HALF_BYTES)
-    return OpColumns(kind="copy", phase=phase, dtype=dtype, count=_ONE, m=elements, bytes=size)
+    return OpColumns(kind="copy", phase=phase, dtype=dtype, count=count, m=elements, bytes=size)
 
 
 def _codec(own: Array, held: Array, training: Training) -> list[OpColumns]:
@@ -210,7 +218,7 @@ def _codec(own: Array, held: Array, training: Training) -> list[OpColumns]:
     if training.lookup_precision != "fp16":
         return []
     return [
-        _converted(phase, elements, dtype)
+        _converted(phase, elements, dtype=dtype)
         for phase, dtype in (("forward", "float16"), ("backward", "bfloat16"))
         for elements in (own, held)
     ]
