@@ -15,10 +15,9 @@ from cost_models import wukong_ops
 from cost_models.artifacts import cost_model
 from cost_models.cost_model import CostModel
 from cost_models.exact import Array, Columns
-from cost_models.hardware import load_hardware
+from cost_models.hardware import DTYPES, load_hardware
 from cost_models.peak import training_bytes
 from cost_models.step import step_time
-from cost_models.step_ops import in_bf16
 from cost_models.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
@@ -98,11 +97,12 @@ class Predictor:
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
         """A model that serves drops nothing."""
         batch, serving = self.latency_batch, {**box.low, "dropout": 0.0, "head_dropout": 0.0}
-        operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
+        dtype = DTYPES[self.model.operations.precision]
+        operations = wukong_ops.operations(
+            serving, box.schema, batch=batch, dtype=dtype, high=box.high
+        )
         operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
-        if self.model.operations.precision == "bf16":
-            forward = [in_bf16(op) for op in forward]
         is_box = box.upper is not None
         found = self.model.seconds(forward, "forward", (0.0, -z, z), bound=is_box)
         value, low, high = (1e3 * s for s in found)
