@@ -75,7 +75,7 @@ def test_the_errors_said_of_predictions_are_those_of_the_artifacts() -> None:
     memory, step = held_out("cpu", "memory"), held_out("cpu", "step")
     operations, products = held_out("cpu", "operations"), held_out("h100-sxm", "operations")
     for said in (
-        f"{memory['rows']} measured FP32 steps, median error {memory['median_relative_error']}%, "
+        f"{memory['rows']} measured FP32 steps, median error {memory['median_relative_error']}%",
         f"one in ten beyond {float(memory['p90_relative_error']):.1f}%",
         f"calibrated on {operations['rows']} operations and {step['rows']} whole steps",
         f"held-out steps: median error {step['median_relative_error_0']}%",
