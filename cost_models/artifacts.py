@@ -46,7 +46,7 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         raise ConfigError(
             f"{name} cannot be read: {error.strerror}", where=where, hint=hint
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
 
 
@@ -54,7 +54,7 @@ def from_content(hardware: Hardware, precision: Precision, content: Mapping[str,
     """Build a cost model from the content of an artifact.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        LookupError, TypeError, ValueError: it is none.
     """
     operations = KINDS[content["kind"]](hardware, precision, content)
     memory = content.get("memory")

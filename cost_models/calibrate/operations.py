@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -14,9 +13,9 @@ from cost_models.calibrate.read import MeasuredOperations
 from cost_models.calibrate.scores import CONFIDENCE, folds, one_sided
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.learned.features import Shapes
+from cost_models.learned import fit as learned
+from cost_models.learned.features import NAMES, Shapes
 from cost_models.learned.fit import FEWEST_PRODUCTS, Products
-from cost_models.learned.fit import fit as fit_products
 from cost_models.ops import PRODUCTS
 from cost_models.roofline import KindFit, Roofline
 from cost_models.totals import Spread
@@ -32,13 +31,22 @@ class FittedOperations:
 
     Attributes:
         content: what it adds to the artifact; `cost_models.artifacts.KINDS` builds it from that.
-        held_out: name → errors on rows that no fit had seen.
-        products_error: mean relative error of products held out; infinite where it has none.
+        ratio, sigma: measured / predicted of rows that no fit had seen, and the spread that was
+            foretold, (R,).
+        more: other errors held out, by name.
     """
 
     content: Mapping[str, Any]
-    held_out: Mapping[str, Any]
-    products_error: float
+    ratio: Array
+    sigma: Array
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> Mapping[str, Any]:
+        """Errors by name: `operations`, where any was predicted, and `more`."""
+        if not len(self.ratio):
+            return self.more
+        return {"operations": one_sided(self.ratio, self.sigma), **self.more}
 
 
 def fit_roofline(
@@ -48,57 +56,51 @@ def fit_roofline(
     empty = Roofline(hardware=hardware, precision=precision)
     floor_s = empty.floor_s(measured.flop, measured.bytes)
     kinds: dict[str, KindFit] = {}
-    held_out: dict[str, tuple[Array, Array]] = {}
+    ratios, sigmas = [np.zeros(0)], [np.zeros(0)]
     for kind in sorted(set(measured.kind)):
         rows = measured.kind == kind
-        if rows.sum() >= FEWEST_ROWS:
-            kinds[kind] = fit_kind(floor_s[rows], measured.seconds[rows])
-            held_out[kind] = _held_out(floor_s[rows], measured.seconds[rows])
-    none = (np.zeros(0), np.zeros(0))
-    ratios, sigmas = map(np.concatenate, zip(none, *held_out.values(), strict=True))
-    products = [held_out[kind][0] for kind in PRODUCTS if kind in held_out]
+        if rows.sum() < FEWEST_ROWS:
+            continue
+        kinds[kind] = fit_kind(floor_s[rows], measured.seconds[rows])
+        for held_out in folds(np.arange(rows.sum())):
+            fit = fit_kind(floor_s[rows][~held_out], measured.seconds[rows][~held_out])
+            predicted_s = floor_s[rows][held_out] / fit.utilisation + fit.overhead_s
+            ratios.append(measured.seconds[rows][held_out] / predicted_s)
+            sigmas.append(np.full(int(held_out.sum()), fit.sigma))
     return FittedOperations(
         content={
             "features": ["kind of operation", "flop", "bytes"],
             "kinds": {kind: asdict(fit) for kind, fit in kinds.items()},
         },
-        held_out={"operations": one_sided(ratios, sigmas)} if kinds else {},
-        products_error=_mean_error(np.concatenate(products)) if products else math.inf,
+        ratio=np.concatenate(ratios),
+        sigma=np.concatenate(sigmas),
     )
 
 
 def fit_learned(
     measured: MeasuredOperations, hardware: Hardware, precision: Precision
 ) -> FittedOperations:
-    """Learn products, where enough were measured; fit a roofline to all else.
+    """Fit trees to products (`cost_models.learned`), and a roofline to all other kinds.
 
     Raises:
-        ConfigError: too few products.
+        ConfigError: too few products were measured.
     """
     is_product = np.isin(measured.kind, PRODUCTS)
-    own = measured[is_product]
-    shapes = Shapes(batched=own.kind == "bmm", batch=own.batch, m=own.m, n=own.n, k=own.k)
-    learned = fit_products(Products(shapes=shapes, seconds=own.seconds), hardware, precision)
-    others = fit_roofline(measured[~is_product], hardware, precision)
-    held_out = dict(learned.pop("held_out"))
-    if others.held_out:
-        held_out["other operations"] = others.held_out["operations"]
+    rows, others = measured[is_product], fit_roofline(measured[~is_product], hardware, precision)
+    shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
+    found = learned.fit(Products(shapes=shapes, seconds=rows.seconds), hardware, precision)
+    ratio, sigma = np.exp(found.seen.log_ratio), found.sigma(found.seen)
+    largest = one_sided(np.exp(found.largest.log_ratio), found.sigma(found.largest))
     return FittedOperations(
-        content={**learned, "kinds": others.content["kinds"]},
-        held_out=held_out,
-        products_error=held_out["operations"]["mean_relative_error"],
+        content={
+            "features": list(NAMES),
+            "kinds": others.content["kinds"],
+            "products": found.content,
+        },
+        ratio=np.concatenate([ratio, others.ratio]),
+        sigma=np.concatenate([sigma, others.sigma]),
+        more={"largest_products": largest},
     )
-
-
-def fit_best(
-    measured: MeasuredOperations, hardware: Hardware, precision: Precision
-) -> tuple[str, FittedOperations]:
-    """Fit the kind of artifact whose error of products held out is the least."""
-    enough = np.isin(measured.kind, PRODUCTS).sum() >= FEWEST_PRODUCTS
-    names = [name for name in FITS if name != "learned" or enough]
-    found = {name: FITS[name](measured, hardware, precision) for name in names}
-    best = min(found, key=lambda name: found[name].products_error)
-    return best, found[best]
 
 
 # kind of artifact → how it is fitted
@@ -108,19 +110,10 @@ FITS: Mapping[str, Callable[[MeasuredOperations, Hardware, Precision], FittedOpe
 }
 
 
-def _held_out(floor_s: Array, seconds: Array) -> tuple[Array, Array]:
-    """measured / predicted of rows held out, and the spread that was foretold, each (R,)."""
-    ratio, sigma = np.zeros(len(seconds)), np.zeros(len(seconds))
-    for held_out in folds(np.arange(len(seconds))):
-        fit = fit_kind(floor_s[~held_out], seconds[~held_out])
-        predicted_s = floor_s[held_out] / fit.utilisation + fit.overhead_s
-        ratio[held_out] = seconds[held_out] / predicted_s
-        sigma[held_out] = fit.sigma
-    return ratio, sigma
-
-
-def _mean_error(ratio: Array) -> float:
-    return float(np.mean(np.abs(1 / ratio - 1)))
+def possible_fits(measured: MeasuredOperations) -> list[str]:
+    """Return the kinds of artifact for which enough was measured."""
+    enough = np.isin(measured.kind, PRODUCTS).sum() >= FEWEST_PRODUCTS
+    return [kind for kind in FITS if kind != "learned" or enough]
 
 
 def fit_kind(floor_s: Array, seconds: Array) -> KindFit:

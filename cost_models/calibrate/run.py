@@ -16,7 +16,12 @@ from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model, from_content
 from cost_models.calibrate.artifact import rounded, write
-from cost_models.calibrate.operations import FITS, fit_best, fit_spread
+from cost_models.calibrate.operations import (
+    FITS,
+    FittedOperations,
+    fit_spread,
+    possible_fits,
+)
 from cost_models.calibrate.read import Measurements, read_files
 from cost_models.calibrate.runs import steps_of
 from cost_models.calibrate.scores import folds, one_sided, scores
@@ -130,12 +135,7 @@ def fitted(
 def _fresh(
     hardware: Hardware, precision: Precision, measured: Measurements, kind: str
 ) -> dict[str, Any]:
-    if kind == AUTO:
-        kind, operations = fit_best(measured.operations, hardware, precision)
-    elif kind in FITS:
-        operations = FITS[kind](measured.operations, hardware, precision)
-    else:
-        raise ConfigError(f"kind is {kind!r}; must be one of {', '.join((AUTO, *FITS))}")
+    kind, operations = _operations(kind, measured, hardware, precision)
     return {
         "kind": kind,
         "device": hardware.name,
@@ -168,6 +168,22 @@ def _earlier(hardware: Hardware, precision: Precision) -> dict[str, Any]:
         "data": [],
         **found,
     }
+
+
+def _operations(
+    kind: str, measured: Measurements, hardware: Hardware, precision: Precision
+) -> tuple[str, FittedOperations]:
+    if kind not in (AUTO, *FITS):
+        raise ConfigError(f"kind is {kind!r}; must be one of {', '.join((AUTO, *FITS))}")
+    names = possible_fits(measured.operations) if kind == AUTO else [kind]
+    found = {name: FITS[name](measured.operations, hardware, precision) for name in names}
+
+    def error(name: str) -> float:
+        held_out = found[name].held_out.get("operations")
+        return float(held_out["mean_relative_error"]) if held_out else np.inf
+
+    best = min(found, key=error)
+    return best, found[best]
 
 
 def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[str, Any]]:

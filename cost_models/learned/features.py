@@ -25,11 +25,12 @@ _DIMS = (
     "is bmm",
     *(f"log2 {dim}" for dim in ("batch", "m", "n", "k")),
     *("log2 flop", "log2 bytes / cache", "log2 bytes of one / cache"),
-    *("log2 flop / byte", "log2 results", "log2 m / n"),
-    *("log2 shorter side", "log2 longer side", "log2 left factor", "log2 right factor"),
+    *("log2 flop / byte", "log2 results", "log2 results of one"),
+    *("log2 m / n", "log2 m / k", "log2 n / k", "log2 shorter side", "log2 longer side"),
+    *("log2 left factor", "log2 right factor"),
     *(f"log2 power of 2 in {dim}" for dim in ("m", "n", "k")),
 )
-_OF_TILES = ("log2 tiles", "waves", "last wave's share", "tiles' share")
+_OF_TILES = ("log2 tiles", "waves", "last wave's share", "tiles' share", "both shares")
 NAMES = _DIMS + tuple(f"{name}, {a} × {b}" for a, b in TILES for name in _OF_TILES)
 
 
@@ -82,16 +83,17 @@ def features(shapes: Shapes, hardware: Hardware) -> Array:
         shapes.batched.astype(float),
         *np.log2([batch, m, n, k]),
         *np.log2([shapes.flop, size / cache, size / batch / cache]),
-        *np.log2([shapes.flop / size, batch * m * n, m / n]),
-        *np.log2([np.minimum(m, n), np.maximum(m, n), batch * m * k, batch * k * n]),
+        *np.log2([shapes.flop / size, batch * m * n, m * n]),
+        *np.log2([m / n, m / k, n / k, np.minimum(m, n), np.maximum(m, n)]),
+        *np.log2([batch * m * k, batch * k * n]),
         *(np.log2(_power_of_2(dim)) for dim in (m, n, k)),
     ]
     for a, b in TILES:
         tiles = batch * np.ceil(m / a) * np.ceil(n / b)
         waves = tiles / hardware.multiprocessors.value
         full = np.ceil(waves)
-        columns += [np.log2(tiles), np.minimum(full, _MOST_WAVES)]
-        columns += [waves / full, batch * m * n / (tiles * a * b)]
+        last, used = waves / full, batch * m * n / (tiles * a * b)
+        columns += [np.log2(tiles), np.minimum(full, _MOST_WAVES), last, used, last * used]
     return np.round(np.column_stack(columns), DECIMALS)
 
 

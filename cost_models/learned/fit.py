@@ -22,12 +22,12 @@ from cost_models.learned.model import Law, Spread, mean_and_sd, members
 from cost_models.learned.trees import LEAF, LETTERS
 from cost_models.roofline import Roofline
 
-FEWEST_PRODUCTS = 200
+FEWEST_PRODUCTS = 1000  # of four dims: fewer leave most of the range unseen
 FOLDS = 5
 CONFIDENCE = 0.9
 _MEMBERS = 3
-_OVERHEADS_S = np.concatenate([[0.0], np.geomspace(1e-6, 1e-4, 41)])
-_LEAST_DISAGREEMENT = 1e-3
+_LARGE = 0.9  # products beyond this quantile of flop are large
+_LEAST_DISAGREEMENT, _LEAST_ERROR = 1e-3, 1e-4  # of logarithms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,42 +61,50 @@ class Predicted:
     law_s: Array
 
 
-def fit(products: Products, hardware: Hardware, precision: Precision) -> dict[str, Any]:
-    """Fit a learned model to all products, and find its held-out errors.
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A learned model of products.
 
-    Args:
-        products: `FEWEST_PRODUCTS` at least.
+    Attributes:
+        content: what `cost_models.learned.model.Learned` reads as `products` of an artifact.
+        spread: the one in there.
+        seen: all products, by fits to other folds.
+        largest: the largest tenth by flop, by a fit to the rest.
+    """
 
-    Returns:
-        What an artifact of kind `learned` holds of single operations: `features`, `kinds` (none:
-        what is no product is not fitted here), `products` and `held_out`, the errors of
-        cross-validation (`operations`) and of the largest tenth by flop, predicted by a fit to the
-        rest (`largest_operations`).
+    content: dict[str, Any]
+    spread: Spread
+    seen: Predicted
+    largest: Predicted
+
+    def sigma(self, predicted: Predicted) -> Array:
+        """Return the spread foretold of such products, (R,)."""
+        return self.spread.sigma(predicted.disagreement, predicted.law_s, np.zeros(1))
+
+
+def fit(products: Products, hardware: Hardware, precision: Precision) -> Fitted:
+    """Fit a learned model to all products, and find how it fares on those it has not seen.
 
     Raises:
-        ConfigError: too few products.
+        ConfigError: there are fewer than `FEWEST_PRODUCTS`.
         ImportError: scikit-learn is missing.
     """
     if len(products.seconds) < FEWEST_PRODUCTS:
         raise ConfigError(
-            f"{len(products.seconds)} measured products are too few for a learned model; "
-            f"{FEWEST_PRODUCTS} is the least",
+            f"{len(products.seconds):,} measured products are too few for a learned model; the "
+            f"least is {FEWEST_PRODUCTS:,}",
             hint="fit a roofline, or measure more products",
         )
     roofline = Roofline(hardware=hardware, precision=precision)
     seen = cross_validated(products, roofline)
-    spread = _fit_spread(seen, products.shapes)
-    content = _fit_trees(products, roofline)
-    content["spread"] = asdict(spread)
-    return {
-        "features": list(NAMES),
-        "kinds": {},
-        "products": content,
-        "held_out": {
-            "operations": errors(seen, spread),
-            "largest_operations": errors(extrapolated(products, roofline), spread),
-        },
-    }
+    largest = extrapolated(products, roofline)
+    spread = _fit_spread(seen, largest, products.shapes)
+    return Fitted(
+        content={**_fit_trees(products, roofline), "spread": asdict(spread)},
+        spread=spread,
+        seen=seen,
+        largest=largest,
+    )
 
 
 def folds(shapes: Shapes, seed: int = 0) -> Array:
@@ -120,26 +128,9 @@ def cross_validated(products: Products, roofline: Roofline, seed: int = 0) -> Pr
 def extrapolated(products: Products, roofline: Roofline) -> Predicted:
     """Predict the largest tenth by flop by a fit to the rest."""
     flop = products.shapes.flop
-    large = flop >= np.quantile(flop, 0.9)
+    large = flop >= np.quantile(flop, _LARGE)
     found = _held_out(products[~large], products[large], roofline)
     return Predicted(log_ratio=found[0], disagreement=found[1], law_s=found[2])
-
-
-def errors(predicted: Predicted, spread: Spread) -> dict[str, Any]:
-    """Sum up how products fare that no fit had seen."""
-    sigma = spread.sigma(predicted.disagreement, predicted.law_s, np.zeros(1))
-    relative = np.abs(np.exp(-predicted.log_ratio) - 1)
-    one_sided, two_sided = (NormalDist().inv_cdf(p) for p in (CONFIDENCE, (1 + CONFIDENCE) / 2))
-    return {
-        "rows": len(relative),
-        "mean_relative_error": float(relative.mean()),
-        "median_relative_error": float(np.median(relative)),
-        "p90_relative_error": float(np.quantile(relative, 0.9)),
-        "share_below_upper_bound": float(np.mean(predicted.log_ratio <= one_sided * sigma)),
-        "share_above_lower_bound": float(np.mean(predicted.log_ratio >= -one_sided * sigma)),
-        "share_within_interval": float(np.mean(np.abs(predicted.log_ratio) <= two_sided * sigma)),
-        "confidence": CONFIDENCE,
-    }
 
 
 def _held_out(train: Products, rest: Products, roofline: Roofline) -> Array:
@@ -157,7 +148,7 @@ def _held_out(train: Products, rest: Products, roofline: Roofline) -> Array:
 def _fit_trees(products: Products, roofline: Roofline) -> dict[str, Any]:
     """Law and members, as an artifact holds them."""
     floor_s = roofline.floor_s(products.shapes.flop, products.shapes.bytes)
-    law = _fit_law(floor_s, products.seconds)
+    law = _fit_law(products, floor_s)
     target = np.log(products.seconds / law.seconds(floor_s))
     columns = features(products.shapes, roofline.hardware)
     boosted = [_boost(columns, target, seed) for seed in range(_MEMBERS)]
@@ -171,44 +162,53 @@ def _fit_trees(products: Products, roofline: Roofline) -> dict[str, Any]:
     }
 
 
-def _fit_law(floor_s: Array, seconds: Array) -> Law:
-    """Of a grid of overheads, the one that leaves the least absolute error of logarithms."""
-
-    def error(overhead_s: float) -> float:
-        logs = np.log(seconds / (floor_s + overhead_s))
-        return float(np.mean(np.abs(logs - np.median(logs))))
-
-    overhead_s = float(min(_OVERHEADS_S, key=error))
-    factor = float(np.median(seconds / (floor_s + overhead_s)))
+def _fit_law(products: Products, floor_s: Array) -> Law:
+    """The shortest, and what the largest tenth reaches."""
+    flop, utilisation = products.shapes.flop, floor_s / products.seconds
+    large = flop >= np.quantile(flop, _LARGE)
     return Law(
-        overhead_s=float(f"{overhead_s * factor:.4g}"),
-        utilisation=float(f"{1 / factor:.4g}"),
-        best=float(f"{np.max(floor_s / seconds):.4g}"),
-        shortest_s=float(f"{np.min(seconds):.4g}"),
+        overhead_s=_rounded(np.min(products.seconds)),
+        utilisation=_rounded(np.median(utilisation[large])),
+        best=_rounded(np.max(utilisation)),
     )
 
 
-def _fit_spread(seen: Predicted, shapes: Shapes) -> Spread:
-    """Least squares on the logarithm of errors, scaled to hold `CONFIDENCE` of them."""
-    error = np.abs(seen.log_ratio)
-    logs = np.log([np.maximum(seen.disagreement, _LEAST_DISAGREEMENT), seen.law_s])
-    known = np.column_stack([np.ones(len(error)), *logs])
-    powers = np.linalg.lstsq(known, np.log(np.maximum(error, 1e-4)), rcond=None)[0]
-    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-    scale = np.quantile(error / np.exp(known @ powers), CONFIDENCE) / z
+def _fit_spread(seen: Predicted, largest: Predicted, shapes: Shapes) -> Spread:
+    """Least squares on the logarithm of errors, scaled to hold `CONFIDENCE` of them.
+
+    Of all products and of the largest, on either side and within both.
+    """
+    powers = np.linalg.lstsq(
+        _known(seen), np.log(np.maximum(np.abs(seen.log_ratio), _LEAST_ERROR)), rcond=None
+    )[0]
+    one_sided, two_sided = (NormalDist().inv_cdf(p) for p in (CONFIDENCE, (1 + CONFIDENCE) / 2))
+    scale = 0.0
+    for predicted in (seen, largest):
+        each = predicted.log_ratio / np.exp(_known(predicted) @ powers)
+        scale = max(
+            scale,
+            np.quantile(np.abs(each), CONFIDENCE) / two_sided,
+            np.quantile(each, CONFIDENCE) / one_sided,
+            np.quantile(-each, CONFIDENCE) / one_sided,
+        )
     dims = np.log2(shapes.dims)
-    kinds = {"gemm": ~shapes.batched, "bmm": shapes.batched}
+    by_kind = {"gemm": dims[~shapes.batched], "bmm": dims[shapes.batched]}
+    measured = {kind: logs for kind, logs in by_kind.items() if len(logs)}
     return Spread(
-        constant=float(f"{np.exp(powers[0]) * scale:.4g}"),
-        of_disagreement=float(f"{powers[1]:.4g}"),
-        of_seconds=float(f"{powers[2]:.4g}"),
+        constant=_rounded(np.exp(powers[0]) * scale),
+        of_disagreement=_rounded(powers[1]),
+        of_seconds=_rounded(powers[2]),
         least=_LEAST_DISAGREEMENT,
-        low={
-            kind: _rounded(dims[is_kind].min(0)) for kind, is_kind in kinds.items() if is_kind.any()
-        },
-        high={
-            kind: _rounded(dims[is_kind].max(0)) for kind, is_kind in kinds.items() if is_kind.any()
-        },
+        low={kind: [_rounded(log) for log in logs.min(0)] for kind, logs in measured.items()},
+        high={kind: [_rounded(log) for log in logs.max(0)] for kind, logs in measured.items()},
+    )
+
+
+def _known(predicted: Predicted) -> Array:
+    """What a spread may depend on, (R, 3)."""
+    disagreement = np.maximum(predicted.disagreement, _LEAST_DISAGREEMENT)
+    return np.column_stack(
+        [np.ones(len(disagreement)), np.log(disagreement), np.log(predicted.law_s)]
     )
 
 
@@ -217,8 +217,8 @@ def _written(threshold: float) -> str:
     return f"{threshold:.{DECIMALS + 1}f}".rstrip("0")
 
 
-def _rounded(values: Array) -> list[float]:
-    return [float(f"{value:.4g}") for value in values]
+def _rounded(value: float) -> float:
+    return float(f"{value:.4g}")
 
 
 def _boost(columns: Array, target: Array, seed: int) -> list[Array]:

@@ -20,7 +20,7 @@ from cost_models.hardware import Hardware, Precision
 from cost_models.learned.features import NAMES, Array, Shapes, features
 from cost_models.learned.trees import Trees
 from cost_models.ops import PRODUCTS, OpColumns
-from cost_models.roofline import ASSUMED_SIGMA, Roofline
+from cost_models.roofline import ASSUMED_SIGMA, Basis, Roofline
 
 _MOST_KEPT = 1_000_000  # shapes whose trees are remembered
 _KEYS = 1 << 62
@@ -32,16 +32,14 @@ class Law:
     """What products take roughly.
 
     Attributes:
-        overhead_s: what each takes besides.
-        utilisation: share of the roofline that large ones reach.
-        best: highest utilisation that any measured product reached.
-        shortest_s: least seconds that any took.
+        overhead_s: what each takes besides: the least seconds that any took.
+        utilisation: share of the roofline that the largest reach.
+        best: highest utilisation that any reached.
     """
 
     overhead_s: float
     utilisation: float
     best: float
-    shortest_s: float
 
     def seconds(self, floor_s: Array) -> Array:
         """Return the law's seconds for the roofline's, (U,)."""
@@ -49,7 +47,7 @@ class Law:
 
     def least_seconds(self, floor_s: Array) -> Array:
         """Return the least that is ever predicted, (U,); it does not fall as the floor grows."""
-        return np.maximum(floor_s / self.best, self.shortest_s)
+        return np.maximum(floor_s / self.best, self.overhead_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +181,10 @@ class Learned:
         _, disagreement = self._trees(op)
         law_s = self.law.seconds(self.others.floor_s(op.flop, op.bytes))
         return self.spread.sigma(disagreement, law_s, self.spread.octaves_outside(_shapes(op)))
+
+    def basis(self, op: OpColumns) -> Basis:
+        """Say whether such operations are learned."""
+        return "learned" if op.kind in PRODUCTS else self.others.basis(op)
 
     def _trees(self, op: OpColumns) -> tuple[Array, Array]:
         """The members' mean and disagreement, each (N,) or (1,); each shape is asked for once."""

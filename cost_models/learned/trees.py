@@ -17,9 +17,9 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-LETTERS = string.ascii_letters
+LETTERS = string.ascii_letters + "!#$%&()*/:;<=>?@[]^_{|}~"
 LEAF = 1e-4
-_TOKEN = re.compile(r"([a-zA-Z])(\d+)|([+-]\d+)")
+_TOKEN = re.compile(rf"([{re.escape(LETTERS)}])(\d+)|([+-]\d+)")
 _AT_ONCE = 1 << 20  # entries of a work array
 
 
