@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,14 @@ from codesign.contracts import (
     Design,
     Knob,
     Metric,
+    PlanRequest,
     PredictionColumns,
 )
 from cost_models import exact
 from cost_models.peak import peak_parts
+from cost_models.planner.evaluate import Workload
 from cost_models.planner.finalists import best_systems
+from cost_models.planner.plan import make_plan
 from cost_models.predict import Predictor
 from cost_models.training import FP32_BYTES, Training
 from wukong import knobs
@@ -208,6 +211,23 @@ class WukongTask(DataTask):
             budgets=budgets,
             metrics=self.metrics,
         )
+
+    def plan(
+        self, design: Design, request: PlanRequest, *, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Choose the system to train a design on (see `cost_models.planner.plan`)."""
+        columns = self._merged({name: np.array([value]) for name, value in design.items()})
+        config = self.train_config(design)
+        workload = Workload(
+            columns=columns,
+            schema=self._data.schema,
+            base=Training.of(vars(config)),
+            batch_size=config.batch_size,
+            gflop_per_example=float(
+                exact.costs(columns, self._data.schema)["gflop_per_example"].item()
+            ),
+        )
+        return make_plan(workload, request, say=say).to_json()
 
     def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
         """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""

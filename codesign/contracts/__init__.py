@@ -11,6 +11,7 @@ from codesign.contracts.costs import (
     Prediction,
     PredictionColumns,
 )
+from codesign.contracts.plan import PlanRequest
 from codesign.contracts.search import Feasible, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
@@ -43,6 +44,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Outcome",
+    "PlanRequest",
     "Prediction",
     "PredictionColumns",
     "Progress",
