@@ -32,7 +32,7 @@ class Predictor:
 
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
-        devices: that train one model together, ≥ 1; times leave out what they send each other.
+        devices: that train one model together, ≥ 1.
     """
 
     model: CostModel
@@ -96,7 +96,7 @@ class Predictor:
         )
         value_s, short_s, long_s = found.quantiles_s
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
-        together = f"; {self.devices} devices, without what they send each other"
+        together = f"; {self.devices} devices, what they send each other modelled, not measured"
         label = self.model.label + (together if self.devices > 1 else "")
         return PredictionColumns(**rates, label=label)
 

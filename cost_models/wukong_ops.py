@@ -7,6 +7,7 @@ columns of its FM matrix; a "step" is forward and backward of one batch in train
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,19 @@ from wukong.schema import InputSchema
 from wukong.shape import table_rows, table_specs
 
 _ONE = np.ones(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Operations that follow each other: what makes X_0, a layer or several alike, or the heads.
+
+    Attributes:
+        operations: of both passes, of all layers that it stands for.
+        repeats: how many layers these are, (N,) or (1,); 1 for what is no layer.
+    """
+
+    operations: list[OpColumns]
+    repeats: Array
 
 
 def operations(
@@ -53,15 +67,33 @@ def operations(
     Returns:
         Operations whose columns are (N,) or (1,); some may be alike.
     """
-    step = Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    found = sections(columns, schema, batch=batch, dtype=dtype, high=high)
+    return [op for section in found for op in section.operations]
+
+
+def sections(
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: int | Array,
+    dtype: str = "float32",
+    high: Columns | None = None,
+) -> list[Section]:
+    """List the same section by section: the inputs, the layers, the heads."""
+    B = np.atleast_1d(np.asarray(batch, dtype=float))
     fields, high_fields = Fields(columns), Fields(columns if high is None else high)
+    step = Step(B, dtype)
     _inputs(step, columns, schema, high_fields)
+    found = [Section(operations=step.found, repeats=_ONE)]
     rows = input_row_columns(fields, schema)
     for layer in layer_rows(fields, high_fields, schema):
+        step = Step(B, dtype)
         _layer(step, fields, layer)
+        found.append(Section(operations=step.found, repeats=layer.repeats))
         rows = layer.last_rows(rows)
+    step = Step(B, dtype)
     _heads(step, columns, rows * fields["d"], len(schema.tasks))
-    return step.found
+    return [*found, Section(operations=step.found, repeats=_ONE)]
 
 
 def optimizer_operations(
