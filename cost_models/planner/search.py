@@ -18,7 +18,7 @@ from cost_models.planner.evaluate import Evaluated, Evaluator
 from cost_models.planner.evolution import evolve
 from cost_models.planner.system import Choices, System
 
-MOST_EVALUATIONS = 500
+MOST_EVALUATIONS = 400
 # More than the logarithm of any figure that is minimized.
 _BEYOND_BUDGETS = 1e3
 
@@ -87,6 +87,7 @@ def best_by_devices(
                 seen.loss(dict(zip(values, combination, strict=True)))
         else:
             evolve(values, seen.loss, most_evaluations=max(share, 1), seed=seed)
+            seen.try_single_changes()
         found[devices] = seen.best
     return found
 
@@ -116,8 +117,25 @@ class _Seen:
     @property
     def best(self) -> Candidate:
         """Of those evaluated."""
-        places = min(self._found, key=lambda at: (self._found[at].loss, sum(at), at))
-        return self._found[places]
+        return self._found[self._best_places]
+
+    @property
+    def _best_places(self) -> tuple[int, ...]:
+        """Of each of its values, the place among those of its field."""
+        return min(self._found, key=lambda at: (self._found[at].loss, sum(at), at))
+
+    def try_single_changes(self) -> None:
+        """Change one choice of the best at a time, until no change makes it better or plainer."""
+        tried = None
+        while tried != self._best_places:
+            tried = self._best_places
+            best = {
+                name: values[at]
+                for (name, values), at in zip(self._fields.items(), tried, strict=True)
+            }
+            for name, values in self._fields.items():
+                for value in values:
+                    self.loss({**best, name: value})
 
     def loss(self, settings: Mapping[str, Any]) -> float:
         """Evaluate, and return the least loss over all batches."""
