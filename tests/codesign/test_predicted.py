@@ -261,7 +261,7 @@ def test_cost_and_validate_print_predictions_with_interval_and_label(tmp_path: P
     step_ms = sum(eight["step_parts_ms"].values())
     # The batch over the step's time is the throughput.
     examples_per_s = eight["predicted"]["examples_per_s"]["value"]
-    assert 4096 / step_ms * 1e3 == pytest.approx(examples_per_s)
+    assert eight["design"]["batch_size"] / step_ms * 1e3 == pytest.approx(examples_per_s)
     assert {"dense forward", "FSDP, not hidden"} <= eight["step_parts_ms"].keys()
     assert "FSDP, not hidden" not in json.loads(one.stdout)["step_parts_ms"]
     assert "│ dense forward " in shown.stdout
