@@ -163,6 +163,7 @@ def cost(
         "costs": {name: float(values[0]) for name, values in totals.items()},
         "parts": [dataclasses.asdict(part) for part in task.cost_parts(design.design)],
         "predicted": {} if predicted is None else predicted.of_design(design.design),
+        "step_parts_ms": {} if predicted is None else predicted.step_parts_ms(design.design),
         "confidence": confidence,
     }
 
@@ -323,6 +324,88 @@ def profile(
         say=say,
     )
     return summary
+
+
+def calibrate(
+    device: str,
+    sources: Sequence[str | Path],
+    *,
+    precision: str = "fp32",
+    kind: str = "auto",
+    out: str | Path | None = None,
+    data_path: str | None = None,
+    accept_mismatch: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Fit a device's cost model to what was measured on it; the one it had is kept.
+
+    Args:
+        device: name of a shipped device, or the path of a hardware file.
+        sources: profiles, tables of products (op, B, M, N, K, latency_ms), and folders of studies.
+        kind: `roofline`, `learned`, or `auto`: whichever errs less on operations held out.
+        out: folder for artifact and hardware file; default that of a hardware file of one's own,
+            else the current one.
+        data_path: where the data of the studies are.
+        accept_mismatch: take measurements of another device, or of several versions of torch.
+        say: takes lines of progress.
+
+    Returns:
+        Files written, and errors of operations and of whole steps, before and after.
+
+    Raises:
+        CodesignError: whatever a person can mend.
+    """
+    from codesign.study.measured import measured_runs
+
+    paths = [Path(source) for source in sources]
+    runs = [
+        run for path in paths if path.is_dir() for run in measured_runs(path, data_path=data_path)
+    ]
+    report: dict[str, Any] = plugin("calibrator", "wukong").run(
+        device,
+        [path for path in paths if not path.is_dir()],
+        runs,
+        precision=precision,
+        kind=kind,
+        out=Path(out) if out else None,
+        accept_mismatch=accept_mismatch,
+        say=say,
+    )
+    return report
+
+
+def evaluate_cost(
+    table: str | Path,
+    *,
+    hardware: str,
+    confidence: float = CONFIDENCE,
+    out: str | Path | None = None,
+    plot: str | Path | None = None,
+) -> dict[str, Any]:
+    """Predict what a device takes for a table of operations, and compare it with measurements.
+
+    Args:
+        table: CSV with columns op, B, M, N, K and, if you like, count, dtype, latency_ms.
+        hardware: name of a shipped device, or path of a hardware file.
+        confidence: of each end of the intervals, in (0.5, 1).
+        out: CSV file to write the predictions to.
+        plot: SVG file to draw predicted against measured times in.
+
+    Returns:
+        Times in ms of each operation and of all, each with its interval and with what it rests
+        on; where latencies are given, errors, coverage and ranking, of products and of all.
+
+    Raises:
+        ConfigError: a file, row or setting cannot be; the message names it.
+    """
+    found: dict[str, Any] = plugin("evaluator", "wukong").evaluate(
+        Path(table),
+        device=hardware,
+        confidence=confidence,
+        out=Path(out) if out else None,
+        plot=Path(plot) if plot else None,
+    )
+    return found
 
 
 def make_proposer(spec: StudySpec) -> Proposer:

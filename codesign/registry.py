@@ -2,8 +2,9 @@
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
 `make(objectives, options)`; an executor module `make(workers=…, processes=…)`; profiler and
-preparer modules `run`, as `codesign.api` calls it. A name with a dot is a module of the user's own.
-A task's name with a colon, `package.module:name`, is what builds a model of the user's own.
+preparer modules `run`, an evaluator module `evaluate`, as `codesign.api` calls them. A name with a
+dot is a module of the user's own. A task's name with a colon, `package.module:name`, is what builds
+a model of the user's own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ EXECUTORS: Mapping[str, str] = {
 PROFILERS: Mapping[str, str] = {
     "wukong": "cost_models.profile.runner",
 }
+CALIBRATORS: Mapping[str, str] = {
+    "wukong": "cost_models.calibrate",
+}
+EVALUATORS: Mapping[str, str] = {
+    "wukong": "cost_models.evaluate",
+}
 PREPARERS: Mapping[str, str] = {
     "wukong": "wukong.data.sources",
 }
@@ -42,6 +49,8 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "proposer": PROPOSERS,
     "executor": EXECUTORS,
     "profiler": PROFILERS,
+    "calibrator": CALIBRATORS,
+    "evaluator": EVALUATORS,
     "preparer": PREPARERS,
 }
 
@@ -52,6 +61,8 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "proposer": ("Options", "make"),
     "executor": ("make",),
     "profiler": ("run",),
+    "calibrator": ("run",),
+    "evaluator": ("evaluate",),
     "preparer": ("run",),
 }
 

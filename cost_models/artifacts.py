@@ -36,16 +36,9 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
     name = hardware.artifact.get(precision)
     if name is None:
         return CostModel(operations=Roofline(hardware=hardware, precision=precision))
-    hint = f"`python -m cost_models.calibrate` makes one; or take artifact out of {hardware.path}"
+    hint = f"`codesign calibrate` makes one; or take artifact out of {hardware.path}"
     try:
-        content = json.loads(Path(name).read_text(encoding="utf-8"))
-        operations = KINDS[content["kind"]](hardware, precision, content)
-        memory = content.get("memory")
-        return CostModel(
-            operations=operations,
-            totals={total: TotalFit(**fit) for total, fit in content["totals"].items()},
-            memory=ASSUMED_SLACK if memory is None else Spread(**memory),
-        )
+        return from_content(hardware, precision, json.loads(Path(name).read_text("utf-8")))
     except OSError as error:
         where = f"{hardware.path}: artifact.{precision}"
         raise ConfigError(
@@ -53,3 +46,18 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
+
+
+def from_content(hardware: Hardware, precision: Precision, content: Mapping[str, Any]) -> CostModel:
+    """Build a cost model from the content of an artifact.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is none.
+    """
+    operations = KINDS[content["kind"]](hardware, precision, content)
+    memory = content.get("memory")
+    return CostModel(
+        operations=operations,
+        totals={total: TotalFit.from_artifact(fit) for total, fit in content["totals"].items()},
+        memory=ASSUMED_SLACK if memory is None else Spread(**memory),
+    )

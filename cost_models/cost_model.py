@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,8 +11,8 @@ import numpy as np
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.ops import OpColumns
-from cost_models.roofline import ASSUMED_SIGMA
-from cost_models.totals import ASSUMED_SLACK, Spread, Total, TotalFit
+from cost_models.roofline import ASSUMED_SIGMA, Basis
+from cost_models.totals import ASSUMED_SLACK, COMPILED, Spread, StepSums, Total, TotalFit
 
 
 class Operations(Protocol):
@@ -46,6 +46,17 @@ class Operations(Protocol):
     def sigma(self, op: OpColumns) -> Array:
         """Return the standard deviation of log(measured / predicted), (N,) or (1,)."""
 
+    def basis(self, op: OpColumns) -> Basis:
+        """Say what the time of such operations rests on."""
+
+
+# One and several of them, for people.
+_NAMES: Mapping[Total, tuple[str, str]] = {
+    "training": ("step", "steps"),
+    "step": ("step", "steps"),
+    "forward": ("forward pass", "forward passes"),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CostModel:
@@ -62,13 +73,17 @@ class CostModel:
 
     @property
     def label(self) -> str:
-        """Where its times come from, for people."""
-        steps = max((spread.rows for spread in self.totals.values()), default=0)
-        if not self.operations.rows:
+        """Where the times of training steps come from, for people."""
+        return self.total_label("training")
+
+    def total_label(self, total: Total, *, compiled: bool = False) -> str:
+        """Where the times of such totals come from, for people."""
+        if not self.operations.rows and not self.totals:
             return self.operations.label
-        return self.operations.label + (
-            f" and {steps} steps" if steps else "; no step was measured"
-        )
+        fit, (one, many) = self._fit(total, compiled=compiled), _NAMES[total]
+        how = "compiled " if compiled else ""
+        measured = f" and {fit.rows} {how}{many}" if fit else f"; no {how}{one} was measured"
+        return self.operations.label + measured
 
     @property
     def memory_label(self) -> str:
@@ -85,9 +100,10 @@ class CostModel:
         zs: Sequence[float] = (0.0,),
         *,
         bound: bool = False,
+        compiled: bool = False,
     ) -> list[Array]:
         """Predict how long operations take one after the other: `parts_seconds` of one part."""
-        [found] = self.parts_seconds([operations], total, zs, bound=bound)
+        [found] = self.parts_seconds([operations], total, zs, bound=bound, compiled=compiled)
         return found
 
     def parts_seconds(
@@ -97,6 +113,7 @@ class CostModel:
         zs: Sequence[float] = (0.0,),
         *,
         bound: bool = False,
+        compiled: bool = False,
     ) -> list[list[Array]]:
         """Predict how long each part of a total takes, one operation after the other.
 
@@ -108,26 +125,38 @@ class CostModel:
                 each at least as wide as the assumed spread: measured one by one, operations do not
                 say how a whole step fares.
             bound: bound from below what parts take whose operations are all at least as large.
+            compiled: they are those of a compiled step (see `cost_models.fusion`).
 
         Returns:
             For each part, for each quantile seconds, (N,), or (1,) where no column is longer; the
             parts add up to the total's quantiles.
         """
-        return [self._part_seconds(part, total, zs, bound=bound) for part in parts]
+        each_s = self.operations.least_seconds if bound else self.operations.seconds
+        fit = self._fit(total, compiled=compiled)
+        if fit is None:
+            return [_added_up(part, each_s, self.operations.sigma, zs) for part in parts]
+        sums = [StepSums.of(part, each_s) for part in parts]
+        factor = fit.total_factor(StepSums.together(sums), bound=bound)
+        base_s = [part.base_s(fit.overhead_s) for part in sums]
+        return [[factor * np.exp(z * fit.sigma) * part_s for z in zs] for part_s in base_s]
 
-    def _part_seconds(
-        self, operations: Iterable[OpColumns], total: Total, zs: Sequence[float], *, bound: bool
-    ) -> list[Array]:
-        measured = self.totals.get(total)
-        found = [np.zeros(1) for _ in zs]
-        for op in operations:
-            each_s = (self.operations.least_seconds if bound else self.operations.seconds)(op)
-            each_s = each_s + (measured.overhead_s if measured else 0.0)
-            seconds = op.count * each_s
-            sigma = 0.0 if measured else np.maximum(self.operations.sigma(op), ASSUMED_SIGMA)
-            found = [
-                sum_s + seconds * np.exp(z * sigma) for sum_s, z in zip(found, zs, strict=True)
-            ]
-        if measured:
-            return [measured.quantile(sum_s, z) for sum_s, z in zip(found, zs, strict=True)]
-        return found
+    def _fit(self, total: Total, *, compiled: bool) -> TotalFit | None:
+        """How such totals fare where measured; a step of the trainer may pass for a plain one."""
+        for name in ("training", "step") if total == "training" else (total,):
+            fit = self.totals.get(f"{COMPILED}{name}" if compiled else name)
+            if fit is not None:
+                return fit
+        return None
+
+
+def _added_up(
+    operations: Iterable[OpColumns],
+    each_s: Callable[[OpColumns], Array],
+    sigma: Callable[[OpColumns], Array],
+    zs: Sequence[float],
+) -> list[Array]:
+    found = [np.zeros(1) for _ in zs]
+    for op in operations:
+        seconds, wide = op.count * each_s(op), np.maximum(sigma(op), ASSUMED_SIGMA)
+        found = [sum_s + seconds * np.exp(z * wide) for sum_s, z in zip(found, zs, strict=True)]
+    return found

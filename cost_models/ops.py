@@ -30,6 +30,7 @@ KINDS = {
     "bmm": "batch products (m × k) · (k × n)",
     "layer_norm": "m rows of n; statistics for each row are not in the bytes",
     "batch_norm": "m rows of n channels; statistics for each channel are not in the bytes",
+    "softmax": "over m rows of n, or its logarithm",
     "elementwise": "m elements written",
     "copy": "m elements written: data is moved, nothing computed; picked rows count, not the rest",
     "reduction": "m results of k elements each",

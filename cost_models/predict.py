@@ -16,7 +16,7 @@ from cost_models import wukong_ops
 from cost_models.artifacts import cost_model
 from cost_models.cost_model import CostModel
 from cost_models.exact import Array, Columns
-from cost_models.hardware import load_hardware
+from cost_models.hardware import DTYPES, load_hardware
 from cost_models.peak import training_bytes
 from cost_models.step import step_time
 from cost_models.totals import ASSUMED_SLACK, Spread
@@ -71,6 +71,12 @@ class Predictor:
         by_name = zip(PREDICTED, figures, strict=True)
         return {name: figure(box, z) for name, figure in by_name if name in metrics}
 
+    def step_parts_ms(self, columns: Columns, schema: InputSchema) -> dict[str, float]:
+        """Predict the median milliseconds of each part of one design's training step."""
+        box = _Box.of(columns, columns, schema, self.devices)
+        found = step_time(self.model, columns, schema, batch=box.low_batch, training=box.training)
+        return {part: 1e3 * float(s[0]) for part, s in found.parts_s.items()}
+
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
         peak = training_bytes(
             box.low, box.schema, batch=box.low_batch, training=box.training, high=box.high
@@ -97,19 +103,24 @@ class Predictor:
         value_s, short_s, long_s = found.quantiles_s
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
         together = f"; {self.devices} devices, what they send each other modelled, not measured"
-        label = self.model.label + (together if self.devices > 1 else "")
+        label = self.model.total_label("training", compiled=box.training.compile)
+        label += together if self.devices > 1 else ""
         return PredictionColumns(**rates, label=label)
 
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
         """A model that serves drops nothing."""
         batch, serving = self.latency_batch, {**box.low, "dropout": 0.0, "head_dropout": 0.0}
-        operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
+        dtype = DTYPES[self.model.operations.precision]
+        operations = wukong_ops.operations(
+            serving, box.schema, batch=batch, dtype=dtype, high=box.high
+        )
         operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
         is_box = box.upper is not None
         found = self.model.seconds(forward, "forward", (0.0, -z, z), bound=is_box)
         value, low, high = (1e3 * s for s in found)
-        return PredictionColumns(value=value, low=low, high=high, label=self.model.label)
+        label = self.model.total_label("forward")
+        return PredictionColumns(value=value, low=low, high=high, label=label)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,7 @@ def step_time(
     """
     work = step_work(columns, schema, batch=batch, training=training, high=high)
     z = np.array([[0.0], *([z] for z in zs)])
-    computing = _computing(model, work, z, bound=high is not None)
+    computing = _computing(model, work, z, bound=high is not None, compiled=training.compile)
     parts_s = computing.parts_s
     if training.ranks > 1:
         links = Links.of(model.operations.hardware, training.ranks)
@@ -89,7 +89,9 @@ class _Computing:
     units: list[tuple[Array, Array]]
 
 
-def _computing(model: CostModel, work: StepWork, z: Array, *, bound: bool) -> _Computing:
+def _computing(
+    model: CostModel, work: StepWork, z: Array, *, bound: bool, compiled: bool
+) -> _Computing:
     named: list[tuple[str, Sequence[OpColumns]]] = [
         ("lookups", work.lookups),
         ("lookup codec", work.codec),
@@ -101,7 +103,11 @@ def _computing(model: CostModel, work: StepWork, z: Array, *, bound: bool) -> _C
         named.append(("recomputed forward", unit.again))
         named.append(("dense backward", unit.backward))
     found = model.parts_seconds(
-        [operations for _, operations in named], "step", [*z[:, 0]], bound=bound
+        [operations for _, operations in named],
+        "training",
+        [*z[:, 0]],
+        bound=bound,
+        compiled=compiled,
     )
     parts_s = {part: np.zeros((1, 1)) for part in work.parts}
     seconds = [np.stack(np.broadcast_arrays(*each)) for each in found]

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -242,26 +243,23 @@ def _batch_norm(call: _Call) -> Dims:
     return "batch_norm", "", 1, rows, n, 1, call.bytes_of((0, 1, 2), outs)
 
 
+def _softmax(call: _Call) -> Dims:
+    x, dim = call.args[0], call.args[-2]
+    rows, n = _rows_of(x.numel(), x.shape[dim] if x.ndim else 1)
+    return "softmax", "", 1, rows, n, 1, _bytes(call.read + call.written)
+
+
 def _rows_of(elements: int, n: int) -> tuple[int, int]:
     return elements // n if n else 0, n
-
-
-def _elementwise(call: _Call) -> Dims:
-    return _memory("elementwise", call)
-
-
-def _other(call: _Call) -> Dims:
-    return _memory("other", call)
-
-
-def _copy(call: _Call) -> Dims:
-    return _memory("copy", call)
 
 
 def _memory(kind: str, call: _Call) -> Dims:
     lists = call.name.startswith("_foreach_")
     m = sum(x.numel() for x in (call.written if lists else call.written[:1]))
     return kind, "", 1, m, 1, 1, _bytes(call.read + call.written)
+
+
+_elementwise, _copy, _other = (partial(_memory, kind) for kind in ("elementwise", "copy", "other"))
 
 
 def _picked(call: _Call) -> Dims:
@@ -331,6 +329,8 @@ _DIMS: dict[str, Callable[[_Call], Dims]] = {
     **dict.fromkeys(("_native_batch_norm_legit", "native_batch_norm_backward"), _batch_norm),
     "_native_batch_norm_legit_no_training": _batch_norm,
     **dict.fromkeys(("cudnn_batch_norm", "cudnn_batch_norm_backward"), _batch_norm),
+    **dict.fromkeys(("_softmax", "_log_softmax"), _softmax),
+    **dict.fromkeys(("_softmax_backward_data", "_log_softmax_backward_data"), _softmax),
     **dict.fromkeys(("cat", "clone", "copy_", "_to_copy", "constant_pad_nd"), _copy),
     **dict.fromkeys(("flip", "repeat", "roll", "select_backward", "slice_backward"), _copy),
     **dict.fromkeys(("index_put", "select_scatter", "slice_scatter", "stack"), _copy),
@@ -338,12 +338,9 @@ _DIMS: dict[str, Callable[[_Call], Dims]] = {
     **dict.fromkeys(("index_add_", "index_put_", "_index_put_impl_"), _put),
     **dict.fromkeys(("embedding", "_embedding_bag", "_embedding_bag_forward_only"), _lookup),
     **dict.fromkeys(("embedding_dense_backward", "_embedding_bag_backward"), _lookup_backward),
-    **dict.fromkeys(
-        ("arange", "bernoulli_", "fill_", "normal_", "uniform_", "zero_"), _elementwise
-    ),
-    **dict.fromkeys(
-        ("full", "new_zeros", "ones", "ones_like", "zeros", "zeros_like"), _elementwise
-    ),
+    **dict.fromkeys(("arange", "bernoulli_", "fill_", "full", "new_zeros"), _elementwise),
+    **dict.fromkeys(("normal_", "ones", "ones_like", "uniform_"), _elementwise),
+    **dict.fromkeys(("zero_", "zeros", "zeros_like"), _elementwise),
     **dict.fromkeys(("native_dropout", "native_dropout_backward"), _elementwise),
     **dict.fromkeys(_STATES, _optimizer),
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wukong.embeddings import Cluster
     from wukong.learner import Builder
     from wukong.parallel.ranks import Ranks
+    from wukong.schema import InputSchema
     from wukong.shape import WukongConfig
     from wukong.train import TrainProgress, TrainResult
 
@@ -42,6 +43,11 @@ class DataTask(ABC):
         self._train = dict(train)
         self._data = data
         self._data_name = data_name or data.name
+
+    @property
+    def schema(self) -> InputSchema:
+        """Features and tasks of the data."""
+        return self._data.schema
 
     @abstractmethod
     def model(self, design: Design) -> WukongConfig | Builder:

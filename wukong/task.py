@@ -198,6 +198,11 @@ class WukongTask(DataTask):
         bottom, top = (self._with_training(end) for end in (low, high))
         return predictor.predict(bottom, top, self._data.schema, confidence=confidence)
 
+    def step_parts_ms(self, predictor: Predictor, design: Design) -> dict[str, float]:
+        """Predict what a training step consists of (see `cost_models.step`)."""
+        columns = {name: np.array([value]) for name, value in design.items()}
+        return predictor.step_parts_ms(self._with_training(columns), self._data.schema)
+
     def best_systems(
         self,
         predictor: Predictor,

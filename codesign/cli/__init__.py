@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": "Check a spec; show the size of its space and the feasible share.",
     "cost": "Explain what a design costs, part by part.",
     "plan": "Choose devices, sharding and precision to train a design on.",
+    "evaluate-cost": "Predict what a device takes for a table of operations.",
     "train": "Train a design again, e.g. a study's best.yaml.",
     "report": "Show a study's front, and write its page again.",
     "status": "Show how a study stands: its loop, its trials, what failed.",
@@ -25,6 +26,7 @@ COMMANDS = {
     "extend": "Let a running study search more designs.",
     "export": "Print or write a study's trials as a table.",
     "profile": "Measure what this machine takes for operations and training steps.",
+    "calibrate": "Fit a device's cost model to profiles and to studies.",
 }
 INTERRUPTED = 130
 
@@ -40,7 +42,8 @@ class _Commands(click.Group):
         """Import one command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"codesign.cli.{cmd_name}").command
+        module = importlib.import_module(f"codesign.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

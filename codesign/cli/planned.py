@@ -10,6 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from codesign.cli.predictions import parts_table
 from codesign.contracts import Prediction
 from codesign.planned import system_yaml
 from codesign.report.figures import figure, prediction_figure
@@ -67,14 +68,7 @@ def print_plan(found: Mapping[str, Any], path: Path) -> None:
 
 
 def _parts(parts: Mapping[str, float], what: str, unit: str, total: Mapping[str, Any]) -> Table:
-    table = Table(f"{what} (predicted)", unit, "share")
-    summed = sum(parts.values())
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, value in parts.items():
-        if value:
-            table.add_row(name, figure(value), f"{100 * value / summed:.1f}%")
-    table.add_section()
+    table = parts_table(parts, what, unit)
     table.add_row("all, with interval", prediction_figure(Prediction(**total)), "")
     return table
 

@@ -42,6 +42,12 @@ class Task(Costs, Protocol):
             confidence: of each end of the intervals, in (0.5, 1).
         """
 
+    def step_parts_ms(self, predictor: Any, design: Design) -> Mapping[str, float]:
+        """Predict the median milliseconds of each part of a training step.
+
+        Called only with a predictor of the family's own.
+        """
+
     def best_systems(
         self,
         predictor: Any,
@@ -80,6 +86,10 @@ class Task(Costs, Protocol):
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
         """Count one design part by part; the parts add up to its costs."""
+
+    @property
+    def schema(self) -> Any:
+        """What the family's cost models know of the data."""
 
     def facts(self) -> Mapping[str, Any]:
         """Describe the data, plain JSON values.

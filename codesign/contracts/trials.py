@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from codesign.contracts.values import Design
+
 TEST_LOSSES = "test_losses.npy"
 # A design that a proposer chose, the one that was given, or a rerun on a fresh seed.
 TrialKind = Literal["search", "baseline", "confirm"]
@@ -50,6 +52,30 @@ class Outcome:
     def from_json(cls, fields: Mapping[str, Any]) -> Outcome:
         """Rebuild an outcome from a `result.json`, which holds a token and seconds besides."""
         return cls(**{name: v for name, v in fields.items() if name not in ("token", "seconds")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredRun:
+    """A completed trial of a study, as far as its speed goes.
+
+    Attributes:
+        study: its folder, for messages; trial: its number there.
+        design: the knobs in effect.
+        settings: everything that decides what the trial measures, defaults filled in.
+        schema: what the task's family knows of the data.
+        device: what torch calls the device that it ran on, or `cpu`.
+        processes: that trained it together.
+        examples_per_s: of the training steps, waiting for data included.
+    """
+
+    study: str
+    trial: int
+    design: Design
+    settings: Mapping[str, Any]
+    schema: Any
+    device: str
+    processes: int
+    examples_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,11 @@ class RecordedStudy:
     state: StudyState
 
 
-def read_study(path: str | Path) -> RecordedStudy:
+def read_study(path: str | Path, *, data_path: str | None = None) -> RecordedStudy:
     """Read a study's folder; neither its data nor its store is opened.
+
+    Args:
+        data_path: where its data are now; default where they were.
 
     Raises:
         StudyError: the folder holds no study, or a damaged one.
@@ -35,7 +38,7 @@ def read_study(path: str | Path) -> RecordedStudy:
     state = fold(recorded_events(folder))
     adopted = read_resolved_spec(folder)["spec"]
     loaded = load_spec(
-        folder.spec, overrides=adopted["overrides"], data_path=adopted["data"]["path"]
+        folder.spec, overrides=adopted["overrides"], data_path=data_path or adopted["data"]["path"]
     )
     # The name may have come from the file's name, which is another one here.
     spec = dataclasses.replace(loaded.spec, name=adopted["name"])

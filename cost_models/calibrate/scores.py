@@ -1,0 +1,97 @@
+"""How well predictions fare: errors, coverage of intervals, and how well they rank. R rows."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from cost_models.exact import Array
+
+CONFIDENCE = 0.9
+Z_ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
+Z_TWO_SIDED = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+_FOLDS = 5
+_APART = (1.05, 1.5)  # pairs whose order is asked for: closer ones are noise, others are easy
+_DRAWS, _DRAWN = 1000, 20
+
+
+def folds(group: Array, count: int = _FOLDS) -> list[Array]:
+    """Cut rows into folds that no group straddles: for each, which rows it holds out, (R,)."""
+    order = np.random.default_rng(0).permutation(np.unique(group))
+    found = [np.isin(group, order[fold::count]) for fold in range(count)]
+    return [held_out for held_out in found if held_out.any()]
+
+
+def one_sided(ratio: Array, sigma: Array) -> dict[str, Any]:
+    """Sum up measured / predicted, (R,), and how often each end of its interval holds."""
+    relative = np.abs(1 / ratio - 1)
+    return {
+        "rows": len(ratio),
+        "mean_relative_error": float(np.mean(relative)),
+        "median_relative_error": float(np.median(relative)),
+        "p90_relative_error": float(np.quantile(relative, 0.9)),
+        "share_below_upper_bound": float(np.mean(np.log(ratio) <= Z_ONE_SIDED * sigma)),
+        "share_above_lower_bound": float(np.mean(np.log(ratio) >= -Z_ONE_SIDED * sigma)),
+        "confidence": CONFIDENCE,
+    }
+
+
+def scores(predicted_s: Array, sigma: Array, measured_s: Array, examples: Array) -> dict[str, Any]:
+    """Sum up predicted steps.
+
+    Args:
+        predicted_s, measured_s: seconds of a step, (R,).
+        sigma: standard deviation of log(measured / predicted) that was foretold, (R,).
+        examples: of a step, (R,): designs are ranked by seconds for each example.
+
+    Returns:
+        Errors and shares within one-sided ends; `coverage` of intervals that are to hold 90%;
+        `kendall_tau`; `pairwise_accuracy` among pairs 5 to 50% apart; `regret`: by how much the
+        predicted-fastest of 20 rows is slower than the fastest, a mean. The last three are None
+        where there are too few rows.
+    """
+    logs = np.log(measured_s / predicted_s)
+    predicted, measured = predicted_s / examples, measured_s / examples
+    return {
+        **one_sided(measured_s / predicted_s, sigma),
+        "coverage": float(np.mean(np.abs(logs) <= Z_TWO_SIDED * sigma)),
+        "kendall_tau": kendall_tau(predicted, measured),
+        "pairwise_accuracy": pairwise_accuracy(predicted, measured),
+        "regret": regret(predicted, measured, np.random.default_rng(0)),
+    }
+
+
+def kendall_tau(x: Array, y: Array) -> float | None:
+    """Return Kendall's rank correlation (tau-b) of two columns, (R,); None where one is even."""
+    first, second = np.triu_indices(len(x), 1)
+    signs_x, signs_y = np.sign(x[first] - x[second]), np.sign(y[first] - y[second])
+    scale = np.sqrt(np.abs(signs_x).sum() * np.abs(signs_y).sum())
+    return float((signs_x * signs_y).sum() / scale) if scale else None
+
+
+def pairwise_accuracy(predicted: Array, measured: Array) -> float | None:
+    """Return the share of pairs, 5 to 50% apart, whose order is foretold; None without any."""
+    first, second = np.triu_indices(len(measured), 1)
+    apart = np.abs(np.log(measured[first] / measured[second]))
+    asked = (np.log(_APART[0]) <= apart) & (apart <= np.log(_APART[1]))
+    if not asked.any():
+        return None
+    said = (predicted[first] - predicted[second])[asked]
+    return float(np.mean(said * (measured[first] - measured[second])[asked] > 0))
+
+
+def regret(predicted: Array, measured: Array, rng: np.random.Generator) -> float | None:
+    """Return the mean regret of trusting the prediction among 20 rows; None where there are fewer.
+
+    Regret: measured time of the predicted-fastest over that of the fastest, less 1.
+    """
+    if len(measured) < _DRAWN:
+        return None
+    found = []
+    for _ in range(_DRAWS):
+        rows = rng.choice(len(measured), _DRAWN, replace=False)
+        chosen = rows[np.argmin(predicted[rows])]
+        found.append(measured[chosen] / measured[rows].min() - 1)
+    return float(np.mean(found))
