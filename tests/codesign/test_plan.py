@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,11 @@ from codesign import api
 from codesign.cli.plan import command, doublings
 from codesign.contracts import PlanRequest
 from codesign.errors import CodesignError, ConfigError
+from cost_models.planner.evaluate import MEMORY_SHARE
+from cost_models.planner.search import MOST_EVALUATIONS
 from tests.support.command import codesign
+from wukong.data.schema_only import read_schema
+from wukong.task import CHOSEN
 
 DESIGN = {
     "model": {"name": "wukong", "mlp_depth": 1, "d": 64},
@@ -129,6 +135,34 @@ def test_what_cannot_be_is_named_with_what_can(design: Path) -> None:
     done = codesign("plan", design, "--hardware", "h100-sxm", "--memory-gib", 0.01)
     assert done.returncode == 4
     assert "tightest is memory_per_device_gib" in done.stderr
+
+
+PAGE = Path("docs/plan.md").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_page_on_plans_runs() -> None:
+    block = re.search(r"<!-- commands -->\n```sh\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert block is not None
+    for line in block[1].splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "codesign"
+        done = codesign(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["design"]["mlp_width"] == 8192
+
+
+def test_the_page_on_plans_says_what_the_code_does(tmp_path: Path) -> None:
+    features = re.search(r"<!-- file: features.yaml -->\n```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert features is not None
+    (tmp_path / "features.yaml").write_text(features[1])
+    schema = read_schema(tmp_path / "features.yaml")
+    assert (len(schema.categorical), len(schema.dense)) == (721, 13)
+    said = " ".join(PAGE.split())
+    assert f"Up to {MOST_EVALUATIONS} systems" in said
+    assert MEMORY_SHARE == 0.9
+    assert "nine tenths of what the device has" in said
+    named = set(re.findall(r"`([^`\s]+)`", said))
+    assert set(CHOSEN) <= named
 
 
 def test_a_range_is_doublings_and_its_end() -> None:
