@@ -57,6 +57,10 @@ class PredictedCosts:
         found = self.predict(as_columns([dict(design)]))
         return {name: asdict(columns[0]) for name, columns in found.items()}
 
+    def step_parts_ms(self, design: Design) -> dict[str, float]:
+        """Predict the median milliseconds of each part of a training step of one design."""
+        return dict(self.task.step_parts_ms(self.predictor, design))
+
     def ranges(self, columns: Columns) -> dict[str, dict[str, dict[str, Any]]]:
         """Of each metric the predictions with the `least`, the `median`, and the `most` value."""
         found = {}

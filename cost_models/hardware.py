@@ -20,6 +20,7 @@ from codesign.errors import ConfigError
 Origin = Literal["published", "measured", "assumed", "modelled"]
 Precision = Literal["fp32", "tf32", "bf16"]  # tf32: FP32 tensors whose products are rounded
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+DTYPES: Mapping[Precision, str] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16"}
 ARTIFACTS = Path(str(resources.files("cost_models"))) / "artifacts"
 SHIPPED = Path(str(resources.files("cost_models"))) / "hardware"
 _FIGURES = ("bytes_per_s", "memory_bytes", "multiprocessors", "cache_bytes", "launch_s")

@@ -45,7 +45,7 @@ class Message:
 def id_messages(
     share: TableShare, batch: Array, features: int, training: Training
 ) -> list[Message]:
-    """Lengths of bags, then ids, to the ranks that hold the rows.
+    """Numbers of what comes, lengths of bags, then ids, to the ranks that hold the rows.
 
     Args:
         batch: examples of a step over all ranks.
@@ -55,9 +55,10 @@ def id_messages(
     if training.table_sharding == "row_wise":
         # A bag may have ids on every rank: each is told how many.
         lengths = batch * features
-    sizes = (ID_BYTES * lengths, ID_BYTES * ids)
+    numbers = np.array([3.0 * training.ranks])
     return [
-        Message(collective="all_to_all", ranks=training.ranks, size_bytes=size) for size in sizes
+        Message(collective="all_to_all", ranks=training.ranks, size_bytes=ID_BYTES * each)
+        for each in (numbers, lengths, ids)
     ]
 
 
@@ -113,15 +114,16 @@ def sum_messages(forward: Iterable[OpColumns], training: Training) -> list[Messa
         forward: of the dense part.
     """
     totals = Message(collective="all_reduce", ranks=training.ranks, size_bytes=_TOTALS_BYTES)
-    # A mean, then a variance; and the gradients of both.
+    # A mean with the number of examples, a variance, and the gradients of both.
     norms = [
         Message(
             collective="all_reduce",
             ranks=training.ranks,
-            size_bytes=FP32_BYTES * op.n,
-            count=4 * op.count,
+            size_bytes=FP32_BYTES * (op.n + more),
+            count=2 * op.count,
         )
         for op in forward
         if op.kind == "batch_norm"
+        for more in (1, 0)
     ]
     return [totals, *norms]

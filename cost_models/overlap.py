@@ -29,7 +29,7 @@ class UnitTime:
         gather_s: until the rank has its weights.
         scatter_s: until it has its share of the sum of their gradients.
         replicate_s: until replicas have summed up these shares.
-        repeats: units alike, (N,) or (1,); may be 0 for all but the first layer.
+        repeats: units alike, (N,) or (1,); 0 for layers after a design's last.
     """
 
     forward_s: Array

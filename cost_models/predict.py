@@ -5,6 +5,7 @@ N designs, or boxes of designs, of which the best that any design could have is 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -15,13 +16,14 @@ from cost_models import wukong_ops
 from cost_models.artifacts import cost_model
 from cost_models.cost_model import CostModel
 from cost_models.exact import Array, Columns
-from cost_models.hardware import load_hardware
+from cost_models.hardware import DTYPES, load_hardware
 from cost_models.peak import training_bytes
 from cost_models.step import step_time
-from cost_models.step_ops import in_bf16
 from cost_models.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
+
+PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,15 @@ class Predictor:
         return cls(model=model, latency_batch=hardware.latency_batch, devices=hardware.devices)
 
     def predict(
-        self, low: Columns, high: Columns, schema: InputSchema, *, confidence: float
+        self,
+        low: Columns,
+        high: Columns,
+        schema: InputSchema,
+        *,
+        confidence: float,
+        metrics: Collection[str] = PREDICTED,
     ) -> dict[str, PredictionColumns]:
-        """Predict `memory_per_device_gib`, `examples_per_s` and `latency_ms`.
+        """Predict what is asked for of `memory_per_device_gib`, `examples_per_s`, `latency_ms`.
 
         Args:
             low, high: ends of boxes of designs, the same for single ones: fields of WukongConfig
@@ -59,11 +67,15 @@ class Predictor:
         """
         box = _Box.of(low, high, schema, self.devices)
         z = NormalDist().inv_cdf(confidence)
-        return {
-            "memory_per_device_gib": self._memory(box, z),
-            "examples_per_s": self._throughput(box, z),
-            "latency_ms": self._latency(box, z),
-        }
+        figures = (self._memory, self._throughput, self._latency)
+        by_name = zip(PREDICTED, figures, strict=True)
+        return {name: figure(box, z) for name, figure in by_name if name in metrics}
+
+    def step_parts_ms(self, columns: Columns, schema: InputSchema) -> dict[str, float]:
+        """Predict the median milliseconds of each part of one design's training step."""
+        box = _Box.of(columns, columns, schema, self.devices)
+        found = step_time(self.model, columns, schema, batch=box.low_batch, training=box.training)
+        return {part: 1e3 * float(s[0]) for part, s in found.parts_s.items()}
 
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
         peak = training_bytes(
@@ -98,11 +110,12 @@ class Predictor:
     def _latency(self, box: _Box, z: float) -> PredictionColumns:
         """A model that serves drops nothing."""
         batch, serving = self.latency_batch, {**box.low, "dropout": 0.0, "head_dropout": 0.0}
-        operations = wukong_ops.operations(serving, box.schema, batch=batch, high=box.high)
+        dtype = DTYPES[self.model.operations.precision]
+        operations = wukong_ops.operations(
+            serving, box.schema, batch=batch, dtype=dtype, high=box.high
+        )
         operations += wukong_ops.lookup_operations(serving, box.schema, batch=batch)
         forward = [op for op in operations if op.phase == "forward"]
-        if self.model.operations.precision == "bf16":
-            forward = [in_bf16(op) for op in forward]
         is_box = box.upper is not None
         found = self.model.seconds(forward, "forward", (0.0, -z, z), bound=is_box)
         value, low, high = (1e3 * s for s in found)

@@ -102,8 +102,13 @@ def _computing(
         named.append(("dense forward", unit.forward))
         named.append(("recomputed forward", unit.again))
         named.append(("dense backward", unit.backward))
-    every = [operations for _, operations in named]
-    found = model.parts_seconds(every, "training", [*z[:, 0]], bound=bound, compiled=compiled)
+    found = model.parts_seconds(
+        [operations for _, operations in named],
+        "training",
+        [*z[:, 0]],
+        bound=bound,
+        compiled=compiled,
+    )
     parts_s = {part: np.zeros((1, 1)) for part in work.parts}
     seconds = [np.stack(np.broadcast_arrays(*each)) for each in found]
     for (part, operations), each_s in zip(named, seconds, strict=True):

@@ -4,9 +4,8 @@ Over ranks each has its share of the batch. Fused tables are dealt out (`cost_mo
 and the rank with most to look up is followed, as all others wait for it; row-wise, each rank fills
 vectors of the whole batch with the rows that it holds. Plain and dense tables are weights like any
 other. In BF16 wukong trains under autocast: products read and write BF16, and so do the operations
-between them; norms and gradients of X stay FP32, and weights, which are FP32, are converted in each
-pass. With activation checkpointing a layer's forward is done once more in backward. A compiled
-model's operations are fused (`cost_models.fusion`).
+between them; norms stay FP32, and their results are converted, and so are weights, which are FP32,
+in each pass. With activation checkpointing a layer's forward is done once more in backward.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from wukong.schema import InputSchema
 _ONE, _ZERO = np.ones(1), np.zeros(1)
 # Bytes that a dense update moves for each weight of a table, over those of the weight.
 _UPDATE = {"adam": 7.0, "rowwise_adagrad": 7.0, "sgd": 3.0}
+_NORMS = ("layer_norm", "batch_norm")
 _IN_BF16 = ("gemm", "bmm", "elementwise", "copy", "reduction")
 
 
@@ -91,9 +91,16 @@ def step_work(
     *,
     batch: Array,
     training: Training,
+    dtype: str = "float32",
     high: Columns | None = None,
 ) -> StepWork:
-    """List what one device does in a step; arguments as for `cost_models.step.step_time`."""
+    """List what one device does in a step.
+
+    Args:
+        dtype: of the dense part's weights, activations and gradients: FP32 in training, under
+            autocast, too.
+        columns, schema, batch, training, high: as for `cost_models.step.step_time`.
+    """
     own_batch = batch / training.ranks
     weights = _weights(columns, schema, high)
     plain = wukong_ops.lookup_operations(columns, schema, batch=own_batch)
@@ -109,9 +116,10 @@ def step_work(
         updates = [op for op in plain if op.phase == "backward"]
         updates.append(_whole_update(weights.tables, training))
     optimizer = wukong_ops.optimizer_operations(columns, schema, high=high)
-    found = wukong_ops.sections(columns, schema, batch=own_batch, high=high)
+    autocast = training.precision == "bf16" and dtype == "float32"
+    found = wukong_ops.sections(columns, schema, batch=own_batch, dtype=dtype, high=high)
     return StepWork(
-        units=_units(found, weights, training),
+        units=_units(found, weights, training, autocast=autocast),
         lookups=lookups,
         codec=[] if share is None else _codec(vectors, batch * share.columns, training),
         optimizer=[_divided(op, training.shard_ranks) for op in optimizer],
@@ -140,61 +148,69 @@ def _weights(columns: Columns, schema: InputSchema, high: Columns | None) -> _We
     return _Weights(tables=tables, root=of_layer.pop(0), of_layer=of_layer)
 
 
-def _units(found: list[Section], weights: _Weights, training: Training) -> list[Unit]:
+def _units(
+    found: list[Section], weights: _Weights, training: Training, *, autocast: bool
+) -> list[Unit]:
     root = weights.root + (_ZERO if training.fused else weights.tables)
-    each = [weights.of_layer[i] for i in sorted(weights.of_layer)]
-    layers = [
-        _unit(section, total / np.maximum(section.repeats, 1), total, training, is_layer=True)
-        for section, total in zip(found[1:-1], each, strict=True)
-    ]
-    inputs, heads = (
-        _unit(section, root, dense, training)
-        for section, dense in ((found[0], _ZERO), (found[-1], weights.root))
-    )
-    return [inputs, *layers, heads]
+    layers = []
+    for section, i in zip(found[1:-1], sorted(weights.of_layer), strict=True):
+        total = weights.of_layer[i]
+        forward, backward = _passes(section, training.compile, total if autocast else None)
+        again = [dataclasses.replace(op, phase="backward") for op in forward]
+        layers.append(
+            Unit(
+                forward=forward,
+                backward=backward,
+                again=again if training.activation_checkpointing else [],
+                repeats=section.repeats,
+                weights=total / np.maximum(section.repeats, 1),
+            )
+        )
+    ends = []
+    # The weights of both ends are converted with the heads'.
+    for section, converted in ((found[0], _ZERO), (found[-1], weights.root)):
+        forward, backward = _passes(section, training.compile, converted if autocast else None)
+        ends.append(Unit(forward=forward, backward=backward, again=[], repeats=_ONE, weights=root))
+    return [ends[0], *layers, ends[1]]
 
 
-def _unit(
-    section: Section,
-    weights: Array,
-    converted: Array,
-    training: Training,
-    *,
-    is_layer: bool = False,
-) -> Unit:
-    """Make a unit of a section.
+def _passes(
+    section: Section, compiled: bool, converted: Array | None
+) -> tuple[list[OpColumns], list[OpColumns]]:
+    """Return the operations of forward and of backward.
 
     Args:
-        converted: weights that become BF16 in forward, and whose gradients become FP32.
+        converted: under autocast, weights that become BF16 in forward, and whose gradients become
+            FP32 in backward.
     """
-    forward = [op for op in section.operations if op.phase == "forward"]
-    backward = [op for op in section.operations if op.phase == "backward"]
-    if training.precision == "bf16":
-        forward, backward = (
-            [*(in_bf16(op) for op in operations), _converted(phase, converted)]
-            for phase, operations in (("forward", forward), ("backward", backward))
-        )
-    if training.compile:
-        forward, backward = (fused(each, section.repeats) for each in (forward, backward))
-    again = []
-    if is_layer and training.activation_checkpointing:
-        again = [dataclasses.replace(op, phase="backward") for op in forward]
-    return Unit(
-        forward=forward, backward=backward, again=again, repeats=section.repeats, weights=weights
-    )
+    passes = []
+    for phase in ("forward", "backward"):
+        operations = [op for op in section.operations if op.phase == phase]
+        if compiled:
+            operations = fused(operations, section.repeats)
+        if converted is not None:
+            results = [
+                _converted(phase, op.m * op.n, count=op.count)
+                for op in operations
+                if op.kind in _NORMS
+            ]
+            operations = [*map(_in_bf16, operations), *results, _converted(phase, converted)]
+        passes.append(operations)
+    return passes[0], passes[1]
 
 
-def in_bf16(op: OpColumns) -> OpColumns:
-    """Return what autocast to BF16 makes of an operation."""
+def _in_bf16(op: OpColumns) -> OpColumns:
     if op.kind not in _IN_BF16 or op.dtype != "float32":
         return op
     return dataclasses.replace(op, dtype="bfloat16", bytes=op.bytes / 2)
 
 
-def _converted(phase: str, elements: Array, dtype: str = "bfloat16") -> OpColumns:
+def _converted(
+    phase: str, elements: Array, *, dtype: str = "bfloat16", count: Array = _ONE
+) -> OpColumns:
     """Numbers of four bytes become numbers of two, or the other way round."""
     size = elements * (FP32_BYTES + HALF_BYTES)
-    return OpColumns(kind="copy", phase=phase, dtype=dtype, count=_ONE, m=elements, bytes=size)
+    return OpColumns(kind="copy", phase=phase, dtype=dtype, count=count, m=elements, bytes=size)
 
 
 def _codec(own: Array, held: Array, training: Training) -> list[OpColumns]:
@@ -202,7 +218,7 @@ def _codec(own: Array, held: Array, training: Training) -> list[OpColumns]:
     if training.lookup_precision != "fp16":
         return []
     return [
-        _converted(phase, elements, dtype)
+        _converted(phase, elements, dtype=dtype)
         for phase, dtype in (("forward", "float16"), ("backward", "bfloat16"))
         for elements in (own, held)
     ]

@@ -49,7 +49,8 @@ def _print(path: Path, found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from codesign.cli.predictions import print_predictions
+    from codesign.cli.predictions import parts_table, print_predictions
+    from codesign.report.figures import figure
 
     console = Console()
     knobs = ", ".join(f"{name} {value}" for name, value in found["design"].items())
@@ -77,6 +78,10 @@ def _print(path: Path, found: dict[str, Any]) -> None:
         f"2 per multiply-add), tables {costs['table_bytes'] / 2**20:,.1f} MiB in FP32",
         highlight=False,
     )
+    if parts_ms := found["step_parts_ms"]:
+        step = parts_table(parts_ms, "part of a training step", "ms")
+        step.add_row("all", figure(sum(parts_ms.values())), "100%")
+        console.print(step)
     predicted = {name: {"": one} for name, one in found["predicted"].items()}
     print_predictions(predicted, found["confidence"], console)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from codesign.contracts import Prediction
-from codesign.report.figures import prediction_figure
+from codesign.report.figures import figure, prediction_figure
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def print_predictions(
@@ -39,3 +40,18 @@ def print_predictions(
     labels = {name: next(iter(entries.values()))["label"] for name, entries in found.items()}
     for name, label in labels.items():
         console.print(f"{name}: {label}", highlight=False)
+
+
+def parts_table(parts: Mapping[str, float], what: str, unit: str) -> Table:
+    """Return a table of predicted parts of a sum, each with its share; zeros are left out."""
+    from rich.table import Table
+
+    table = Table(f"{what} (predicted)", unit, "share")
+    summed = sum(parts.values())
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, value in parts.items():
+        if value:
+            table.add_row(name, figure(value), f"{100 * value / summed:.1f}%")
+    table.add_section()
+    return table

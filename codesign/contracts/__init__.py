@@ -3,7 +3,15 @@
 A *design* is one value per knob. *Columns* are many designs at once: knob → array of values.
 """
 
-from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, PredictionColumns
+from codesign.contracts.costs import (
+    BestSystem,
+    CostPart,
+    Costs,
+    HardwareSpec,
+    Prediction,
+    PredictionColumns,
+)
+from codesign.contracts.plan import PlanRequest
 from codesign.contracts.search import Feasible, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
@@ -21,6 +29,7 @@ from codesign.contracts.values import Columns, Design, Goal, Knob, Metric, Objec
 
 __all__ = [
     "TEST_LOSSES",
+    "BestSystem",
     "Columns",
     "CostPart",
     "Costs",
@@ -37,6 +46,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Outcome",
+    "PlanRequest",
     "Prediction",
     "PredictionColumns",
     "Progress",

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from codesign.contracts.costs import CostPart, Costs, HardwareSpec, PredictionColumns
+from codesign.contracts.costs import BestSystem, CostPart, Costs, HardwareSpec, PredictionColumns
+from codesign.contracts.plan import PlanRequest
 from codesign.contracts.trials import Outcome, Progress
 from codesign.contracts.values import Columns, Design, Knob, Metric
 
@@ -39,6 +40,48 @@ class Task(Costs, Protocol):
         Args:
             predictor: what the family's `predictor` returned.
             confidence: of each end of the intervals, in (0.5, 1).
+        """
+
+    def step_parts_ms(self, predictor: Any, design: Design) -> Mapping[str, float]:
+        """Predict the median milliseconds of each part of a training step.
+
+        Called only with a predictor of the family's own.
+        """
+
+    def best_systems(
+        self,
+        predictor: Any,
+        columns: Columns,
+        *,
+        confidence: float,
+        budgets: Mapping[str, float],
+    ) -> Sequence[BestSystem]:
+        """Choose for each design the system that trains it fastest within the budgets.
+
+        Devices and global batch stay as they are; nothing is chosen that changes what a trial of
+        the design measures. Where no system keeps the budgets, the one least beyond is chosen.
+
+        Args:
+            predictor: what the family's `predictor` returned.
+            confidence: of each end of the intervals, in (0.5, 1).
+            budgets: metric of source `predicted` → limit, held by the worse end of its interval.
+        """
+
+    def plan(
+        self, design: Design, request: PlanRequest, *, say: Callable[[str], None]
+    ) -> Mapping[str, Any]:
+        """Choose the system to train a design on, and predict what it takes there.
+
+        Returns:
+            Plain values. `best` and the entries of `by_devices` (the best for each number of
+            devices) hold `devices`, `batch_per_device`, settings of `train`, `predicted`: name →
+            fields of `Prediction`, `within_budgets` and `tightest`; `parts_ms` and
+            `memory_parts_gib` say what the best one's step consists of, `pf_days` what all
+            examples take.
+
+        Raises:
+            ConfigError: the device or a choice is unknown, or the family plans no systems.
+            InfeasibleError: no system is within the budgets.
         """
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:

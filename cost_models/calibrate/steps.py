@@ -44,8 +44,15 @@ class MeasuredStep:
 
     def operations(self, total: Total) -> list[OpColumns]:
         """List what a total consists of."""
-        batch = np.array([float(self.batch)])
-        parts = step_work(self.columns, self.schema, batch=batch, training=self.training).parts
+        # The trainer computes in BF16 under autocast, the profiler with BF16 weights.
+        is_whole = total != "training" and self.training.precision == "bf16"
+        parts = step_work(
+            self.columns,
+            self.schema,
+            batch=np.array([float(self.batch)]),
+            training=self.training,
+            dtype="bfloat16" if is_whole else "float32",
+        ).parts
         wanted = _PARTS[total] or tuple(parts)
         return [op for name in wanted for op in parts.get(name, [])]
 

@@ -207,7 +207,10 @@ def write(tmp_path: Path, **changed: Any) -> Path:
         ({"hardware": "h100"}, "hardware cannot be: hardware 'h100' is unknown; did you mean"),
         ({"hardware": {"name": "cpu", "precision": "tf32"}}, "flop_per_s.tf32 is missing"),
         ({"hardware": {"name": "cpu", "precision": "fp8"}}, "must be one of fp32, tf32"),
-        ({"train": {"precision": "bf16"}}, "flop_per_s.bf16 is missing; the file has fp32"),
+        (
+            {"hardware": {"name": "a100"}, "train": {"precision": "fp8"}},
+            "must be one of",
+        ),
         ({"hardware": {"name": "cpu", "latency_batch": 0}}, "latency_batch is 0; must be ≥ 1"),
         ({"hardware": {"name": "cpu", "devices": 0}}, "devices is 0; must be ≥ 1"),
         ({"hardware": {"precision": "fp32"}}, "hardware.name is missing"),
@@ -295,6 +298,14 @@ def test_cost_and_validate_print_predictions_with_interval_and_label(tmp_path: P
     )
     assert memory["value"] < alone["value"]
     assert memory["label"] == "closed form of 8 ranks, fp32; slack assumed"
+    eight = json.loads(many.stdout)
+    step_ms = sum(eight["step_parts_ms"].values())
+    # The batch over the step's time is the throughput.
+    examples_per_s = eight["predicted"]["examples_per_s"]["value"]
+    assert eight["design"]["batch_size"] / step_ms * 1e3 == pytest.approx(examples_per_s)
+    assert {"dense forward", "FSDP, not hidden"} <= eight["step_parts_ms"].keys()
+    assert "FSDP, not hidden" not in json.loads(one.stdout)["step_parts_ms"]
+    assert "│ dense forward " in shown.stdout
     path.write_text(yaml.safe_dump({**design, "train": {"precision": "bf16"}}))
     half = codesign("cost", path, "--hardware", "a100")
     assert "roofline of a100, bf16: uncalibrated" in " ".join(half.stdout.split())

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codesign.contracts import HardwareSpec
+from cost_models.artifacts import cost_model
+from cost_models.hardware import Figure
 from cost_models.peak import training_bytes
 from cost_models.predict import Predictor
 from cost_models.training import Training
@@ -18,6 +20,13 @@ from tests.cost_models.test_memory import KNOBS, SCHEMA, boxes
 
 PREDICTORS = {name: Predictor.for_hardware(HardwareSpec(name=name)) for name in ("cpu", "a100")}
 PREDICTORS["cpu, bf16"] = Predictor.for_hardware(HardwareSpec(name="cpu", precision="bf16"))
+# Two devices on a node, and so thin a network that most of a step waits for it.
+THIN = dataclasses.replace(
+    PREDICTORS["a100"].model.operations.hardware,
+    network_bytes_per_s=Figure(value=1e8, origin="assumed", source="a thin network"),
+    devices_per_node=Figure(value=2, origin="assumed", source="small nodes"),
+)
+PREDICTORS["thin network"] = Predictor(model=cost_model(THIN, "bf16"), latency_batch=256)
 GOALS = {"memory_per_device_gib": 1, "examples_per_s": -1, "latency_ms": 1}
 BY_ROWS = {"table_sharding": "row_wise", "dense_shard_ranks": 1}
 TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
@@ -35,6 +44,8 @@ TRAIN = {"table_optimizer": "adam", "table_backend": "plain"}
             {"precision": "bf16"},
             {"compile": True},
             {"activation_checkpointing": True},
+            {"lookup_precision": "fp16", "gradient_precision": "bf16"},
+            {"dense_shard_ranks": 1},
             BY_ROWS,
         ]
     ),
