@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -29,10 +30,9 @@ _OF_DEVICES = {
     "mfu": "MFU",
     "memory_per_device_gib": "GiB",
     "hours": "hours",
-    "gpu_hours": "GPU-hours",
+    "gpu_hours": "GPU-h",
     "money": "money",
 }
-_BEYOND = {"memory_per_device_gib": "memory", "step_ms": "step", "gpu_hours": "GPU-hours"}
 
 
 def print_plan(found: Mapping[str, Any], path: Path) -> None:
@@ -76,14 +76,14 @@ def _parts(parts: Mapping[str, float], what: str, unit: str, total: Mapping[str,
 def _by_devices(rows: list[Mapping[str, Any]], chosen: int) -> Table:
     """One row for each number of devices, `*` on the front of hours and GPU-hours."""
     names = [name for name in _OF_DEVICES if name in rows[0]["predicted"]]
-    table = Table()
+    table = Table(box=SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("devices", "batch", *(_OF_DEVICES[name] for name in names), ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         note = "*" if row["on_front"] else ""
         if not row["within_budgets"]:
-            name = row["tightest"]["budget"]
-            note = f"{_BEYOND.get(name, name)} × {row['tightest']['over']:.3g}"
+            beyond = row["tightest"]
+            note = f"{_OF_DEVICES[beyond['budget']]} × {beyond['over']:.2g}"
         mark = "→ " if row["devices"] == chosen else ""
         batch_size = f"{row['train']['batch_size']:,}"
         values = [_brief(name, row["predicted"][name]["value"]) for name in names]
