@@ -39,13 +39,13 @@ MAY_IMPORT = {
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }
 
-# The modules or packages that may import each heavy library: one, but for nevergrad, whose two
-# packages do not import each other.
+# The modules or packages that may import each heavy library: several only where their packages do
+# not import each other.
 HOMES = {
     "ax": ("codesign.search.ax_experiment",),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
-    "sklearn": ("codesign.importance",),
+    "sklearn": ("codesign.importance", "cost_models.learned.fit"),
     "submitit": ("launch.slurm",),
     "torchrec": ("wukong.embeddings.torchrec_tables",),
     "wandb": ("codesign.tracking.wandb",),
