@@ -39,7 +39,8 @@ MAY_IMPORT = {
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }
 
-# The modules or packages that may import each heavy library.
+# The modules or packages that may import each heavy library: several only where their packages do
+# not import each other.
 HOMES = {
     "ax": ("codesign.search.ax_experiment",),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
