@@ -16,11 +16,13 @@ from typing import Any
 from codesign.errors import ConfigError
 from cost_models.cost_model import CostModel, Operations
 from cost_models.hardware import Hardware, Precision
+from cost_models.learned.model import Learned
 from cost_models.roofline import Roofline
 from cost_models.totals import ASSUMED_SLACK, Spread, TotalFit
 
 # kind → how to build what predicts operations from the file's content
 KINDS: Mapping[str, Callable[[Hardware, Precision, Mapping[str, Any]], Operations]] = {
+    "learned": Learned.from_artifact,
     "roofline": Roofline.from_artifact,
 }
 
@@ -44,7 +46,7 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         raise ConfigError(
             f"{name} cannot be read: {error.strerror}", where=where, hint=hint
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
 
 
@@ -52,7 +54,7 @@ def from_content(hardware: Hardware, precision: Precision, content: Mapping[str,
     """Build a cost model from the content of an artifact.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        LookupError, TypeError, ValueError: it is none.
     """
     operations = KINDS[content["kind"]](hardware, precision, content)
     memory = content.get("memory")

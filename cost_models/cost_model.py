@@ -136,9 +136,11 @@ class CostModel:
         if fit is None:
             return [_added_up(part, each_s, self.operations.sigma, zs) for part in parts]
         sums = [StepSums.of(part, each_s) for part in parts]
-        factor = fit.total_factor(StepSums.together(sums), bound=bound)
-        base_s = [part.base_s(fit.overhead_s) for part in sums]
-        return [[factor * np.exp(z * fit.sigma) * part_s for z in zs] for part_s in base_s]
+        factor = fit.median_factor(StepSums.total(sums), bound=bound)
+        return [
+            [factor * np.exp(z * fit.sigma) * part.base_s(fit.overhead_s) for z in zs]
+            for part in sums
+        ]
 
     def _fit(self, total: Total, *, compiled: bool) -> TotalFit | None:
         """How such totals fare where measured; a step of the trainer may pass for a plain one."""

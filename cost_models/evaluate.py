@@ -253,8 +253,12 @@ def _drawing(found: PredictedTable) -> str:
     is_product = np.array([row.op.is_product for row in found.table.rows])
     chosen = {"products": is_measured & is_product, "other kinds": is_measured & ~is_product}
     return scatter_svg(
-        {name: (measured_ms[rows], predicted_ms[rows]) for name, rows in chosen.items()},
-        title=f"{found.table.path.name}: measured, and predicted for {found.hardware}",
+        {
+            name: (measured_ms[rows], predicted_ms[rows])
+            for name, rows in chosen.items()
+            if rows.any()
+        },
+        title=f"{found.table.path.name}: measured, and as predicted for {found.hardware}",
     )
 
 

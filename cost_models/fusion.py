@@ -19,10 +19,14 @@ FUSED = ("elementwise", "copy")
 REMAINING_BYTES = 1 / 3
 
 
-def fused(operations: Iterable[OpColumns]) -> list[OpColumns]:
-    """Return what is left of the operations of a step once they are compiled.
+def fused(operations: Iterable[OpColumns], launches: Array) -> list[OpColumns]:
+    """Return what is left of the operations of a pass, or of several alike, once compiled.
 
-    The whole grows with each of its operations, so what bounds these from below bounds it.
+    Seconds grow with each operation and with `launches`, so what bounds these bounds the whole.
+
+    Args:
+        launches: passes that the operations are of, (N,) or (1,): what is joined is launched once
+            in each.
     """
     kept: list[OpColumns] = []
     joined: dict[tuple[str, str], tuple[Array, Array]] = {}
@@ -33,14 +37,15 @@ def fused(operations: Iterable[OpColumns]) -> list[OpColumns]:
         m, size = joined.get((op.phase, op.dtype), (np.zeros(1), np.zeros(1)))
         joined[op.phase, op.dtype] = (m + op.count * op.m, size + op.count * op.bytes)
     for (phase, dtype), (m, size) in joined.items():
+        share = 1 / np.maximum(launches, 1.0)
         kept.append(
             OpColumns(
                 kind="elementwise",
                 phase=phase,
                 dtype=dtype,
-                count=(m > 0).astype(float),
-                m=m,
-                bytes=REMAINING_BYTES * size,
+                count=np.where(m > 0, np.maximum(launches, 1.0), 0.0),
+                m=share * m,
+                bytes=REMAINING_BYTES * share * size,
             )
         )
     return kept

@@ -44,13 +44,13 @@ def scatter_svg(points: Mapping[str, tuple[Array, Array]], *, title: str) -> str
     """Draw predicted against measured times.
 
     Args:
-        points: name of a series (3 at most) → its measured and predicted ms, each (P,), finite and
-            > 0; one point or more in all.
+        points: name of a series (3 at most) → its measured and predicted ms, each (P,), P ≥ 1,
+            finite and > 0.
         title: what was measured, and what predicted it.
     """
     every = np.concatenate([np.concatenate(pair) for pair in points.values()])
     times = _Axis(low=float(every.min()) / 1.2, high=float(every.max()) * 1.2)
-    worst = max(float(np.abs(np.log(p / m)).max()) for m, p in points.values() if len(m))
+    worst = max(float(np.abs(np.log(p / m)).max()) for m, p in points.values())
     widest = next((r for r in _RATIOS if r > 1 and math.log(r) >= worst), _RATIOS[-1])
     ratios = _Axis(low=1 / widest / 1.02, high=widest * 1.02)
     second = _LEFT + _SIDE + _GAP

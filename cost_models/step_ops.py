@@ -187,7 +187,7 @@ def _passes(
     for phase in ("forward", "backward"):
         operations = [op for op in section.operations if op.phase == phase]
         if compiled:
-            operations = fused(operations)
+            operations = fused(operations, section.repeats)
         if converted is not None:
             results = [
                 _converted(phase, op.m * op.n, count=op.count)

@@ -67,10 +67,10 @@ class StepSums:
         return cls(operations_s=total_s, memory_s=memory_s, count=count)
 
     @classmethod
-    def together(cls, parts: Iterable[StepSums]) -> Self:
-        """Add up the sums of parts of the same steps."""
-        fields = [vars(part).values() for part in parts]
-        operations_s, memory_s, count = (sum(values) for values in zip(*fields, strict=True))
+    def total(cls, parts: Iterable[StepSums]) -> Self:
+        """Add up what steps consist of."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        operations_s, memory_s, count = (sum(each, np.zeros(1)) for each in columns)
         return cls(operations_s=operations_s, memory_s=memory_s, count=count)
 
     def __getitem__(self, rows: Array) -> StepSums:
@@ -153,18 +153,18 @@ class TotalFit(Spread):
             raise KeyError(f"correction.weights: {', '.join(sorted(unknown))}")
         return cls(**{**fitted, "correction": correction})
 
-    def median_s(self, sums: StepSums, *, bound: bool = False) -> Array:
-        """Return the median of such steps' time, (N,) or (1,).
+    def median_s(self, sums: StepSums) -> Array:
+        """Return the median of such steps' time, (N,) or (1,)."""
+        return self.median_factor(sums) * sums.base_s(self.overhead_s)
+
+    def median_factor(self, sums: StepSums, *, bound: bool = False) -> Array:
+        """Return the median of measured / `base_s`, (N,) or (1,).
 
         Args:
-            bound: of all steps whose sums are at least as large, bound it from below.
+            bound: the least over all steps.
         """
-        return self.total_factor(sums, bound=bound) * sums.base_s(self.overhead_s)
-
-    def total_factor(self, sums: StepSums, *, bound: bool = False) -> Array:
-        """Return the median of such steps' time over `StepSums.base_s`, (N,) or (1,)."""
-        low = np.array([self.correction.low])
-        return self.factor * np.exp(low if bound else self.correction.log(sums, self.overhead_s))
+        log = self.correction.log(sums, self.overhead_s)
+        return self.factor * np.exp(np.full(1, self.correction.low) if bound else log)
 
 
 # What the allocator of a device adds to the tensors, where it was not measured.

@@ -22,11 +22,12 @@ _SHOWN = {
     "regret": "regret",
     "largest": "largest_tenth_mean_relative_error",
 }
-_LEGEND = """\
-after: foretold by fits that have not seen the design. In percent: mean and median relative error;
-rows within their interval of 90%; pairs 5 to 50% apart that are in the right order, as tau
-(Kendall's) by seconds for each example; regret, by how much the predicted-fastest of 20 rows is
-slower than the fastest; mean error of the largest tenth, foretold from the rest."""
+_LEGEND = (
+    "after: foretold by fits that have not seen the design. In percent: mean and median relative "
+    "error; rows within their interval of 90%; pairs 5 to 50% apart that are in the right order, "
+    "as tau (Kendall's) by seconds for each example; regret, by how much the predicted-fastest of "
+    "20 rows is slower than the fastest; mean error of the largest tenth, foretold from the rest."
+)
 
 
 @click.command("calibrate", help="Fit a device's cost model to profiles and to studies.")
@@ -77,7 +78,7 @@ def _print(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table("measured", "", *_SHOWN)
+    table = Table("measured", "", *_SHOWN, box=None, padding=(0, 1), pad_edge=False)
     for column in table.columns[2:]:
         column.justify = "right"
     if report["operations"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -13,6 +13,10 @@ from cost_models.calibrate.read import MeasuredOperations
 from cost_models.calibrate.scores import CONFIDENCE, folds, one_sided
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
+from cost_models.learned import fit as learned
+from cost_models.learned.features import NAMES, Shapes
+from cost_models.learned.fit import FEWEST_PRODUCTS, Products
+from cost_models.ops import PRODUCTS
 from cost_models.roofline import KindFit, Roofline
 from cost_models.totals import Spread
 
@@ -27,11 +31,22 @@ class FittedOperations:
 
     Attributes:
         content: what it adds to the artifact; `cost_models.artifacts.KINDS` builds it from that.
-        held_out: its errors on rows that no fit had seen.
+        ratio, sigma: measured / predicted of rows that no fit had seen, and the spread that was
+            foretold, (R,).
+        more: other errors held out, by name.
     """
 
     content: Mapping[str, Any]
-    held_out: Mapping[str, Any] | None
+    ratio: Array
+    sigma: Array
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def held_out(self) -> Mapping[str, Any]:
+        """Errors by name: `operations`, where any was predicted, and `more`."""
+        if not len(self.ratio):
+            return self.more
+        return {"operations": one_sided(self.ratio, self.sigma), **self.more}
 
 
 def fit_roofline(
@@ -40,7 +55,8 @@ def fit_roofline(
     """Fit utilisation, overhead and spread of each kind that was measured often enough."""
     empty = Roofline(hardware=hardware, precision=precision)
     floor_s = empty.floor_s(measured.flop, measured.bytes)
-    kinds, ratios, sigmas = {}, [np.zeros(0)], [np.zeros(0)]
+    kinds: dict[str, KindFit] = {}
+    ratios, sigmas = [np.zeros(0)], [np.zeros(0)]
     for kind in sorted(set(measured.kind)):
         rows = measured.kind == kind
         if rows.sum() < FEWEST_ROWS:
@@ -56,14 +72,48 @@ def fit_roofline(
             "features": ["kind of operation", "flop", "bytes"],
             "kinds": {kind: asdict(fit) for kind, fit in kinds.items()},
         },
-        held_out=one_sided(np.concatenate(ratios), np.concatenate(sigmas)) if kinds else None,
+        ratio=np.concatenate(ratios),
+        sigma=np.concatenate(sigmas),
+    )
+
+
+def fit_learned(
+    measured: MeasuredOperations, hardware: Hardware, precision: Precision
+) -> FittedOperations:
+    """Fit trees to products (`cost_models.learned`), and a roofline to all other kinds.
+
+    Raises:
+        ConfigError: too few products were measured.
+    """
+    is_product = np.isin(measured.kind, PRODUCTS)
+    rows, others = measured[is_product], fit_roofline(measured[~is_product], hardware, precision)
+    shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
+    found = learned.fit(Products(shapes=shapes, seconds=rows.seconds), hardware, precision)
+    ratio, sigma = np.exp(found.seen.log_ratio), found.sigma(found.seen)
+    largest = one_sided(np.exp(found.largest.log_ratio), found.sigma(found.largest))
+    return FittedOperations(
+        content={
+            "features": list(NAMES),
+            "kinds": others.content["kinds"],
+            "products": found.content,
+        },
+        ratio=np.concatenate([ratio, others.ratio]),
+        sigma=np.concatenate([sigma, others.sigma]),
+        more={"largest_products": largest},
     )
 
 
 # kind of artifact → how it is fitted
 FITS: Mapping[str, Callable[[MeasuredOperations, Hardware, Precision], FittedOperations]] = {
     "roofline": fit_roofline,
+    "learned": fit_learned,
 }
+
+
+def possible_fits(measured: MeasuredOperations) -> list[str]:
+    """Return the kinds of artifact for which enough was measured."""
+    enough = np.isin(measured.kind, PRODUCTS).sum() >= FEWEST_PRODUCTS
+    return [kind for kind in FITS if kind != "learned" or enough]
 
 
 def fit_kind(floor_s: Array, seconds: Array) -> KindFit:

@@ -1,4 +1,4 @@
-"""Measurements as fits take them, from profiles and from tables of products. R rows."""
+"""Measurements as fits take them, from profiles and from tables of operations. R rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,11 @@ from cost_models.calibrate.peaks import profiled_peak_bytes
 from cost_models.calibrate.steps import MeasuredStep, profiled_step
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.ops import PRODUCTS
+from cost_models.op_tables import read_table
 from cost_models.profile.record import COLUMNS, Row, read
 
-PRODUCT_COLUMNS = ("op", "B", "M", "N", "K", "latency_ms")
-_OPERATION_SECTIONS = ("op", "table")
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class MeasuredOperations:
     """Operations by themselves, each field (R,).
 
@@ -44,8 +41,14 @@ class MeasuredOperations:
     bytes: Array
     seconds: Array
 
+    @classmethod
+    def joined(cls, parts: Sequence[MeasuredOperations]) -> MeasuredOperations:
+        """Put parts one after the other."""
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*(np.concatenate(each) for each in columns))
+
     def __getitem__(self, rows: Array) -> MeasuredOperations:
-        return MeasuredOperations(**{name: column[rows] for name, column in vars(self).items()})
+        return MeasuredOperations(*(column[rows] for column in vars(self).values()))
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -69,9 +72,6 @@ class Measurements:
     torch: frozenset[str] = frozenset()
 
 
-Numbers = tuple[str, float, float, float, float, float, float, float]
-
-
 def read_files(
     files: Sequence[Path],
     hardware: Hardware,
@@ -79,7 +79,7 @@ def read_files(
     *,
     accept_mismatch: bool = False,
 ) -> Measurements:
-    """Read profiles and tables of products.
+    """Read profiles, and tables of operations (see `cost_models.op_tables`).
 
     Args:
         accept_mismatch: take files of another device, or of several versions of torch.
@@ -88,12 +88,12 @@ def read_files(
         ConfigError: a file cannot be read, is no table of measurements, or is of another device;
             a row has a value that cannot be.
     """
-    operations: list[Numbers] = []
+    tables: list[MeasuredOperations] = []
     rows: list[Row] = []
     versions: dict[str, Path] = {}
     for path in files:
-        if _header(path) == PRODUCT_COLUMNS:
-            operations += _products(path)
+        if not _is_profile(path):
+            tables += _table(path, precision)
             continue
         for case, result in _profile(path):
             if case.section == "run":
@@ -109,11 +109,10 @@ def read_files(
             f"measurements are of several versions: {said}",
             hint="measure again with one version, or accept it with --accept-mismatch",
         )
-    operations += [_operation(row) for row in rows if _is_operation(row)]
     steps = [row for row in rows if row[0].section == "step"]
     eager = [row for row in steps if row[0].mode == "eager"]
     return Measurements(
-        operations=_columns(operations),
+        operations=MeasuredOperations.joined([_profiled(rows), *tables]),
         steps=[profiled_step(*row) for row in steps],
         peak_ratios=np.array(
             [result.peak_bytes / profiled_peak_bytes(case) for case, result in eager]
@@ -125,40 +124,58 @@ def read_files(
     )
 
 
-def _is_operation(row: Row) -> bool:
-    case = row[0]
-    return case.section == "op" or (case.section == "table" and case.phase == "forward")
+def _profiled(rows: Sequence[Row]) -> MeasuredOperations:
+    """The operations of a profile; of tables, their lookups."""
+    own = [
+        (case, result)
+        for case, result in rows
+        if case.section == "op" or (case.section == "table" and case.phase == "forward")
+    ]
+    dims = [(c.batch, c.m, c.n, c.k, r.flop, r.bytes, r.median_ms / 1e3) for c, r in own]
+    return MeasuredOperations(
+        np.array([case.kind for case, _ in own], dtype=object),
+        *np.array(dims, dtype=float).reshape(len(own), 7).T,
+    )
 
 
-def _operation(row: Row) -> Numbers:
-    case, result = row
-    dims = float(case.batch), float(case.m), float(case.n), float(case.k)
-    return case.kind, *dims, float(result.flop), float(result.bytes), result.median_ms / 1e3
+def _table(path: Path, precision: Precision) -> list[MeasuredOperations]:
+    """The measured rows of a table that are in this precision."""
+    table = read_table(path)
+    latency_s = table.latency_s
+    if np.isnan(latency_s).all():
+        raise ConfigError("has no measured row", where=str(path), hint="add a column latency_ms")
+    found = []
+    for group in table.groups():
+        measured = ~np.isnan(latency_s[group.rows])
+        if group.precision != precision or not measured.any():
+            continue
+        op, rows = group.op, len(group.rows)
+        columns = (op.batch, op.m, op.n, op.k, op.flop, op.bytes, latency_s[group.rows])
+        numbers = [np.broadcast_to(column, (rows,))[measured] for column in columns]
+        kinds = np.full(int(measured.sum()), op.kind, dtype=object)
+        found.append(MeasuredOperations(kinds, *numbers))
+    return found
 
 
-def _columns(rows: Sequence[Numbers]) -> MeasuredOperations:
-    kinds = np.array([row[0] for row in rows], dtype=object)
-    numbers = np.array([row[1:] for row in rows], dtype=float).reshape(len(rows), 7)
-    names = ("batch", "m", "n", "k", "flop", "bytes", "seconds")
-    return MeasuredOperations(kind=kinds, **dict(zip(names, numbers.T, strict=True)))
+def _is_profile(path: Path) -> bool:
+    """Whether a file is a profile.
 
-
-def _header(path: Path) -> tuple[str, ...]:
-    """The first line of a file, which is one of the two kinds."""
+    Raises:
+        ConfigError: it cannot be read, or is a profile of another version.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             head = tuple(next(csv.reader(file), []))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ConfigError(f"cannot be read: {reason}", where=str(path)) from error
-    if head in (PRODUCT_COLUMNS, COLUMNS):
-        return head
-    raise ConfigError(
-        f"its first line is {','.join(head)[:200]!r}; must be that of a profile of this version, "
-        f"or {','.join(PRODUCT_COLUMNS)}",
-        where=str(path),
-        hint="`codesign profile --out FILE.csv` measures anew",
-    )
+    if "section" in head and head != COLUMNS:
+        raise ConfigError(
+            f"is a profile of another version: its first line must be {','.join(COLUMNS)}",
+            where=str(path),
+            hint="`codesign profile --out FILE.csv` measures anew",
+        )
+    return head == COLUMNS
 
 
 def _profile(path: Path) -> list[Row]:
@@ -206,24 +223,6 @@ def _check_device(path: Path, run: dict[str, Any], hardware: Hardware) -> None:
         hint="name the device that was measured (reported_as in a hardware file of your own), or "
         "accept it with --accept-mismatch",
     )
-
-
-def _products(path: Path) -> list[Numbers]:
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    return [_product(f"{path}:{number}", row) for number, row in enumerate(lines, 2)]
-
-
-def _product(where: str, row: dict[str, Any]) -> Numbers:
-    try:
-        batch, m, n, k, latency_ms = (float(row[name]) for name in PRODUCT_COLUMNS[1:])
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"has a value that is no number: {row}", where=where) from error
-    if not all(math.isfinite(v) and v > 0 for v in (batch, m, n, k, latency_ms)):
-        raise ConfigError(f"has a value that is not finite and > 0: {row}", where=where)
-    kind = PRODUCTS[row["op"] == "bmm"]
-    size = 4 * batch * (m * k + k * n + m * n)
-    return kind, batch, m, n, k, 2 * batch * m * n * k, size, latency_ms / 1e3
 
 
 def _repeats(rows: Sequence[Row], section: str) -> Array:

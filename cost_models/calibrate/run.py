@@ -16,7 +16,12 @@ from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model, from_content
 from cost_models.calibrate.artifact import rounded, write
-from cost_models.calibrate.operations import FITS, FittedOperations, fit_spread
+from cost_models.calibrate.operations import (
+    FITS,
+    FittedOperations,
+    fit_spread,
+    possible_fits,
+)
 from cost_models.calibrate.read import Measurements, read_files
 from cost_models.calibrate.runs import steps_of
 from cost_models.calibrate.scores import folds, one_sided, scores
@@ -94,7 +99,7 @@ def run(
         "memory": after.get("memory"),
         "totals": {
             name: {"before": scored, "after": after.get(name)}
-            for name, scored in rounded(_before(before, measured.steps, precision)).items()
+            for name, scored in rounded(_before(before, measured.steps)).items()
         },
         "before_saw_the_data": seen,
         "noise": content["noise"],
@@ -114,7 +119,7 @@ def fitted(
     seconds = from_content(hardware, precision, content).operations.seconds
     for name, rows in named_totals(measured.steps).items():
         if len(rows) >= FEWEST_ROWS:
-            totals = measured_totals(rows, precision, seconds)
+            totals = measured_totals(rows, seconds)
             content["totals"][name] = asdict(fit_total(totals))
             content["held_out"][name] = held_out_scores(totals)
     if len(measured.peak_ratios) >= FEWEST_ROWS:
@@ -138,7 +143,7 @@ def _fresh(
         **operations.content,
         "totals": {},
         "memory": None,
-        "held_out": {"operations": operations.held_out} if operations.held_out else {},
+        "held_out": dict(operations.held_out),
         "noise": {},
         "data": [],
     }
@@ -170,27 +175,22 @@ def _operations(
 ) -> tuple[str, FittedOperations]:
     if kind not in (AUTO, *FITS):
         raise ConfigError(f"kind is {kind!r}; must be one of {', '.join((AUTO, *FITS))}")
-    found = {
-        name: fit(measured.operations, hardware, precision)
-        for name, fit in FITS.items()
-        if kind in (AUTO, name)
-    }
+    names = possible_fits(measured.operations) if kind == AUTO else [kind]
+    found = {name: FITS[name](measured.operations, hardware, precision) for name in names}
 
     def error(name: str) -> float:
-        held_out = found[name].held_out
-        return np.inf if held_out is None else float(held_out["mean_relative_error"])
+        held_out = found[name].held_out.get("operations")
+        return float(held_out["mean_relative_error"]) if held_out else np.inf
 
     best = min(found, key=error)
     return best, found[best]
 
 
-def _before(
-    model: CostModel, steps: Sequence[MeasuredStep], precision: Precision
-) -> dict[str, dict[str, Any]]:
+def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[str, Any]]:
     """Score what the device's model foretells of all measured totals."""
     found = {}
     for name, rows in named_totals(steps).items():
-        predicted = [_foretold(model, step, total, precision) for step, total in rows]
+        predicted = [_foretold(model, step, total) for step, total in rows]
         median_s, sigma = np.array(predicted).T
         measured_s = np.array([step.seconds[total] for step, total in rows])
         examples = np.array([float(step.batch) for step, _ in rows])
@@ -198,12 +198,10 @@ def _before(
     return found
 
 
-def _foretold(
-    model: CostModel, step: MeasuredStep, total: Total, precision: Precision
-) -> tuple[float, float]:
+def _foretold(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
     """Median seconds, and the spread that the interval stands for."""
     median_s, high_s = model.seconds(
-        step.operations(total, precision), total, (0.0, 1.0), compiled=step.training.compile
+        step.operations(total), total, (0.0, 1.0), compiled=step.training.compile
     )
     return float(median_s[0]), float(np.log(high_s[0] / median_s[0]))
 

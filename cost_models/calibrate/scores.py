@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from cost_models.exact import Array
+from cost_models.ranking import kendall_tau, pairwise_accuracy
 
 CONFIDENCE = 0.9
 Z_ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)
 Z_TWO_SIDED = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 _FOLDS = 5
-_APART = (1.05, 1.5)  # pairs whose order is asked for: closer ones are noise, others are easy
 _DRAWS, _DRAWN = 1000, 20
 
 
@@ -61,25 +61,6 @@ def scores(predicted_s: Array, sigma: Array, measured_s: Array, examples: Array)
         "pairwise_accuracy": pairwise_accuracy(predicted, measured),
         "regret": regret(predicted, measured, np.random.default_rng(0)),
     }
-
-
-def kendall_tau(x: Array, y: Array) -> float | None:
-    """Return Kendall's rank correlation (tau-b) of two columns, (R,); None where one is even."""
-    first, second = np.triu_indices(len(x), 1)
-    signs_x, signs_y = np.sign(x[first] - x[second]), np.sign(y[first] - y[second])
-    scale = np.sqrt(np.abs(signs_x).sum() * np.abs(signs_y).sum())
-    return float((signs_x * signs_y).sum() / scale) if scale else None
-
-
-def pairwise_accuracy(predicted: Array, measured: Array) -> float | None:
-    """Return the share of pairs, 5 to 50% apart, whose order is foretold; None without any."""
-    first, second = np.triu_indices(len(measured), 1)
-    apart = np.abs(np.log(measured[first] / measured[second]))
-    asked = (np.log(_APART[0]) <= apart) & (apart <= np.log(_APART[1]))
-    if not asked.any():
-        return None
-    said = (predicted[first] - predicted[second])[asked]
-    return float(np.mean(said * (measured[first] - measured[second])[asked] > 0))
 
 
 def regret(predicted: Array, measured: Array, rng: np.random.Generator) -> float | None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from cost_models.exact import Array, Columns
-from cost_models.hardware import DTYPES, Precision
 from cost_models.ops import OpColumns
 from cost_models.profile.record import Case, Result
 from cost_models.profile.spaces import StepDesign
@@ -43,16 +42,16 @@ class MeasuredStep:
     training: Training
     seconds: Mapping[Total, float]
 
-    def operations(self, total: Total, precision: Precision) -> list[OpColumns]:
+    def operations(self, total: Total) -> list[OpColumns]:
         """List what a total consists of."""
         # The trainer computes in BF16 under autocast, the profiler with BF16 weights.
-        dtype = "float32" if total == "training" else DTYPES[precision]
+        is_whole = total != "training" and self.training.precision == "bf16"
         parts = step_work(
             self.columns,
             self.schema,
             batch=np.array([float(self.batch)]),
             training=self.training,
-            dtype=dtype,
+            dtype="bfloat16" if is_whole else "float32",
         ).parts
         wanted = _PARTS[total] or tuple(parts)
         return [op for name in wanted for op in parts.get(name, [])]
@@ -109,12 +108,10 @@ def named_totals(steps: Sequence[MeasuredStep]) -> dict[str, list[tuple[Measured
 
 
 def measured_totals(
-    rows: Sequence[tuple[MeasuredStep, Total]],
-    precision: Precision,
-    seconds: Callable[[OpColumns], Array],
+    rows: Sequence[tuple[MeasuredStep, Total]], seconds: Callable[[OpColumns], Array]
 ) -> MeasuredTotals:
     """Add up the operations of totals, each taking `seconds` of it."""
-    sums = [StepSums.of(step.operations(total, precision), seconds) for step, total in rows]
+    sums = [StepSums.of(step.operations(total), seconds) for step, total in rows]
     designs = {step.design: number for number, (step, _) in enumerate(rows)}
     fields = ("operations_s", "memory_s", "count")
     return MeasuredTotals(
