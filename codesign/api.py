@@ -111,8 +111,8 @@ def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
         stopped = bool(loop.run(provenance()).stopping)
     except KeyboardInterrupt:
         return True
-    if loop.is_over_time():
-        say("stopped: budgets.wall_hours is used up")
+    if reason := loop.stopped_by():
+        say(f"stopped: {reason}")
     return stopped
 
 

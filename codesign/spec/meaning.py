@@ -12,7 +12,13 @@ from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
 from codesign.spec.loader import parameter
-from codesign.spec.model import Choice, DesignFile, Parameter, cost_budgets
+from codesign.spec.model import (
+    Choice,
+    DesignFile,
+    Parameter,
+    cost_budgets,
+    study_budget_names,
+)
 from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
 
 At = Callable[[KeyPath, str], str]
@@ -208,7 +214,7 @@ def _budget_mistakes(name: str, family: TaskFamily, *, predicts: bool) -> Iterat
     elif name in family.METRICS:
         yield f"is no cost that is known before training; must be one of {', '.join(allowed)}"
     else:
-        yield f"is unknown; {nearest(name, allowed)}"
+        yield f"is unknown; {nearest(name, [*allowed, *study_budget_names()])}"
 
 
 def _metrics_of(family: TaskFamily, *sources: str) -> list[str]:

@@ -90,10 +90,12 @@ class StudyBudgets:
     Attributes:
         trials: designs searched, the baseline among them.
         wall_hours: hours that the study has run, all its runs together, after which none starts.
+        study_gpu_hours: hours of its attempts, each times its processes, all its runs together.
     """
 
     trials: int | None = None
     wall_hours: float | None = None
+    study_gpu_hours: float | None = None
 
 
 def study_budget_names() -> frozenset[str]:

@@ -143,7 +143,7 @@ def _events(
     costs = dict(trial.costs)
     created = {"kind": kind, "design": dict(design), "seed": trial.seed, "costs": costs, "of": None}
     yield "created", {**created, "asleep": asleep, "predictions": predictions}
-    yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost}
+    yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost, "processes": 0}
     yield (
         "completed" if trial.failure is None else "failed",
         {

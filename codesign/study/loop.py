@@ -24,6 +24,7 @@ from codesign.study.folder import (
 )
 from codesign.study.requests import Request, received
 from codesign.study.snapshot import Snapshot
+from codesign.study.spending import used_up
 from codesign.study.state import StudyState, Trial, apply, fold
 from codesign.study.store import EventKind, Store
 
@@ -160,7 +161,7 @@ class StudyLoop:
 
     def _create(self) -> bool:
         """Create and submit one more trial; False where none is due yet."""
-        if self.state.stopping or self.is_over_time():
+        if self.state.stopping or self._used_up():
             return False
         searched = self.state.of_kind("baseline", "search")
         due = designs_to_search(self.state, self._problem.spec)
@@ -181,11 +182,14 @@ class StudyLoop:
             return True
         return False
 
-    def is_over_time(self) -> bool:
-        """Whether the study has run for its `budgets.wall_hours`."""
-        wall_hours = self._problem.spec.study_budgets.wall_hours
+    def stopped_by(self) -> str:
+        """Say which of the study's own budgets kept it from its planned trials; empty: none."""
+        planned = planned_trials(self.state, self._problem.spec)
+        return self._used_up() if len(self.state.trials) < planned else ""
+
+    def _used_up(self) -> str:
         wall_s = self.state.earlier_s + self._clock() - self._began
-        return wall_hours is not None and wall_s >= 3600 * wall_hours
+        return used_up(self.state, self._problem.spec.study_budgets, wall_s)
 
     def _propose(self) -> Design | None:
         number = len(self.state.trials)
@@ -229,7 +233,9 @@ class StudyLoop:
         attempt, token = self._folder.new_attempt(trial.number, trial.attempt), uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
         # First the record: a loop that lost the study launches nothing.
-        self._record("submitted", trial.number, {"attempt": attempt, "token": token, "lost": lost})
+        processes = self._problem.spec.launch.processes
+        payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes}
+        self._record("submitted", trial.number, payload)
         write_json(
             folder / "trial.json",
             {

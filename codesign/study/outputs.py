@@ -81,7 +81,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
             "measured_mean": _plain(means),
             "measured_sd": _plain(best.spread),
         }
-    content["provenance"] = provenance_rows(state, spec.seed)
+    content["provenance"] = provenance_rows(state, spec)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 

@@ -26,6 +26,7 @@ from codesign.study.findings import (
 )
 from codesign.study.folder import StudyFolder
 from codesign.study.paired import comparisons
+from codesign.study.spending import gpu_hours
 from codesign.study.state import StudyState, Trial
 
 
@@ -65,7 +66,7 @@ def report_content(
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
         spec_yaml=spec.text,
-        provenance=provenance_rows(state, spec.seed),
+        provenance=provenance_rows(state, spec),
     )
 
 
@@ -184,7 +185,7 @@ def _noise(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[sd] for name, sd in deviations.items() if sd in metrics}
 
 
-def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
+def provenance_rows(state: StudyState, spec: StudySpec) -> dict[str, str]:
     """Where a study's results come from, label → value, for the page and `best.yaml`."""
 
     def written(seconds: float | None) -> str:
@@ -194,10 +195,13 @@ def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
 
     checksums = state.opened.get("facts", {}).get("source_md5", {})
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
+    limit = spec.study_budgets.study_gpu_hours
+    used = {} if limit is None else {"GPU-hours": f"{gpu_hours(state):.3g} of {limit:g} used"}
     return {
-        "seed": str(seed),
+        "seed": str(spec.seed),
         "started": written(state.started),
         "last event": written(state.ended),
+        **used,
         **opened,
         **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }

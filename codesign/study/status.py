@@ -15,6 +15,7 @@ from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
 from codesign.study.lock import Owner, owner_of
 from codesign.study.recorded import RecordedStudy
+from codesign.study.spending import gpu_hours
 from codesign.study.state import Trial
 
 LoopState = Literal["running", "silent", "dead", "none"]
@@ -67,6 +68,8 @@ class StudyStatus:
         objectives: names of their metrics.
         trials: status → how many; `running` are those that had begun where nothing runs any more.
         planned: trials in all, confirming runs included, as far as is known.
+        gpu_hours: *measured*: hours of all attempts, each times its processes.
+        gpu_hours_limit: `budgets.study_gpu_hours`.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
     """
@@ -78,6 +81,8 @@ class StudyStatus:
     objectives: tuple[str, ...]
     trials: Mapping[str, int]
     planned: int
+    gpu_hours: float
+    gpu_hours_limit: float | None
     left_s: float | None
     event: int
     time: float | None
@@ -114,6 +119,8 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         objectives=tuple(objective.metric for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
         planned=planned,
+        gpu_hours=gpu_hours(study.state),
+        gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
         event=study.state.events,
         time=study.state.ended,
