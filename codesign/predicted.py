@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Metric, PredictionColumns, Task
+from codesign.contracts import Columns, Design, LogNormal, Metric, PredictionColumns, Task
 from codesign.designs import as_columns
 
 CONFIDENCE = 0.9
@@ -51,6 +52,18 @@ class PredictedCosts:
     def predict(self, columns: Columns) -> Mapping[str, PredictionColumns]:
         """Predict each design, with intervals."""
         return self.task.predict(self.predictor, columns, columns, confidence=self.confidence)
+
+    def believed(self, columns: Columns) -> dict[str, LogNormal]:
+        """Predict each design as proposers see it: the interval's width becomes a deviation."""
+        rows = len(next(iter(columns.values())))
+        z = NormalDist().inv_cdf(self.confidence)
+        return {
+            name: LogNormal(
+                median=np.broadcast_to(found.value, (rows,)),
+                log_sd=np.broadcast_to(np.log(found.high / found.low) / (2 * z), (rows,)),
+            )
+            for name, found in self.predict(columns).items()
+        }
 
     def of_design(self, design: Design) -> dict[str, dict[str, Any]]:
         """Predict one design; fields of `Prediction` by metric, as plain values."""

@@ -95,5 +95,5 @@ def _line(trial: Trial, ended: int, view: View) -> str:
         return f"{head} cancelled  {knobs}"
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
-    shown = brief_figures({**trial.metrics, **trial.costs}, view.objectives)
+    shown = brief_figures({**trial.metrics, **trial.costs, **trial.predicted}, view.objectives)
     return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

@@ -4,7 +4,7 @@ A *design* is one value per knob. *Columns* are many designs at once: knob → a
 """
 
 from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, PredictionColumns
-from codesign.contracts.search import Feasible, Observation, Proposer
+from codesign.contracts.search import Feasible, LogNormal, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
     TEST_LOSSES,
@@ -31,6 +31,7 @@ __all__ = [
     "HardwareSpec",
     "Job",
     "Knob",
+    "LogNormal",
     "Metric",
     "Objective",
     "Observation",

@@ -53,7 +53,10 @@ class ReportTrial:
     comparison: Comparison | None = None
 
     def value(self, metric: str) -> float | None:
-        """Return a metric or a cost; None where the trial has neither."""
+        """Return a metric, a cost or, by `predicted_…`, a prediction; None where it has none."""
+        found = self.predictions.get(metric.removeprefix("predicted_"))
+        if metric.startswith("predicted_"):
+            return None if found is None else found.value
         return self.metrics.get(metric, self.costs.get(metric))
 
 
@@ -63,7 +66,7 @@ class ReportContent:
 
     Attributes:
         objectives: at least one; `reference` is the resolved reference point of the hypervolume.
-        metrics: every metric and cost that the trials name → its unit, goal and meaning.
+        metrics: every metric, cost and name of an objective → its unit, goal and meaning.
         facts: what the data are, label → value, in the order to show (rows, base rate, split, …).
         floor_name: the trivial predictor that every model must beat.
         floor: metric → value of the trivial predictor, on the same rows as the trials.
@@ -121,7 +124,7 @@ class ReportContent:
 
     @property
     def quality(self) -> Objective:
-        """The objective that says how good a model is: the first that is not an exact cost."""
+        """The objective that says how good a model is: the first that is learned."""
         exact = [name for name, metric in self.metrics.items() if metric.source == "exact"]
         return quality_objective(exact, self.objectives)
 
@@ -135,5 +138,6 @@ class ReportContent:
 
 
 def quality_objective(exact: Collection[str], objectives: Sequence[Objective]) -> Objective:
-    """Return the objective that says how good a model is: the first that is not an exact cost."""
-    return next((o for o in objectives if o.metric not in exact), objectives[0])
+    """Return the objective that says how good a model is: the first that is learned."""
+    learned = (o for o in objectives if not o.predicted and o.metric not in exact)
+    return next(learned, objectives[0])

@@ -93,6 +93,7 @@ def build_spec(
                 metric=entry["metric"],
                 goal=entry.get("goal", metrics[split_name(entry["metric"])[0]].goal),
                 reference=entry.get("reference"),
+                predicted=metrics[split_name(entry["metric"])[0]].source == "predicted",
             )
             for entry in values["objectives"]
         ),

@@ -181,6 +181,8 @@ class StudySpec:
         del fields["search"]["trials"]
         del fields["search"]["confirm"]
         del fields["study_budgets"]
+        for objective in fields["objectives"]:
+            del objective["predicted"]  # It follows from the metric.
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
             del fields["hardware"], fields["confidence"]
         return fields

@@ -130,7 +130,12 @@ def _feasible(
         return CountedSet(space, task, spec.budgets, say=say)
     # Counting alone is an order of magnitude faster, where no budget needs a prediction.
     holds = any(task.metrics[name].source == "predicted" for name in spec.budgets)
-    return FeasibleSet(space, predicted if predicted and holds else task, spec.budgets)
+    return FeasibleSet(
+        space,
+        predicted if predicted and holds else task,
+        spec.budgets,
+        believed=predicted.believed if predicted else None,
+    )
 
 
 def predicted_costs(

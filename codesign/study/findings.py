@@ -141,6 +141,7 @@ def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
 
 def objective_values(found: Sequence[Finding], objectives: Sequence[Objective]) -> Values:
     """Return the objectives of each design, (N, objectives); NaN where one is not known."""
-    return np.array(
-        [[f.metrics.get(o.metric, float("nan")) for o in objectives] for f in found]
-    ).reshape(-1, len(objectives))
+    known = [{**f.metrics, **f.trial.predicted} for f in found]
+    return np.array([[f.get(o.name, float("nan")) for o in objectives] for f in known]).reshape(
+        -1, len(objectives)
+    )

@@ -38,7 +38,7 @@ class View:
 
     Attributes:
         planned: trials in all, confirming runs included, as far as is known.
-        objectives: names of their metrics.
+        objectives: their names.
         running: trial → what its `progress.json` holds.
     """
 
@@ -287,8 +287,8 @@ class StudyLoop:
         """A trial completes only with a finite value of every objective."""
         if outcome.failure is not None:
             return outcome
-        found = {**trial.costs, **outcome.metrics}
-        names = [o.metric for o in self._problem.spec.objectives]
+        found = {**trial.costs, **trial.predicted, **outcome.metrics}
+        names = [o.name for o in self._problem.spec.objectives]
         missing = [name for name in names if name not in found]
         if missing:
             reason = f"the task reported no {', '.join(missing)}"
@@ -333,7 +333,7 @@ class StudyLoop:
         return View(
             state=self.state,
             planned=planned_trials(self.state, spec),
-            objectives=tuple(objective.metric for objective in spec.objectives),
+            objectives=tuple(objective.name for objective in spec.objectives),
             running=running,
         )
 

@@ -149,6 +149,11 @@ def _metric_table(
         found = metric_named(name, table)
         if found is not None:
             table[name] = found
+    for objective in objectives:
+        if objective.predicted:
+            table[objective.name] = dataclasses.replace(
+                table[objective.metric], name=objective.name
+            )
     for plain in {split_name(name)[0] for name in shown if split_name(name)[1]} & table.keys():
         meaning = f"{table[plain].meaning}, mean over the tasks"
         table[plain] = dataclasses.replace(table[plain], meaning=meaning)

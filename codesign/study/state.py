@@ -66,6 +66,11 @@ class Trial:
         """Whether it says something of its design: it ended, and not because it was cancelled."""
         return self.status in ("completed", "failed")
 
+    @property
+    def predicted(self) -> dict[str, float]:
+        """The medians of what was predicted of it, by the names of predicted objectives."""
+        return {f"predicted_{name}": found["value"] for name, found in self.predictions.items()}
+
     def device_s_at(self, wall_s: float) -> float:
         """Seconds that it has held devices, its present attempt among them."""
         held_s = wall_s - self.began_s if self.status == "running" else 0.0

@@ -50,7 +50,7 @@ class FailedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class BestTrial:
-    """The best design so far; `metrics` hold its exact costs, too."""
+    """The best design so far; `metrics` hold its exact costs, too, and `predicted_…` ones."""
 
     trial: int
     metrics: Mapping[str, float]
@@ -65,7 +65,7 @@ class StudyStatus:
         loop: `running`; `silent`: held by a process on another host whose heartbeat does not move;
             `dead`: its process ended without a word; `none`: nothing runs.
         owner: who runs it, or ran it last and died.
-        objectives: names of their metrics.
+        objectives: their names.
         trials: status → how many; `running` are those that had begun where nothing runs any more.
         planned: trials in all, confirming runs included, as far as is known.
         gpu_hours: *measured*: hours of all attempts, each times its processes.
@@ -116,7 +116,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         folder=study.folder.path,
         loop=loop,
         owner=owner,
-        objectives=tuple(objective.metric for objective in study.spec.objectives),
+        objectives=tuple(objective.name for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
         planned=planned,
         gpu_hours=gpu_hours(study.state),
@@ -125,7 +125,9 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         event=study.state.events,
         time=study.state.ended,
         best=None if best is None else BestTrial(
-            trial=best.trial.number, metrics=best.metrics, confirmed=best.confirmed
+            trial=best.trial.number,
+            metrics={**best.metrics, **best.trial.predicted},
+            confirmed=best.confirmed,
         ),
         running=running,
         failures=tuple(

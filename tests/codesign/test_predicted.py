@@ -176,7 +176,7 @@ def write(tmp_path: Path, **changed: Any) -> Path:
         ({"budgets": {"confidence": 0.5}}, "budgets.confidence is 0.5; must be > 0.5"),
         ({"budgets": {"confidence": 1}}, "budgets.confidence is 1; must be < 1"),
         ({"budgets": {"latency": 1}}, "budgets.latency is unknown; did you mean 'latency_ms'?"),
-        ({"objectives": [{"metric": "latency_ms"}]}, "is predicted, so only budgets may hold it"),
+        ({"objectives": [{"metric": "latency_ms"}]}, "are all costs known before training"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused_with_its_place(
