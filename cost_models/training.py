@@ -27,6 +27,8 @@ class Training:
     table_backend: str = "plain"
     dense_optimizer: str = "adam"
     precision: str = "fp32"
+    compile: bool = False
+    gradient_precision: str = "fp32"
     dense_shard_ranks: int = 0
     activation_checkpointing: bool = False
     table_sharding: str = "column_wise"

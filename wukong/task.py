@@ -14,9 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, Knob, Metric, PredictionColumns
+from codesign.contracts import (
+    BestSystem,
+    Columns,
+    CostPart,
+    Design,
+    Knob,
+    Metric,
+    PredictionColumns,
+)
 from cost_models import exact
 from cost_models.peak import peak_parts
+from cost_models.planner.finalists import best_systems
 from cost_models.predict import Predictor
 from cost_models.training import FP32_BYTES, Training
 from wukong import knobs
@@ -178,10 +187,27 @@ class WukongTask(DataTask):
         self, predictor: Predictor, low: Columns, high: Columns, *, confidence: float
     ) -> dict[str, PredictionColumns]:
         """Predict memory, throughput and latency (see `cost_models.predict`)."""
-        bottom, top = (
-            {**_TRAIN_DEFAULTS, **self._train, **end, **self._merged(end)} for end in (low, high)
-        )
+        bottom, top = (self._with_training(end) for end in (low, high))
         return predictor.predict(bottom, top, self._data.schema, confidence=confidence)
+
+    def best_systems(
+        self,
+        predictor: Predictor,
+        columns: Columns,
+        *,
+        confidence: float,
+        budgets: Mapping[str, float],
+    ) -> list[BestSystem]:
+        """Choose for each design the fastest system (see `cost_models.planner.finalists`)."""
+        settings = self._with_training(columns)
+        return best_systems(
+            predictor,
+            {**settings, **self._rows({"batch_size": settings["batch_size"]}, columns)},
+            self._data.schema,
+            confidence=confidence,
+            budgets=budgets,
+            metrics=self.metrics,
+        )
 
     def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
         """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""
@@ -220,6 +246,9 @@ class WukongTask(DataTask):
     def _merged(self, columns: Columns) -> dict[str, Any]:
         shape = {k: v for k, v in columns.items() if k in SETTINGS["model"]}
         return {**self._model, **shape, **layered(columns, self._model)}
+
+    def _with_training(self, columns: Columns) -> dict[str, Any]:
+        return {**_TRAIN_DEFAULTS, **self._train, **columns, **self._merged(columns)}
 
     @staticmethod
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:

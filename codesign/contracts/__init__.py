@@ -3,7 +3,14 @@
 A *design* is one value per knob. *Columns* are many designs at once: knob → array of values.
 """
 
-from codesign.contracts.costs import CostPart, Costs, HardwareSpec, Prediction, PredictionColumns
+from codesign.contracts.costs import (
+    BestSystem,
+    CostPart,
+    Costs,
+    HardwareSpec,
+    Prediction,
+    PredictionColumns,
+)
 from codesign.contracts.search import Feasible, LogNormal, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
@@ -20,6 +27,7 @@ from codesign.contracts.values import Columns, Design, Goal, Knob, Metric, Objec
 
 __all__ = [
     "TEST_LOSSES",
+    "BestSystem",
     "Columns",
     "CostPart",
     "Costs",

@@ -86,6 +86,23 @@ class PredictionColumns:
         return Prediction(**figures, label=self.label)
 
 
+@dataclass(frozen=True, kw_only=True)
+class BestSystem:
+    """The system that suits one design best, and what is predicted of the design there.
+
+    Attributes:
+        devices: that train the design together.
+        train: settings of `train` that make the system.
+        predicted: metrics of source `predicted`.
+        within_budgets: whether the worse end of each interval keeps its budget.
+    """
+
+    devices: int
+    train: Mapping[str, Any]
+    predicted: Mapping[str, Prediction]
+    within_budgets: bool
+
+
 class Costs(Protocol):
     """What designs cost before anything is launched."""
 

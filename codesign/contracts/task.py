@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from codesign.contracts.costs import CostPart, Costs, HardwareSpec, PredictionColumns
+from codesign.contracts.costs import BestSystem, CostPart, Costs, HardwareSpec, PredictionColumns
 from codesign.contracts.trials import Outcome, Progress
 from codesign.contracts.values import Columns, Design, Knob, Metric
 
@@ -39,6 +39,25 @@ class Task(Costs, Protocol):
         Args:
             predictor: what the family's `predictor` returned.
             confidence: of each end of the intervals, in (0.5, 1).
+        """
+
+    def best_systems(
+        self,
+        predictor: Any,
+        columns: Columns,
+        *,
+        confidence: float,
+        budgets: Mapping[str, float],
+    ) -> Sequence[BestSystem]:
+        """Choose for each design the system that trains it fastest within the budgets.
+
+        Devices and global batch stay as they are; nothing is chosen that changes what a trial of
+        the design measures. Where no system keeps the budgets, the one least beyond is chosen.
+
+        Args:
+            predictor: what the family's `predictor` returned.
+            confidence: of each end of the intervals, in (0.5, 1).
+            budgets: metric of source `predicted` → limit, held by the worse end of its interval.
         """
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:

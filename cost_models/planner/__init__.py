@@ -1,0 +1,1 @@
+"""Chooses how a given model is trained: devices, sharding, precision, batch, recomputation."""
