@@ -90,6 +90,7 @@ class Live:
 def _line(trial: Trial, ended: int, view: View) -> str:
     knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
+    kind += " (near miss)" if trial.misses else ""
     head = f"[{ended}/{view.planned}] trial {trial.number}{kind}"
     if trial.status == "cancelled":
         return f"{head} cancelled  {knobs}"

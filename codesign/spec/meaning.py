@@ -83,7 +83,19 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
             yield at(("budgets", key), complaint)
     if "hardware" in values:
         yield from (at(("hardware",), c) for c in _hardware_mistakes(values, family))
+    yield from _exploring_mistakes(values, family, at)
     yield from _plugin_mistakes(values, at)
+
+
+def _exploring_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -> Iterator[str]:
+    bounded = set(cost_budgets(values.get("budgets", {})))
+    explored = values.get("search", {}).get("explore_infeasible", 0)
+    if explored and not bounded & set(_metrics_of(family, "predicted")):
+        found = shown(explored)
+        yield at(
+            ("search", "explore_infeasible"),
+            f"is {found}, and no budget is predicted; exact ones are never missed: must be 0",
+        )
 
 
 def _plugin_mistakes(values: Mapping[str, Any], at: At) -> Iterator[str]:

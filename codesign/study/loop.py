@@ -22,6 +22,7 @@ from codesign.study.folder import (
     read_resolved_spec,
     write_json,
 )
+from codesign.study.proposals import next_design
 from codesign.study.requests import Request, received
 from codesign.study.snapshot import Snapshot
 from codesign.study.spending import used_up
@@ -170,7 +171,7 @@ class StudyLoop:
             if baseline is not None and not self.state.of_kind("baseline"):
                 self._add("baseline", baseline)
                 return True
-            design = self._propose()
+            design = next_design(self._problem, self._proposer, self.state)
             if design is not None:
                 self._add("search", design)
                 return True
@@ -191,18 +192,6 @@ class StudyLoop:
         wall_s = self.state.earlier_s + self._clock() - self._began
         return used_up(self.state, self._problem.spec.study_budgets, wall_s)
 
-    def _propose(self) -> Design | None:
-        number = len(self.state.trials)
-        searched = self.state.of_kind("baseline", "search")
-        proposed = self._proposer.ask(
-            self._problem.feasible,
-            [trial.observation() for trial in searched if trial.tells],
-            [trial.design for trial in searched if not trial.tells],
-            1,
-            np.random.default_rng([self._problem.spec.seed, number]),
-        )
-        return proposed[0] if proposed else None
-
     def _unconfirmed(self) -> list[Trial]:
         """Trials that still need a confirming run."""
         seeds = self._problem.spec.search.confirm.seeds
@@ -222,7 +211,7 @@ class StudyLoop:
             # Fresh for every trial: a confirming run must not repeat the luck of its original.
             "seed": int(drawn.generate_state(1)[0]),
             "costs": {name: float(values[0]) for name, values in costs.items()},
-            "predictions": self._problem.predictions(design),
+            **self._problem.foreseen(design),
             "of": of,
             "asleep": self._problem.space.asleep(design),
         }
@@ -242,7 +231,7 @@ class StudyLoop:
                 "trial": trial.number,
                 "attempt": attempt,
                 "token": token,
-                "task": task_section(self._problem.spec),
+                "task": task_section(self._problem.spec, trial.system),
                 "design": dict(trial.design),
                 "seed": trial.seed,
                 "costs": dict(trial.costs),

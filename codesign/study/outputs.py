@@ -58,7 +58,8 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     best = best_finding(findings(state, spec), spec)
     if best is None:
         return None
-    trial, section = best.trial, task_section(spec)
+    trial = best.trial
+    section = task_section(spec, trial.system)
     quality = quality_objective(trial.costs, spec.objectives)
     content = {
         "study": spec.name,
@@ -70,6 +71,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
         "design": dict(trial.design),
         "seed": trial.seed,
         "costs": _plain(trial.costs),
+        **({"system": dict(trial.system)} if trial.system else {}),
         **({"predicted": dict(trial.predictions)} if trial.predictions else {}),
         "measured_with_this_seed": _plain(trial.metrics),
     }

@@ -108,13 +108,18 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         costs=trial.costs,
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
         failure=trial.failure,
-        reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
+        reason=trial.reason or "; ".join((*_near_miss(trial), *trial.facts.get("warnings", ()))),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _near_miss(trial: Trial) -> list[str]:
+    missed = ", ".join(trial.misses)
+    return [f"near miss: predicted to keep {missed} by the better end alone"] if missed else []
 
 
 def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]:

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from codesign.contracts import Design, FailureKind, Observation, TrialKind, TrialStatus, Value
+from codesign.contracts import (
+    Design,
+    FailureKind,
+    Goal,
+    Observation,
+    TrialKind,
+    TrialStatus,
+    Value,
+)
 from codesign.study.store import Event
 
 Stopping = Literal["", "stop", "stop now"]
@@ -26,6 +34,8 @@ class Trial:
         device_s: seconds of all attempts that ended, each times its processes.
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
+        system: chosen for it (see `PredictedCosts.foreseen`); empty: the study's own settings.
+        misses: predicted budgets that it may break, each with its metric's goal.
         asleep: knobs of the design whose condition does not hold.
     """
 
@@ -35,6 +45,8 @@ class Trial:
     seed: int
     costs: Mapping[str, float]
     predictions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    system: Mapping[str, Any] = field(default_factory=dict)
+    misses: Mapping[str, Goal] = field(default_factory=dict)
     of: int | None = None
     asleep: Sequence[str] = ()
     status: TrialStatus = "pending"

@@ -222,7 +222,7 @@ def test_trials_record_what_was_predicted_beside_what_was_measured(tmp_path: Pat
     trials = read_study(study).state.trials
     assert len(trials) == 2
     for trial in trials.values():
-        assert trial.predictions == problem.predictions(trial.design)
+        assert trial.predictions == problem.foreseen(trial.design)["predictions"]
         assert trial.predictions["memory_per_device_gib"]["high"] <= 0.05
         assert trial.predictions["examples_per_s"]["low"] >= 30_000
         assert trial.metrics["examples_per_s"] != trial.predictions["examples_per_s"]["value"]
