@@ -25,6 +25,7 @@ from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
     from codesign.contracts import HardwareSpec, Proposer
+    from codesign.estimate import Estimate
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -103,6 +104,26 @@ def optimize(
             loop.save()
             content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
+
+
+def estimate(
+    spec_path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_path: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Estimate:
+    """Predict what a study will take: GPU-hours, hours, money, each with its interval.
+
+    Nothing is started or written.
+
+    Raises:
+        CodesignError: whatever a person can mend; among it a spec without hardware.
+    """
+    from codesign.estimate import estimate as of_problem
+    from codesign.spec.problem import load_problem
+
+    return of_problem(load_problem(spec_path, overrides=overrides, data_path=data_path, say=say))
 
 
 def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:

@@ -60,6 +60,9 @@ class Task(Costs, Protocol):
             budgets: metric of source `predicted` → limit, held by the worse end of its interval.
         """
 
+    def examples(self, design: Design) -> float:
+        """Count the examples that training the design sees at most, all passes together."""
+
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
         """Count one design part by part; the parts add up to its costs."""
 

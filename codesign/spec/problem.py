@@ -189,17 +189,17 @@ def predicted_costs(
 
 
 def task_section(
-    spec: StudySpec | DesignFile, system: Mapping[str, Any] | None = None
+    spec: StudySpec | DesignFile, train: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Plain values that make the task, as they stand in a trial's payload.
 
     Args:
-        system: that was chosen for a design (see `PredictedCosts.foreseen`); empty or None: none.
+        train: settings of training that replace the spec's.
     """
     return {
         "name": spec.model["name"],
         "model": {key: value for key, value in spec.model.items() if key != "name"},
-        "train": {**spec.train, **(system or {}).get("train", {})},
+        "train": {**spec.train, **(train or {})},
         "source": spec.data.source,
         "path": None if spec.data.path is None else str(Path(spec.data.path).absolute()),
     }

@@ -231,7 +231,7 @@ class StudyLoop:
                 "trial": trial.number,
                 "attempt": attempt,
                 "token": token,
-                "task": task_section(self._problem.spec, trial.system),
+                "task": task_section(self._problem.spec, trial.system_train(processes)),
                 "design": dict(trial.design),
                 "seed": trial.seed,
                 "costs": dict(trial.costs),

@@ -59,7 +59,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     if best is None:
         return None
     trial = best.trial
-    section = task_section(spec, trial.system)
+    section = task_section(spec, trial.system_train(spec.launch.processes))
     quality = quality_objective(trial.costs, spec.objectives)
     content = {
         "study": spec.name,

@@ -83,6 +83,10 @@ class Trial:
         """The medians of what was predicted of it, by the names of predicted objectives."""
         return {f"predicted_{name}": found["value"] for name, found in self.predictions.items()}
 
+    def system_train(self, processes: int) -> Mapping[str, Any]:
+        """Return the settings of its system, where that was chosen for so many processes."""
+        return self.system["train"] if self.system.get("devices") == processes else {}
+
     def device_s_at(self, wall_s: float) -> float:
         """Seconds that it has held devices, its present attempt among them."""
         held_s = wall_s - self.began_s if self.status == "running" else 0.0

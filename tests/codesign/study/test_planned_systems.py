@@ -21,7 +21,7 @@ from tests.support.toy_spec import write_spec
 LEAST_RATE = 1000.0
 SECTIONS: dict[str, Any] = {
     "model": {"name": "tests.support.predicted_task"},
-    "hardware": {"name": "abacus", "devices": 2, "system": "planned"},
+    "hardware": {"name": "abacus", "system": "planned"},
     "space": {"width": {"low": 1, "high": 16}, "depth": {"low": 1, "high": 4}, "lr": [0.01, 0.1]},
     "budgets": {"examples_per_s": LEAST_RATE, "gflop_per_example": 0.04},
     "objectives": [{"metric": "log_loss"}, {"metric": "examples_per_s"}],
@@ -37,6 +37,12 @@ def problem(tmp_path: Path, **changed: Any) -> Problem:
 def best_rate(design: dict[str, Any]) -> float:
     """Turbo doubles what has depth 1, and is left off elsewhere."""
     return RATE / (design["width"] * design["depth"]) * (2 if design["depth"] == 1 else 1)
+
+
+def trained_with(study: Path, number: int) -> dict[str, Any]:
+    payload = json.loads((study / f"trials/{number:04d}/attempt-1/trial.json").read_text())
+    train: dict[str, Any] = payload["task"]["train"]
+    return train
 
 
 def test_feasible_is_what_the_best_system_keeps_within_the_budgets(tmp_path: Path) -> None:
@@ -66,17 +72,23 @@ def test_trials_record_and_train_under_the_system_chosen_for_them(tmp_path: Path
     for trial in state.trials.values():
         turbo = trial.design["depth"] == 1
         # What the study's own settings say already is not repeated.
-        assert trial.system == {"devices": 2, "train": {"turbo": turbo}}
-        payload = json.loads(
-            (study / f"trials/{trial.number:04d}/attempt-1/trial.json").read_text()
-        )
-        assert payload["task"]["train"]["turbo"] is turbo
+        assert trial.system == {"devices": 1, "train": {"turbo": turbo}}
+        assert trained_with(study, trial.number)["turbo"] is turbo
         assert trial.predictions["examples_per_s"]["value"] == best_rate(dict(trial.design))
         assert trial.metrics["examples_per_s"] == pytest.approx(best_rate(dict(trial.design)))
     best = yaml.safe_load((study / "best.yaml").read_text())
     assert best["system"] == state.trials[best["trial"]].system
     assert best["train"]["turbo"] is best["system"]["train"]["turbo"]
     assert set(api.export(study)["system.turbo"]) == {True, False}
+
+
+def test_a_system_of_more_devices_than_train_a_trial_is_recorded_and_not_trained_on(
+    tmp_path: Path,
+) -> None:
+    hardware = {**SECTIONS["hardware"], "devices": 8}
+    state = run(tmp_path, **{**SECTIONS, "hardware": hardware, "search": {"trials": 1}})
+    assert state.trials[0].system["devices"] == 8
+    assert "turbo" not in trained_with(tmp_path / "study", 0)
 
 
 def test_a_study_cut_off_plans_and_proposes_what_it_would_have(tmp_path: Path) -> None:
