@@ -24,7 +24,7 @@ from codesign.study.commands import status as status
 from codesign.study.commands import stop as stop
 
 if TYPE_CHECKING:
-    from codesign.contracts import HardwareSpec, Proposer
+    from codesign.contracts import HardwareSpec, PlanRequest, Proposer
     from codesign.estimate import Estimate
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
@@ -186,6 +186,37 @@ def cost(
         "predicted": {} if predicted is None else predicted.of_design(design.design),
         "confidence": confidence,
     }
+
+
+def plan(
+    design_path: str | Path,
+    request: PlanRequest,
+    *,
+    data_path: str | None = None,
+    out: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Choose the system to train the design of a `best.yaml` on; all of it is predicted.
+
+    Args:
+        out: a design file to be written, with the system in its section `train`.
+        say: called with a line for a person now and then.
+
+    Returns:
+        The design, and what `codesign.contracts.Task.plan` returns.
+
+    Raises:
+        CodesignError: whatever a person can mend.
+    """
+    from codesign.planned import write_planned
+    from codesign.spec.loader import load_design
+    from codesign.spec.problem import task_of_design
+
+    design = load_design(design_path, data_path=data_path)
+    found = task_of_design(design).plan(design.design, request, say=say)
+    if out is not None:
+        write_planned(Path(out), design, found)
+    return {"design": dict(design.design), **found}
 
 
 def validate(

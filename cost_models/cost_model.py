@@ -86,20 +86,38 @@ class CostModel:
         *,
         bound: bool = False,
     ) -> list[Array]:
-        """Predict how long operations take one after the other.
+        """Predict how long operations take one after the other: `parts_seconds` of one part."""
+        [found] = self.parts_seconds([operations], total, zs, bound=bound)
+        return found
+
+    def parts_seconds(
+        self,
+        parts: Iterable[Iterable[OpColumns]],
+        total: Total,
+        zs: Sequence[float] = (0.0,),
+        *,
+        bound: bool = False,
+    ) -> list[list[Array]]:
+        """Predict how long each part of a total takes, one operation after the other.
 
         Args:
-            operations: of N designs.
-            total: what they are together.
+            parts: operations of N designs.
+            total: what all parts are together.
             zs: quantiles, as standard deviations above the median. Where such totals were not
                 measured, the operations' quantiles are added up, as if all were as slow together,
                 each at least as wide as the assumed spread: measured one by one, operations do not
                 say how a whole step fares.
-            bound: bound from below what steps take whose operations are all at least as large.
+            bound: bound from below what parts take whose operations are all at least as large.
 
         Returns:
-            For each quantile seconds, (N,), or (1,) where no column is longer.
+            For each part, for each quantile seconds, (N,), or (1,) where no column is longer; the
+            parts add up to the total's quantiles.
         """
+        return [self._part_seconds(part, total, zs, bound=bound) for part in parts]
+
+    def _part_seconds(
+        self, operations: Iterable[OpColumns], total: Total, zs: Sequence[float], *, bound: bool
+    ) -> list[Array]:
         measured = self.totals.get(total)
         found = [np.zeros(1) for _ in zs]
         for op in operations:

@@ -111,6 +111,7 @@ class Fields:
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
         self._arrays: dict[tuple[str, int], Array] = {}
+        self._configs: dict[int, WukongConfig] = {}
 
     @property
     def by_layer(self) -> bool:
@@ -135,11 +136,14 @@ class Fields:
 
     def config(self, row_d: int) -> WukongConfig:
         """A config with this table layout and width `row_d`, to ask wukong.shape for sizes."""
+        if row_d in self._configs:
+            return self._configs[row_d]
         names = ("tables", "table_groups", "dense_mode")
         known: dict[str, Any] = {n: self._columns[n] for n in names if n in self._columns}
         if isinstance(known.get("dense_mode"), np.ndarray):
             del known["dense_mode"]
-        return WukongConfig(d=row_d, **known)
+        self._configs[row_d] = WukongConfig(d=row_d, **known)
+        return self._configs[row_d]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,11 +248,10 @@ def _hidden_units(width: list[Array], depth: Array) -> Array:
 def _input_parts(low: Fields, high: Fields, schema: InputSchema) -> Iterator[Part]:
     d = low["d"]
     narrow = {f for group in low.config(1).table_groups for f in group.features}
-    weights = np.zeros(1)
-    for spec in table_specs(low.config(1), schema):
-        width = spec.width if spec.feature in narrow else spec.width * d
-        weights = weights + spec.cardinality * width
-    yield Part("tables", 0, np.zeros(1), weights)
+    specs = table_specs(low.config(1), schema)
+    fixed = sum(spec.cardinality * spec.width for spec in specs if spec.feature in narrow)
+    of_d = sum(spec.cardinality * spec.width for spec in specs if spec.feature not in narrow)
+    yield Part("tables", 0, np.zeros(1), fixed + of_d * d)
     for group in low.config(1).table_groups:
         n_in, sizes = np.array([float(len(group.features) * group.width)]), [*group.hidden]
         hidden = [np.array([float(h)]) for h in sizes]

@@ -17,13 +17,19 @@ import yaml
 
 from codesign.errors import ConfigError
 
-Origin = Literal["published", "measured", "assumed"]
+Origin = Literal["published", "measured", "assumed", "modelled"]
 Precision = Literal["fp32", "tf32", "bf16"]  # tf32: FP32 tensors whose products are rounded
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ARTIFACTS = Path(str(resources.files("cost_models"))) / "artifacts"
 SHIPPED = Path(str(resources.files("cost_models"))) / "hardware"
 _FIGURES = ("bytes_per_s", "memory_bytes", "multiprocessors", "cache_bytes", "launch_s")
-_BETWEEN_DEVICES = ("link_bytes_per_s", "network_bytes_per_s", "devices_per_node")
+_BETWEEN_DEVICES = (
+    "link_bytes_per_s",
+    "link_latency_s",
+    "network_bytes_per_s",
+    "network_latency_s",
+    "devices_per_node",
+)
 _KEYS = ("name", "reported_as", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
 
 
@@ -32,7 +38,8 @@ class Figure:
     """One figure of a device, finite and > 0.
 
     Attributes:
-        origin: whether it is published by the maker, measured, or assumed.
+        origin: whether it is published by the maker, measured, assumed, or stands for a whole
+            network in a model of it, whatever its source says of one port.
         source: the document or file it stands in, or the reason for assuming it.
     """
 
@@ -56,7 +63,8 @@ class Hardware:
         launch_s: least time of one operation.
         link_bytes_per_s: of one device to the others of its node, in one direction.
         network_bytes_per_s: of one device to other nodes, in one direction.
-        devices_per_node: devices that these links join. The file may leave these three out.
+        link_latency_s, network_latency_s: of a message between neighbours, however small.
+        devices_per_node: devices that these links join. A file may leave out these five.
         artifact: precision → the file of a fitted cost model; none where nothing was measured.
     """
 
@@ -71,7 +79,9 @@ class Hardware:
     launch_s: Figure
     artifact: Mapping[str, str]
     link_bytes_per_s: Figure | None = None
+    link_latency_s: Figure | None = None
     network_bytes_per_s: Figure | None = None
+    network_latency_s: Figure | None = None
     devices_per_node: Figure | None = None
 
     def peak_flop_per_s(self, precision: Precision) -> float:

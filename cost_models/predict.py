@@ -5,6 +5,7 @@ N designs, or boxes of designs, of which the best that any design could have is 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -22,6 +23,8 @@ from cost_models.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
 
+PREDICTED = ("memory_per_device_gib", "examples_per_s", "latency_ms")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictor:
@@ -29,7 +32,7 @@ class Predictor:
 
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
-        devices: that train one model together, ≥ 1; times leave out what they send each other.
+        devices: that train one model together, ≥ 1.
     """
 
     model: CostModel
@@ -47,9 +50,15 @@ class Predictor:
         return cls(model=model, latency_batch=hardware.latency_batch, devices=hardware.devices)
 
     def predict(
-        self, low: Columns, high: Columns, schema: InputSchema, *, confidence: float
+        self,
+        low: Columns,
+        high: Columns,
+        schema: InputSchema,
+        *,
+        confidence: float,
+        metrics: Collection[str] = PREDICTED,
     ) -> dict[str, PredictionColumns]:
-        """Predict `memory_per_device_gib`, `examples_per_s` and `latency_ms`.
+        """Predict what is asked for of `memory_per_device_gib`, `examples_per_s`, `latency_ms`.
 
         Args:
             low, high: ends of boxes of designs, the same for single ones: fields of WukongConfig
@@ -58,11 +67,9 @@ class Predictor:
         """
         box = _Box.of(low, high, schema, self.devices)
         z = NormalDist().inv_cdf(confidence)
-        return {
-            "memory_per_device_gib": self._memory(box, z),
-            "examples_per_s": self._throughput(box, z),
-            "latency_ms": self._latency(box, z),
-        }
+        figures = (self._memory, self._throughput, self._latency)
+        by_name = zip(PREDICTED, figures, strict=True)
+        return {name: figure(box, z) for name, figure in by_name if name in metrics}
 
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
         peak = training_bytes(
@@ -89,7 +96,7 @@ class Predictor:
         )
         value_s, short_s, long_s = found.quantiles_s
         rates = {"value": batch / value_s, "low": batch / long_s, "high": batch / short_s}
-        together = f"; {self.devices} devices, without what they send each other"
+        together = f"; {self.devices} devices, what they send each other modelled, not measured"
         label = self.model.label + (together if self.devices > 1 else "")
         return PredictionColumns(**rates, label=label)
 

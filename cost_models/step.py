@@ -1,6 +1,9 @@
 """What a training step takes, part by part: N designs, or boxes of designs, on one or more devices.
 
-A device's operations run one after the other. What devices send each other is not there yet.
+A device computes one operation after the other (`cost_models.step_ops`). Over ranks it waits for
+looked-up vectors and their gradients, for sums over all ranks, and for what of FSDP's messages no
+computing hides (`cost_models.overlap`); ids travel during the step before. At a quantile all
+operations, and all messages, are as slow together.
 """
 
 from __future__ import annotations
@@ -10,16 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cost_models import wukong_ops
+from cost_models.communication import ASSUMED_SIGMA, Links
 from cost_models.cost_model import CostModel
-from cost_models.exact import Array, Columns, cost_floor
-from cost_models.ops import ITEM_BYTES, OpColumns
+from cost_models.exact import Array, Columns
+from cost_models.messages import (
+    Message,
+    UnitMessages,
+    id_messages,
+    sum_messages,
+    vector_messages,
+)
+from cost_models.ops import OpColumns
+from cost_models.overlap import UnitTime, exposed_s
+from cost_models.step_ops import StepWork, Unit, step_work
 from cost_models.training import Training
 from wukong.schema import InputSchema
-
-_ONE = np.ones(1)
-# Bytes that a dense update moves for each weight of a table, over those of the weight.
-_UPDATE = {"adam": 7.0, "rowwise_adagrad": 7.0, "sgd": 3.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,76 +61,108 @@ def step_time(
         zs: quantiles, as standard deviations above the median.
         high: the upper end of boxes of designs whose lower end is `columns`; the result is then a
             lower bound, exact where the two agree.
+
+    Raises:
+        ConfigError: several ranks, and the device's file lacks a figure of its links.
     """
-    parts = step_operations(columns, schema, batch=batch, training=training, high=high)
-    every = [op for found in parts.values() for op in found]
-    median_s, *quantiles_s = model.seconds(every, "step", (0.0, *zs), bound=high is not None)
-    alone_s = {part: _sum_s(model, found) for part, found in parts.items()}
-    share = median_s / sum(alone_s.values(), np.zeros(1))
-    return StepTime(
-        quantiles_s=quantiles_s, parts_s={part: share * s for part, s in alone_s.items()}
+    work = step_work(columns, schema, batch=batch, training=training, high=high)
+    z = np.array([[0.0], *([z] for z in zs)])
+    computing = _computing(model, work, z, bound=high is not None)
+    parts_s = computing.parts_s
+    if training.ranks > 1:
+        links = Links.of(model.operations.hardware, training.ranks)
+        sending = _Sending(links=links, scale=np.exp(ASSUMED_SIGMA * z))
+        parts_s |= sending.parts_s(work, computing.units, batch, training)
+    total_s = sum(parts_s.values(), np.zeros(1))
+    return StepTime(quantiles_s=[*total_s[1:]], parts_s={part: s[0] for part, s in parts_s.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Computing:
+    """What a device computes: seconds at each of Z quantiles, (Z, N) or (Z, 1).
+
+    Attributes:
+        units: forward and backward of each unit, of all its repeats.
+    """
+
+    parts_s: dict[str, Array]
+    units: list[tuple[Array, Array]]
+
+
+def _computing(model: CostModel, work: StepWork, z: Array, *, bound: bool) -> _Computing:
+    named: list[tuple[str, Sequence[OpColumns]]] = [
+        ("lookups", work.lookups),
+        ("lookup codec", work.codec),
+        ("dense optimizer", work.optimizer),
+        ("table update", work.table_update),
+    ]
+    for unit in work.units:
+        named.append(("dense forward", unit.forward))
+        named.append(("recomputed forward", unit.again))
+        named.append(("dense backward", unit.backward))
+    found = model.parts_seconds(
+        [operations for _, operations in named], "step", [*z[:, 0]], bound=bound
     )
+    parts_s = {part: np.zeros((1, 1)) for part in work.parts}
+    seconds = [np.stack(np.broadcast_arrays(*each)) for each in found]
+    for (part, operations), each_s in zip(named, seconds, strict=True):
+        if operations:
+            parts_s[part] = parts_s[part] + each_s
+    dense = seconds[-3 * len(work.units) :]
+    units = [(dense[i], dense[i + 1] + dense[i + 2]) for i in range(0, len(dense), 3)]
+    return _Computing(parts_s=parts_s, units=units)
 
 
-def step_operations(
-    columns: Columns,
-    schema: InputSchema,
-    *,
-    batch: Array,
-    training: Training,
-    high: Columns | None = None,
-) -> dict[str, list[OpColumns]]:
-    """List what one device does in a step: part → its operations. Arguments as for `step_time`."""
-    own_batch = batch / training.ranks
-    dense = wukong_ops.operations(columns, schema, batch=own_batch, high=high)
-    lookups = wukong_ops.lookup_operations(columns, schema, batch=own_batch)
-    forward = [op for op in lookups if op.phase == "forward"]
-    if training.fused:
-        updates = [_fused_update(op) for op in forward]
-    else:
-        high_or_low = columns if high is None else high
-        weights = cost_floor(columns, high_or_low, schema)["table_parameters"]
-        updates = [op for op in lookups if op.phase == "backward"]
-        updates.append(_whole_update(weights, training))
-    return {
-        "lookups": forward,
-        "dense forward": [op for op in dense if op.phase == "forward"],
-        "dense backward": [op for op in dense if op.phase == "backward"],
-        "dense optimizer": wukong_ops.optimizer_operations(columns, schema, high=high),
-        "table update": updates,
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Sending:
+    """What waiting for other ranks adds.
 
+    Attributes:
+        scale: of all messages' seconds at each of Z quantiles, (Z, 1).
+    """
 
-def _sum_s(model: CostModel, operations: Sequence[OpColumns]) -> Array:
-    return sum((op.count * model.operations.seconds(op) for op in operations), np.zeros(1))
+    links: Links
+    scale: Array
 
+    def parts_s(
+        self,
+        work: StepWork,
+        computed: Sequence[tuple[Array, Array]],
+        batch: Array,
+        training: Training,
+    ) -> dict[str, Array]:
+        """Return part → seconds (Z, N) or (Z, 1)."""
+        forward = [op for unit in work.units for op in unit.forward]
+        sums_s = self._seconds(sum_messages(forward, training))
+        fsdp_s, replicas_s = exposed_s(
+            [
+                self._unit(unit, seconds, training)
+                for unit, seconds in zip(work.units, computed, strict=True)
+            ]
+        )
+        found = {"FSDP, not hidden": fsdp_s, "all-reduce, not hidden": sums_s + replicas_s}
+        if work.share is None:
+            return found
+        ids_s = self._seconds(id_messages(work.share, batch, work.features, training))
+        dense_s = sum((forward_s + backward_s for forward_s, backward_s in computed), np.zeros(1))
+        vectors_s = self._seconds(vector_messages(work.share, batch, training))
+        return {
+            "ids all-to-all, not hidden": np.maximum(ids_s - dense_s, 0.0),
+            "embedding all-to-all": vectors_s,
+            **found,
+        }
 
-def _whole_update(weights: Array, training: Training) -> OpColumns:
-    """All rows of a rank's share of the tables are updated."""
-    own = weights / training.shard_ranks
-    optimizer = np.atleast_1d(training.table_optimizer)
-    moved = np.select([optimizer == name for name in _UPDATE], list(_UPDATE.values()))
-    return OpColumns(
-        kind="optimizer",
-        phase="optimizer",
-        dtype="float32",
-        count=_ONE,
-        m=own,
-        bytes=ITEM_BYTES["float32"] * moved * own,
-    )
+    def _unit(self, unit: Unit, computed: tuple[Array, Array], training: Training) -> UnitTime:
+        messages = UnitMessages.of(unit.weights, training)
+        forward_s, backward_s = (each / np.maximum(unit.repeats, 1) for each in computed)
+        return UnitTime(
+            forward_s=forward_s,
+            backward_s=backward_s,
+            gather_s=self._seconds([messages.gather]),
+            scatter_s=self._seconds([messages.scatter]),
+            replicate_s=self._seconds([messages.replicate]),
+            repeats=unit.repeats,
+        )
 
-
-def _fused_update(lookup: OpColumns) -> OpColumns:
-    """Each looked-up row is read and written, and its bag's gradient read."""
-    size = lookup.m * lookup.n * ITEM_BYTES["float32"] * (2 * lookup.k + 1)
-    return OpColumns(
-        kind="embedding_bag",
-        phase="backward",
-        dtype=lookup.dtype,
-        count=lookup.count,
-        m=lookup.m,
-        n=lookup.n,
-        k=lookup.k,
-        batch=lookup.batch,
-        bytes=size,
-    )
+    def _seconds(self, messages: Sequence[Message]) -> Array:
+        return self.scale * sum(map(self.links.seconds, messages), np.zeros(1))

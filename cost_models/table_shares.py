@@ -12,13 +12,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from cost_models.exact import Array, Columns, Fields
 from cost_models.training import Training
 from wukong.schema import InputSchema
-from wukong.shape import table_specs
+from wukong.shape import WukongConfig, table_specs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,15 @@ class TableShare:
     rows: Array
     columns: Array
     tables: Array
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cut:
+    """How tables are cut over ranks: the settings of `Training` that decide about it."""
+
+    ranks: int
+    sharding: str
+    least_columns: int
 
 
 @dataclass(frozen=True)
@@ -59,22 +69,31 @@ def largest_share(
     high_d = Fields(columns if high is None else high)["d"].astype(int)
     ends = np.stack(np.broadcast_arrays(low_d, high_d), axis=1)
     unique, place = np.unique(ends, axis=0, return_inverse=True)
+    cut = _Cut(
+        ranks=training.ranks,
+        sharding=training.table_sharding,
+        least_columns=training.table_shard_columns,
+    )
     found = []
     for low, top in unique.tolist():
-        specs = table_specs(Fields(columns).config(low), schema)
-        tables = [(spec.cardinality, spec.width) for spec in specs]
-        share = _dealt(tables, training) if low == top else _at_least(tables, training)
-        found.append(share)
+        config = Fields(columns).config(low)
+        found.append(_share(config, schema, cut, low != top))
     weights, rows, widths, counts = np.array(found, dtype=float).T[:, place.ravel()]
     return TableShare(weights=weights, rows=rows, columns=widths, tables=counts)
 
 
-def _dealt(tables: Sequence[tuple[int, int]], training: Training) -> tuple[float, ...]:
+@lru_cache(maxsize=1024)
+def _share(config: WukongConfig, schema: InputSchema, cut: _Cut, is_box: bool) -> tuple[float, ...]:
+    tables = [(spec.cardinality, spec.width) for spec in table_specs(config, schema)]
+    if cut.sharding == "row_wise":
+        return _by_rows(tables, cut.ranks)
+    return _at_least(tables, cut.ranks) if is_box else _dealt(tables, cut)
+
+
+def _dealt(tables: Sequence[tuple[int, int]], cut: _Cut) -> tuple[float, ...]:
     """Deal the shards as the planner does."""
-    if training.table_sharding == "row_wise":
-        return _by_rows(tables, training.ranks)
-    shards = sorted(_shards(tables, training), key=lambda s: -s.rows * s.columns)
-    ranks = [(0, rank) for rank in range(training.ranks)]
+    shards = sorted(_shards(tables, cut), key=lambda s: -s.rows * s.columns)
+    ranks = [(0, rank) for rank in range(cut.ranks)]
     held: list[list[_Shard]] = [[] for _ in ranks]
     for shard in shards:
         looked_up, rank = heapq.heappop(ranks)
@@ -91,15 +110,13 @@ def _dealt(tables: Sequence[tuple[int, int]], training: Training) -> tuple[float
     )
 
 
-def _at_least(tables: Sequence[tuple[int, int]], training: Training) -> tuple[float, ...]:
+def _at_least(tables: Sequence[tuple[int, int]], ranks: int) -> tuple[float, ...]:
     """Return what wider tables cannot go below: an equal share of whole tables."""
-    if training.table_sharding == "row_wise":
-        return _by_rows(tables, training.ranks)
     weights = sum(rows * width for rows, width in tables)
     # A wider table may have fewer shards, and no fewer than one.
     rows = sum(rows for rows, _ in tables)
     columns = sum(width for _, width in tables)
-    return (*(total / training.ranks for total in (weights, rows, columns)), 0.0)
+    return (*(total / ranks for total in (weights, rows, columns)), 0.0)
 
 
 def _by_rows(tables: Sequence[tuple[int, int]], ranks: int) -> tuple[float, ...]:
@@ -110,10 +127,10 @@ def _by_rows(tables: Sequence[tuple[int, int]], ranks: int) -> tuple[float, ...]
     return float(weights), float(sum(rows)), float(sum(widths)), len(tables) / ranks
 
 
-def _shards(tables: Sequence[tuple[int, int]], training: Training) -> Iterator[_Shard]:
-    by_column = training.table_sharding == "column_wise"
+def _shards(tables: Sequence[tuple[int, int]], cut: _Cut) -> Iterator[_Shard]:
+    by_column = cut.sharding == "column_wise"
     for table, (rows, width) in enumerate(tables):
-        step = _shard_width(width, training.table_shard_columns) if by_column else width
+        step = _shard_width(width, cut.least_columns) if by_column else width
         for _ in range(width // step):
             yield _Shard(table, rows, step)
 

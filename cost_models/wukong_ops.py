@@ -7,6 +7,8 @@ columns of its FM matrix; a "step" is forward and backward of one batch in train
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,9 +25,22 @@ from cost_models.exact import (
 )
 from cost_models.ops import ITEM_BYTES, OpColumns
 from wukong.schema import InputSchema
-from wukong.shape import table_rows, table_specs
+from wukong.shape import WukongConfig, table_rows, table_specs
 
 _ONE = np.ones(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Operations that follow each other: what makes X_0, a layer or several alike, or the heads.
+
+    Attributes:
+        operations: of both passes, of all layers that it stands for.
+        repeats: how many layers these are, (N,) or (1,); 1 for what is no layer.
+    """
+
+    operations: list[OpColumns]
+    repeats: Array
 
 
 def operations(
@@ -53,15 +68,33 @@ def operations(
     Returns:
         Operations whose columns are (N,) or (1,); some may be alike.
     """
-    step = Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
+    found = sections(columns, schema, batch=batch, dtype=dtype, high=high)
+    return [op for section in found for op in section.operations]
+
+
+def sections(
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: int | Array,
+    dtype: str = "float32",
+    high: Columns | None = None,
+) -> list[Section]:
+    """List the same section by section: the inputs, the layers, the heads."""
+    B = np.atleast_1d(np.asarray(batch, dtype=float))
     fields, high_fields = Fields(columns), Fields(columns if high is None else high)
+    step = Step(B, dtype)
     _inputs(step, columns, schema, high_fields)
+    found = [Section(operations=step.found, repeats=_ONE)]
     rows = input_row_columns(fields, schema)
     for layer in layer_rows(fields, high_fields, schema):
+        step = Step(B, dtype)
         _layer(step, fields, layer)
+        found.append(Section(operations=step.found, repeats=layer.repeats))
         rows = layer.last_rows(rows)
+    step = Step(B, dtype)
     _heads(step, columns, rows * fields["d"], len(schema.tasks))
-    return step.found
+    return [*found, Section(operations=step.found, repeats=_ONE)]
 
 
 def optimizer_operations(
@@ -98,26 +131,35 @@ def lookup_operations(
     """
     step = Step(np.atleast_1d(np.asarray(batch, dtype=float)), dtype)
     fields = Fields(columns)
-    narrow = _narrow(fields)
-    alike: dict[tuple[int, bool, str], list[int]] = {}
-    for spec in table_specs(fields.config(1), schema):
-        pooling = str(spec.pooling) if spec.multi_hot else ""
-        alike.setdefault((spec.width, spec.feature in narrow, pooling), []).append(spec.cardinality)
-    for (width, is_narrow, pooling), cardinalities in alike.items():
+    for (width, is_narrow, pooling), cardinalities in _tables_alike(fields.config(1), schema):
         n = width * (_ONE if is_narrow else fields["d"])
         ids = ids_per_bag if pooling else 1.0
         step.lookup(len(cardinalities) * step.batch, n, ids, float(sum(cardinalities)))
     return step.found
 
 
-def _narrow(fields: Fields) -> set[str]:
-    return {name for group in fields.config(1).table_groups for name in group.features}
+@lru_cache(maxsize=64)
+def _tables_alike(
+    config: WukongConfig, schema: InputSchema
+) -> list[tuple[tuple[int, bool, str], list[int]]]:
+    """(Width, whether it is the same at every d, pooling) and cardinalities of such tables."""
+    narrow = _narrow(config)
+    alike: dict[tuple[int, bool, str], list[int]] = {}
+    for spec in table_specs(config, schema):
+        pooling = str(spec.pooling) if spec.multi_hot else ""
+        alike.setdefault((spec.width, spec.feature in narrow, pooling), []).append(spec.cardinality)
+    return list(alike.items())
+
+
+def _narrow(config: WukongConfig) -> set[str]:
+    return {name for group in config.table_groups for name in group.features}
 
 
 def _inputs(step: Step, columns: Columns, schema: InputSchema, high: Fields) -> None:
     """Add what makes X_0 of the looked-up vectors and the dense features."""
     fields, B = Fields(columns), step.batch
-    config, d, narrow = fields.config(1), fields["d"], _narrow(fields)
+    config, d = fields.config(1), fields["d"]
+    narrow = _narrow(config)
     for group in config.table_groups:
         n_in = np.array([float(group.width * len(group.features))])
         step.copy("forward", _ONE, B * n_in)

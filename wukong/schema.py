@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from codesign.errors import ConfigError
@@ -60,6 +61,13 @@ class InputSchema:
         if mistakes:
             raise ConfigError("\n".join(mistakes))
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process has other hashes.
+        return {name: value for name, value in vars(self).items() if name != "_hash"}
+
     @property
     def one_hot(self) -> tuple[CategoricalFeature, ...]:
         """Features with exactly one id an example, in order."""
@@ -69,6 +77,11 @@ class InputSchema:
     def multi_hot(self) -> tuple[CategoricalFeature, ...]:
         """Features with any number of ids an example, in order."""
         return tuple(f for f in self.categorical if f.multi_hot)
+
+    @cached_property
+    def _hash(self) -> int:
+        """Of hundreds of features, as a key of what is counted again and again."""
+        return hash((self.categorical, self.dense, self.tasks))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` reads back."""

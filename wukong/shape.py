@@ -7,6 +7,7 @@ Scaling Law for Large-Scale Recommendation" (arXiv 2403.02545), section 3, unles
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, get_args
 
 from codesign.errors import ConfigError
@@ -238,6 +239,7 @@ def table_rows(config: WukongConfig, schema: InputSchema) -> dict[str, int]:
     return {name: rows.get(name, 1) for name in known if name not in grouped}
 
 
+@lru_cache(maxsize=256)
 def input_rows(config: WukongConfig, schema: InputSchema) -> int:
     """Return n_0, the rows of X_0. Raises ConfigError where config and schema do not fit."""
     own = sum(table_rows(config, schema).values())
@@ -245,6 +247,7 @@ def input_rows(config: WukongConfig, schema: InputSchema) -> int:
     return own + grouped + dense_row_count(config, schema)
 
 
+@lru_cache(maxsize=256)
 def table_specs(config: WukongConfig, schema: InputSchema) -> tuple[TableSpec, ...]:
     """Return the embedding tables, in the order of `schema.categorical`.
 

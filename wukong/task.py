@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,16 @@ from codesign.contracts import (
     Design,
     Knob,
     Metric,
+    PlanRequest,
     PredictionColumns,
 )
+from codesign.errors import ConfigError
 from cost_models import exact
 from cost_models.peak import peak_parts
+from cost_models.planner.evaluate import Workload
 from cost_models.planner.finalists import best_systems
+from cost_models.planner.plan import make_plan
+from cost_models.planner.system import Choices
 from cost_models.predict import Predictor
 from cost_models.training import FP32_BYTES, Training
 from wukong import knobs
@@ -43,6 +48,9 @@ if TYPE_CHECKING:
 SOURCES = sources.SOURCES
 NOT_YET_PREDICTED = ()
 predictor = Predictor.for_hardware
+# What a planner chooses, besides devices and batch.
+CHOSEN = tuple(field.name for field in dataclasses.fields(Choices))
+_KIND_NAMES = {bool: "true or false", int: "a whole number", str: "text"}
 _TRAIN_DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainConfig)}
 
 
@@ -209,6 +217,24 @@ class WukongTask(DataTask):
             metrics=self.metrics,
         )
 
+    def plan(
+        self, design: Design, request: PlanRequest, *, say: Callable[[str], None]
+    ) -> dict[str, Any]:
+        """Choose the system to train a design on (see `cost_models.planner.plan`)."""
+        columns = self._merged({name: np.array([value]) for name, value in design.items()})
+        config = self.train_config(design)
+        _check_choices(config, request)
+        workload = Workload(
+            columns=columns,
+            schema=self._data.schema,
+            base=Training.of(vars(config)),
+            batch_size=config.batch_size,
+            gflop_per_example=float(
+                exact.costs(columns, self._data.schema)["gflop_per_example"].item()
+            ),
+        )
+        return make_plan(workload, request, say=say).to_json()
+
     def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
         """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""
         from wukong.device.memory import ExpectedMemory
@@ -254,6 +280,29 @@ class WukongTask(DataTask):
     def _rows(costs: dict[str, Any], columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         rows = len(next(iter(columns.values())))
         return {name: np.broadcast_to(values, (rows,)) for name, values in costs.items()}
+
+
+def _check_choices(config: TrainConfig, request: PlanRequest) -> None:
+    """Refuse what cannot be chosen, all of it at once.
+
+    Raises:
+        ConfigError: a field is none that a planner chooses, or a value is none of its.
+    """
+    mistakes = []
+    for name, values in request.choices.items():
+        if name not in CHOSEN:
+            mistakes.append(f"{name} cannot be chosen; must be one of {', '.join(CHOSEN)}")
+            continue
+        for value in values:
+            kind = type(getattr(TrainConfig, name))
+            try:
+                if type(value) is not kind:
+                    raise ConfigError(f"{name} is {value!r}; must be {_KIND_NAMES[kind]}")
+                dataclasses.replace(config, **{name: value})
+            except ConfigError as error:
+                mistakes += error.what.splitlines()
+    if mistakes:
+        raise ConfigError("\n".join(dict.fromkeys(mistakes)), where="plan")
 
 
 def make(

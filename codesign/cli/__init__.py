@@ -16,6 +16,7 @@ COMMANDS = {
     "optimize": "Search a space of shapes; run it again to continue.",
     "validate": "Check a spec; show the size of its space and the feasible share.",
     "cost": "Explain what a design costs, part by part.",
+    "plan": "Choose devices, sharding and precision to train a design on.",
     "train": "Train a design again, e.g. a study's best.yaml.",
     "report": "Show a study's front, and write its page again.",
     "status": "Show how a study stands: its loop, its trials, what failed.",

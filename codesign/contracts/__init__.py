@@ -11,6 +11,7 @@ from codesign.contracts.costs import (
     Prediction,
     PredictionColumns,
 )
+from codesign.contracts.plan import PlanRequest
 from codesign.contracts.search import Feasible, LogNormal, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
@@ -44,6 +45,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Outcome",
+    "PlanRequest",
     "Prediction",
     "PredictionColumns",
     "Progress",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from codesign.contracts.costs import BestSystem, CostPart, Costs, HardwareSpec, PredictionColumns
+from codesign.contracts.plan import PlanRequest
 from codesign.contracts.trials import Outcome, Progress
 from codesign.contracts.values import Columns, Design, Knob, Metric
 
@@ -62,6 +63,23 @@ class Task(Costs, Protocol):
 
     def examples(self, design: Design) -> float:
         """Count the examples that training the design sees at most, all passes together."""
+
+    def plan(
+        self, design: Design, request: PlanRequest, *, say: Callable[[str], None]
+    ) -> Mapping[str, Any]:
+        """Choose the system to train a design on, and predict what it takes there.
+
+        Returns:
+            Plain values. `best` and the entries of `by_devices` (the best for each number of
+            devices) hold `devices`, `batch_per_device`, settings of `train`, `predicted`: name →
+            fields of `Prediction`, `within_budgets` and `tightest`; `parts_ms` and
+            `memory_parts_gib` say what the best one's step consists of, `pf_days` what all
+            examples take.
+
+        Raises:
+            ConfigError: the device or a choice is unknown, or the family plans no systems.
+            InfeasibleError: no system is within the budgets.
+        """
 
     def cost_parts(self, design: Design) -> Sequence[CostPart]:
         """Count one design part by part; the parts add up to its costs."""

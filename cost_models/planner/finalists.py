@@ -12,14 +12,11 @@ import numpy as np
 
 from codesign.contracts import BestSystem, Metric, PredictionColumns
 from cost_models.exact import Array, Columns
+from cost_models.planner.evaluate import usable_gib
 from cost_models.planner.system import Choices
 from cost_models.predict import Predictor
 from cost_models.training import Training
 from wukong.schema import InputSchema
-
-GIB = 2**30
-# Of a device's memory, what training may hold; the rest is the driver's and libraries'.
-MEMORY_SHARE = 0.9
 
 
 def best_systems(
@@ -33,8 +30,8 @@ def best_systems(
 ) -> list[BestSystem]:
     """Choose for each design the fastest system within the budgets.
 
-    Memory beyond `MEMORY_SHARE` of the device's is never within them. Where no system keeps them
-    all, the one that is least beyond is chosen. Among equals it is the plainest.
+    Memory beyond what a device has for training (`usable_gib`) is never within them. Where no
+    system keeps them all, the one that is least beyond is chosen. Among equals it is the plainest.
 
     Args:
         predictor: of the device, with the number of devices.
@@ -52,9 +49,9 @@ def best_systems(
         predictor.predict(on, on, schema, confidence=confidence)
         for on in ({**columns, **settings} for settings in systems)
     ]
-    usable_gib = MEMORY_SHARE * hardware.memory_bytes.value / GIB
-    asked_gib = budgets.get("memory_per_device_gib", usable_gib)
-    limits = {**budgets, "memory_per_device_gib": min(asked_gib, usable_gib)}
+    most_gib = usable_gib(hardware)
+    asked_gib = budgets.get("memory_per_device_gib", most_gib)
+    limits = {**budgets, "memory_per_device_gib": min(asked_gib, most_gib)}
     over = np.stack([_over(each, limits, metrics, len(batch_size)) for each in found])
     rates = np.stack(
         [np.broadcast_to(each["examples_per_s"].value, over[0].shape) for each in found]

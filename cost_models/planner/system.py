@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +58,8 @@ class Choices:
     """What may be chosen: values by field of `System`, the plainest first; a single one is fixed.
 
     Attributes:
-        dense_shard_ranks: of these, the divisors of the number of devices; None: one device, a
-            node's devices, all devices.
+        dense_shard_ranks: of these, the divisors of the number of devices, 0 for all devices;
+            None: one device, a node's devices, all devices.
     """
 
     table_sharding: Sequence[str]
@@ -84,12 +84,13 @@ class Choices:
         }
         return cls(**{**own, **opened})
 
-    def settings(
+    def fields(
         self, devices: int, training: Training, hardware: Hardware
-    ) -> Iterator[dict[str, Any]]:
-        """Yield what differs on so many devices, the plainest first.
+    ) -> dict[str, Sequence[Any]]:
+        """Return what may be chosen on so many devices: field → values, the plainest first.
 
-        Each is all fields of `System` but `devices` and `batch_size`.
+        All fields of `System` but `devices` and `batch_size`; one of them has no values where
+        none of those wanted is possible.
         """
         by_field = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         by_field["dense_shard_ranks"] = self._shard_ranks(devices, hardware)
@@ -100,18 +101,30 @@ class Choices:
         elif hardware.name == "cpu":  # TorchRec has no kernel for it.
             shardings = [name for name in by_field["table_sharding"] if name != "row_wise"]
             by_field["table_sharding"] = shardings
+        return by_field
+
+    def settings(
+        self, devices: int, training: Training, hardware: Hardware
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what differs on so many devices, the plainest first; see `fields`."""
+        by_field = self.fields(devices, training, hardware)
         for values in itertools.product(*by_field.values()):
             chosen = dict(zip(by_field, values, strict=True))
-            whole = chosen["table_sharding"] != "column_wise"
-            if whole and chosen["table_shard_columns"] != self.table_shard_columns[0]:
-                continue
-            yield chosen
+            if chosen == self.canonical(chosen):
+                yield chosen
+
+    def canonical(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the one of these that stands for all that are the same system."""
+        cut = settings["table_sharding"] == "column_wise"
+        columns = settings["table_shard_columns"] if cut else self.table_shard_columns[0]
+        return {**settings, "table_shard_columns": columns}
 
     def _shard_ranks(self, devices: int, hardware: Hardware) -> list[int]:
         node = hardware.devices_per_node
         usual = (1, *([int(node.value)] if node else []), devices)
         wanted = usual if self.dense_shard_ranks is None else self.dense_shard_ranks
-        return [ranks for ranks in dict.fromkeys(wanted) if devices % ranks == 0]
+        ranks = dict.fromkeys(count or devices for count in wanted)  # 0: all devices
+        return [count for count in ranks if devices % count == 0]
 
 
 _BETWEEN_DEVICES = (

@@ -18,6 +18,7 @@ from wukong.data.prepared import (
     open_prepared,
     write_prepared,
 )
+from wukong.data.schema_only import SchemaOnly
 from wukong.data.writer import there_already
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
 # A folder that `codesign data prepare` has made.
 PREPARED = "prepared"
+# A file that says what features there are, for costs alone (see `wukong.data.schema_only`).
+SCHEMA = "schema"
 # name → the module that finds and reads its files (imported on use: it needs polars).
 READERS = {
     "movielens-100k": "wukong.data.prepare.movielens",
     "csv": "wukong.data.prepare.delimited",
 }
-SOURCES = (*READERS, PREPARED, *shipped())
+SOURCES = (*READERS, PREPARED, SCHEMA, *shipped())
 
 
 class Source(Protocol):
@@ -60,6 +63,8 @@ def open_data(source: str, path: Path | None) -> DataSet:
         from wukong.data.own import load_own
 
         return load_own(source, path)
+    if source == SCHEMA and path is not None:
+        return SchemaOnly(path)
     return prepare(source, path)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 
-from codesign.contracts import Columns, CostPart, Design, HardwareSpec, Knob, Metric
+from codesign.contracts import Columns, CostPart, Design, HardwareSpec, Knob, Metric, PlanRequest
 from codesign.errors import ConfigError
 from wukong import knobs
 from wukong.data import sources
@@ -61,7 +61,7 @@ class OwnFamily:
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(f"nothing is predicted on {hardware.name} for a model of one's own")
+        raise _not_predicted(hardware.name)
 
     def make(
         self, *, model: Mapping[str, Any], train: Mapping[str, Any], source: str, path: str | None
@@ -91,6 +91,10 @@ def family(name: str) -> OwnFamily:
         METRICS=OWN_METRICS,
         NOT_YET_PREDICTED={*NOT_YET_PREDICTED, *METRICS} - OWN_METRICS.keys(),
     )
+
+
+def _not_predicted(hardware: str) -> ConfigError:
+    return ConfigError(f"nothing is predicted on {hardware} for a model of one's own")
 
 
 class OwnTask(DataTask):
@@ -153,6 +157,20 @@ class OwnTask(DataTask):
         designs = [dict(zip(names, row, strict=True)) for row in values] or [{}] * rows
         counted = np.array([self._count(self._arguments(design)) for design in designs])
         return dict(zip(COSTS, counted.T, strict=True))
+
+    def plan(
+        self,
+        _design: Design,
+        request: PlanRequest,
+        *,
+        say: Callable[[str], None],  # noqa: ARG002
+    ) -> NoReturn:
+        """Refuse: nothing is predicted for a model of one's own.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise _not_predicted(request.hardware)
 
     def cost_parts(self, design: Design) -> list[CostPart]:
         """Count one design part by part (see `wukong.own.counts.parts`)."""

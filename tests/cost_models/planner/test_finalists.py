@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from codesign.contracts import BestSystem, HardwareSpec
-from cost_models.planner.finalists import MEMORY_SHARE, best_systems
+from cost_models.planner.evaluate import usable_gib
+from cost_models.planner.finalists import best_systems
 from cost_models.predict import Predictor
 from wukong.schema import CategoricalFeature, InputSchema
 from wukong.task import METRICS
@@ -51,7 +52,7 @@ def every_system(row: int) -> list[dict[str, Any]]:
 def test_each_design_has_the_fastest_system_whose_memory_keeps_the_budget(
     memory_gib: float,
 ) -> None:
-    usable = min(memory_gib, MEMORY_SHARE * 80e9 / 2**30)
+    usable = min(memory_gib, usable_gib(PREDICTOR.model.operations.hardware))
     for row, best in enumerate(chosen({"memory_per_device_gib": memory_gib})):
         every = every_system(row)
         within = [one for one in every if one["memory_per_device_gib"].high <= usable]
