@@ -116,7 +116,8 @@ class PredictedCosts:
         found = self.predict(columns)
         if self.planned:
             chosen, own = self.systems(columns)[0], self.task.settings(design)
-            train = {name: v for name, v in chosen.train.items() if own.get(name) != v}
+            changed = {name: v for name, v in chosen.train.items() if own.get(name) != v}
+            train = {name: v for name, v in changed.items() if name not in design}
             system = {"devices": chosen.devices, "train": train}
         goals = {name: self.metrics[name].goal for name in self.limits}
         return {

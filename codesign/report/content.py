@@ -24,6 +24,7 @@ class ReportTrial:
         metrics: metric → value, *measured*; NaN where it could not be.
         costs: metric → value, *exact counts*, known before the trial ran.
         predictions: metric → what a cost model *predicted* of it before the trial ran.
+        system: settings of training chosen for the design, where they differ from the study's own.
         failure: the kind of failure where `status` is `failed`; `reason` is its one line.
         seconds: wall time from start to end.
         curve: what the trial said while it trained: `examples` seen and metrics at that point.
@@ -42,6 +43,7 @@ class ReportTrial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    system: Mapping[str, Value] = field(default_factory=dict)
     failure: str | None = None
     reason: str = ""
     seconds: float | None = None

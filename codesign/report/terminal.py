@@ -73,6 +73,7 @@ def _trial_as_json(content: ReportContent, trial: ReportTrial) -> dict[str, Any]
         "sd": _finite_values(trial.spread),
         "exact": _finite_values(trial.costs),
         "predicted": {name: asdict(found) for name, found in trial.predictions.items()},
+        "system": dict(trial.system),
         "relative_log_loss_percent": relative_log_loss_percent(content, trial),
         "comparison": _comparison_as_json(trial),
         "confirmed": trial.confirmed,

@@ -107,6 +107,7 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         metrics=measured,
         costs=trial.costs,
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
+        system=trial.system.get("train", {}),
         failure=trial.failure,
         reason=trial.reason or "; ".join((*_near_miss(trial), *trial.facts.get("warnings", ()))),
         seconds=trial.seconds,

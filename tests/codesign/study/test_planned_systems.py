@@ -13,6 +13,7 @@ import yaml
 from codesign import api
 from codesign.designs import as_columns, as_designs
 from codesign.errors import InfeasibleError
+from codesign.report.columns import trial_columns
 from codesign.spec.problem import Problem, load_problem
 from tests.support.predicted_task import RATE, every_design
 from tests.support.studies import essence, rewind, run
@@ -80,6 +81,8 @@ def test_trials_record_and_train_under_the_system_chosen_for_them(tmp_path: Path
     assert best["system"] == state.trials[best["trial"]].system
     assert best["train"]["turbo"] is best["system"]["train"]["turbo"]
     assert set(api.export(study)["system.turbo"]) == {True, False}
+    columns = {(c.group, c.name): c for c in trial_columns(api.report(study).content)}
+    assert set(columns["system", "turbo"].values) == {True, False}
 
 
 def test_a_system_of_more_devices_than_train_a_trial_is_recorded_and_not_trained_on(
