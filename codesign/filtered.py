@@ -56,7 +56,7 @@ class FilteredSet:
 
     def sample(self, n: int, rng: np.random.Generator) -> Columns:
         """Draw up to `n` distinct designs; fewer where so many are not among `MOST_DRAWN`."""
-        wanted = max(4 * n, FEWEST_DRAWN)
+        wanted = max(2 * n, FEWEST_DRAWN)
         while True:
             drawn = self._base.sample(wanted, rng)
             kept = self._kept(drawn)

@@ -59,7 +59,7 @@ class PredictedCosts:
         rows = len(next(iter(low.values())))
         found = self.task.predict(self.predictor, low, high, confidence=self.confidence)
         bounds = {
-            name: np.broadcast_to(self._end(name, prediction), (rows,))
+            name: np.broadcast_to(self._end(name, prediction, hopeful=self.hopeful), (rows,))
             for name, prediction in found.items()
         }
         return {**self.task.cost_floor(low, high), **bounds}
@@ -78,15 +78,15 @@ class PredictedCosts:
             )
         )
 
-    def within(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Whether each design keeps all limits, by the ends that are held, (N,)."""
-        rows = len(next(iter(columns.values())))
-        if self.planned and not self.hopeful:
-            return np.array([system.within_budgets for system in self.systems(columns)])
-        found, inside = self.predict(columns), np.ones(rows, dtype=bool)
-        for name, limit in self.limits.items():
-            inside &= keeps(self._end(name, found[name]), limit, self.metrics[name].goal)
-        return inside
+    def fits(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the best system of each design keeps it within all limits, (N,)."""
+        return np.array([system.within_budgets for system in self.systems(columns)])
+
+    def near_misses(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each design keeps all limits by the better ends, not by the worse ones, (N,)."""
+        found = self.predict(columns)
+        worse, better = (self._keeps_limits(found, columns, hopeful=h) for h in (False, True))
+        return better & ~worse
 
     def believed(self, columns: Columns) -> dict[str, LogNormal]:
         """Predict each design as proposers see it: the interval's width becomes a deviation."""
@@ -139,9 +139,20 @@ class PredictedCosts:
             found[name] = {key: asdict(predictions[int(row)]) for key, row in places.items()}
         return found
 
-    def _end(self, name: str, prediction: PredictionColumns) -> np.ndarray[Any, Any]:
+    def _keeps_limits(
+        self, found: Mapping[str, PredictionColumns], columns: Columns, *, hopeful: bool
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        inside = np.ones(len(next(iter(columns.values()))), dtype=bool)
+        for name, limit in self.limits.items():
+            end = self._end(name, found[name], hopeful=hopeful)
+            inside &= keeps(end, limit, self.metrics[name].goal)
+        return inside
+
+    def _end(
+        self, name: str, prediction: PredictionColumns, *, hopeful: bool
+    ) -> np.ndarray[Any, Any]:
         goal = self.metrics[name].goal
-        return prediction.hope(goal) if self.hopeful else prediction.bound(goal)
+        return prediction.hope(goal) if hopeful else prediction.bound(goal)
 
 
 def keeps(value: Any, limit: float, goal: Goal) -> Any:

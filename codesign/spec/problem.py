@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from codesign.budgets import FeasibleSet
-from codesign.contracts import Columns, Design, HardwareSpec, Task, TaskFamily
+from codesign.contracts import Design, HardwareSpec, Task, TaskFamily
 from codesign.counted import CountedSet
 from codesign.errors import ConfigError, InfeasibleError, SpecError
-from codesign.filtered import FilteredSet, Mask
+from codesign.filtered import FilteredSet
 from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.registry import task_family
 from codesign.space import Space
@@ -55,11 +55,7 @@ class Problem:
         assert predicted is not None, "only predicted budgets can be missed"
         hopeful = dataclasses.replace(predicted, hopeful=True)
         base = _within_bounds(self.spec, self.space, hopeful)
-
-        def missed(columns: Columns) -> Mask:
-            return hopeful.within(columns) & ~predicted.within(columns)
-
-        return FilteredSet(base, missed, predicted.believed)
+        return FilteredSet(base, predicted.near_misses, predicted.believed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +144,7 @@ def _feasible(
         return FeasibleSet(space, task, spec.budgets)
     base = _within_bounds(spec, space, predicted)
     if predicted.planned:
-        return FilteredSet(base, predicted.within, predicted.believed)
+        return FilteredSet(base, predicted.fits, predicted.believed)
     return base
 
 
