@@ -235,6 +235,7 @@ class StudyLoop:
                 "design": dict(trial.design),
                 "seed": trial.seed,
                 "costs": dict(trial.costs),
+                "system": dict(trial.system),
             },
         )
         self._executor.submit(self._job(self.state.trials[trial.number]))

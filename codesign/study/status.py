@@ -50,11 +50,17 @@ class FailedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class BestTrial:
-    """The best design so far; `metrics` hold its exact costs, too, and `predicted_…` ones."""
+    """The best design so far.
+
+    Attributes:
+        metrics: *measured* ones, exact costs, and `predicted_…` ones.
+        system: that was chosen for it; empty: the study's own settings.
+    """
 
     trial: int
     metrics: Mapping[str, float]
     confirmed: bool | None
+    system: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +134,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
             trial=best.trial.number,
             metrics={**best.metrics, **best.trial.predicted},
             confirmed=best.confirmed,
+            system=best.trial.system,
         ),
         running=running,
         failures=tuple(

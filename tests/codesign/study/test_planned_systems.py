@@ -15,6 +15,7 @@ from codesign.designs import as_columns, as_designs
 from codesign.errors import InfeasibleError
 from codesign.report.columns import trial_columns
 from codesign.spec.problem import Problem, load_problem
+from tests.support.command import codesign
 from tests.support.predicted_task import RATE, every_design
 from tests.support.studies import essence, rewind, run
 from tests.support.toy_spec import write_spec
@@ -81,6 +82,9 @@ def test_trials_record_and_train_under_the_system_chosen_for_them(tmp_path: Path
     assert best["system"] == state.trials[best["trial"]].system
     assert best["train"]["turbo"] is best["system"]["train"]["turbo"]
     assert set(api.export(study)["system.turbo"]) == {True, False}
+    shown = codesign("status", study).stdout
+    turbo = state.trials[best["trial"]].system["train"]["turbo"]
+    assert f"system   chosen for hardware.devices 1: turbo {turbo}" in shown
     columns = {(c.group, c.name): c for c in trial_columns(api.report(study).content)}
     assert set(columns["system", "turbo"].values) == {True, False}
 

@@ -6,14 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from codesign import api
+from codesign.designs import as_columns
 from codesign.errors import SpecError
 from codesign.spec.problem import load_problem
 from tests.support.command import codesign
-from tests.support.predicted_task import RATE
+from tests.support.predicted_task import LOG_SD, RATE
 from tests.support.studies import essence, rewind, run, state_of
 from tests.support.toy_spec import write_spec
 
@@ -75,6 +77,16 @@ def api_columns(study: Path) -> list[Any]:
     from codesign.report.columns import trial_columns
 
     return trial_columns(api.report(study).content)
+
+
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.99])
+def test_what_is_believed_does_not_depend_on_the_confidence_that_budgets_ask_for(
+    tmp_path: Path, confidence: float
+) -> None:
+    spec = write_spec(tmp_path, **{**SECTIONS, "budgets": {"confidence": confidence}})
+    found = load_problem(spec).feasible.predicted(as_columns([{"width": 4, "depth": 2}] * 3))
+    np.testing.assert_allclose(found["examples_per_s"].median, [RATE / 8] * 3)
+    np.testing.assert_allclose(found["examples_per_s"].log_sd, [LOG_SD] * 3)
 
 
 def test_a_study_cut_off_proposes_what_it_would_have(study: Path, tmp_path: Path) -> None:
