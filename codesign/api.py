@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codesign.predicted import CONFIDENCE
+from codesign.preview import estimate as estimate
+from codesign.preview import validate as validate
 from codesign.provenance import provenance
 from codesign.registry import plugin, task_family
 from codesign.retrain import too_many_processes
@@ -111,8 +113,8 @@ def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
         stopped = bool(loop.run(provenance()).stopping)
     except KeyboardInterrupt:
         return True
-    if loop.is_over_time():
-        say("stopped: budgets.wall_hours is used up")
+    if reason := loop.stopped_by():
+        say(f"stopped: {reason}")
     return stopped
 
 
@@ -197,46 +199,6 @@ def plan(
     if out is not None:
         write_planned(Path(out), design, found)
     return {"design": dict(design.design), **found}
-
-
-def validate(
-    spec_path: str | Path,
-    *,
-    overrides: Sequence[str] = (),
-    data_path: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Check a spec; return the size of its space, the feasible share and the range of costs.
-
-    Predicted costs are those of a sample of up to 2,000 feasible designs.
-    """
-    import numpy as np
-
-    from codesign.spec.problem import load_problem
-
-    problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
-    size = problem.feasible.size
-    drawn = problem.feasible.sample(2000, np.random.default_rng(0))
-    costs = problem.feasible.costs(drawn)
-    return {
-        "study": problem.spec.name,
-        "hash": problem.spec.hash,
-        "designs": problem.space.size,
-        "feasible": size.count,
-        "feasible_is_exact": size.exact,
-        "feasible_share": size.count / problem.space.size,
-        "least_is_proven": size.exact or problem.task.cost_floor is not None,
-        "costs": {
-            name: {
-                "least": problem.feasible.cheapest(name)[1],
-                "median_of_feasible": float(np.median(values)),
-                "most_of_sample": float(values.max()),
-            }
-            for name, values in costs.items()
-        },
-        "predicted": {} if problem.predicted is None else problem.predicted.ranges(drawn),
-        "confidence": problem.spec.confidence,
-    }
 
 
 def init(path: str | Path) -> None:

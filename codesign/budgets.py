@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from codesign.axes import Axis
-from codesign.contracts import Columns, Costs, Design, Value
+from codesign.contracts import Columns, Costs, Design, LogNormal, Value
 from codesign.designs import design_at
 from codesign.errors import InfeasibleError
 from codesign.space import Indices, Space
@@ -44,6 +44,7 @@ class FeasibleSet:
     Args:
         costs: what designs cost.
         budgets: cost → the most that a design may have of it; the least, where more is better.
+        believed: predicts other costs of designs, for proposers; None: none is predicted.
         max_children: prefixes that one more knob may make before thinning begins.
     """
 
@@ -53,12 +54,14 @@ class FeasibleSet:
         costs: Costs,
         budgets: Mapping[str, float],
         *,
+        believed: Callable[[Columns], Mapping[str, LogNormal]] | None = None,
         max_children: int = MAX_CHILDREN,
     ) -> None:
         self.space = space
         self.levels = space.levels
         self.budgets = budgets
         self._costs = costs
+        self._believed = believed
         # Every cost is compared as one to be minimized: what is to be maximized changes its sign.
         self._sign = {n: 1 if m.goal == "minimize" else -1 for n, m in costs.metrics.items()}
         self._max_children = max_children
@@ -71,6 +74,10 @@ class FeasibleSet:
     def costs(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
         """The exact costs of each design."""
         return self._costs.costs(columns)
+
+    def predicted(self, columns: Columns) -> Mapping[str, LogNormal]:
+        """Predict the other costs of each design that objectives may name."""
+        return {} if self._believed is None else self._believed(columns)
 
     def encode(self, columns: Columns) -> np.ndarray[Any, Any]:
         """Features in [0, 1], (N, features)."""

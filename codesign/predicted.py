@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Metric, PredictionColumns, Task
+from codesign.contracts import (
+    BestSystem,
+    Columns,
+    Design,
+    Goal,
+    LogNormal,
+    Metric,
+    PredictionColumns,
+    Task,
+)
 from codesign.designs import as_columns
 
 CONFIDENCE = 0.9
@@ -22,11 +32,17 @@ class PredictedCosts:
         predictor: what the task's family made of the device.
         confidence: with which a budget is kept: memory and latency are held by the upper ends of
             their intervals, throughput by the lower end.
+        limits: budgets of predicted metrics.
+        planned: each design is predicted under the system that suits it best, within `limits`.
+        hopeful: bounds hold the better ends in place of the worse ones.
     """
 
     task: Task
     predictor: Any
     confidence: float = CONFIDENCE
+    limits: Mapping[str, float] = field(default_factory=dict)
+    planned: bool = False
+    hopeful: bool = False
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -43,14 +59,46 @@ class PredictedCosts:
         rows = len(next(iter(low.values())))
         found = self.task.predict(self.predictor, low, high, confidence=self.confidence)
         bounds = {
-            name: np.broadcast_to(prediction.bound(self.metrics[name].goal), (rows,))
+            name: np.broadcast_to(self._end(name, prediction, hopeful=self.hopeful), (rows,))
             for name, prediction in found.items()
         }
         return {**self.task.cost_floor(low, high), **bounds}
 
     def predict(self, columns: Columns) -> Mapping[str, PredictionColumns]:
         """Predict each design, with intervals."""
+        if self.planned:
+            return _as_predictions(self.systems(columns))
         return self.task.predict(self.predictor, columns, columns, confidence=self.confidence)
+
+    def systems(self, columns: Columns) -> list[BestSystem]:
+        """Choose the best system of each design."""
+        return list(
+            self.task.best_systems(
+                self.predictor, columns, confidence=self.confidence, budgets=self.limits
+            )
+        )
+
+    def fits(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the best system of each design keeps it within all limits, (N,)."""
+        return np.array([system.within_budgets for system in self.systems(columns)])
+
+    def near_misses(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each design keeps all limits by the better ends, not by the worse ones, (N,)."""
+        found = self.predict(columns)
+        worse, better = (self._keeps_limits(found, columns, hopeful=h) for h in (False, True))
+        return better & ~worse
+
+    def believed(self, columns: Columns) -> dict[str, LogNormal]:
+        """Predict each design as proposers see it: the interval's width becomes a deviation."""
+        rows = len(next(iter(columns.values())))
+        z = NormalDist().inv_cdf(self.confidence)
+        return {
+            name: LogNormal(
+                median=np.broadcast_to(found.value, (rows,)),
+                log_sd=np.broadcast_to(np.log(found.high / found.low) / (2 * z), (rows,)),
+            )
+            for name, found in self.predict(columns).items()
+        }
 
     def of_design(self, design: Design) -> dict[str, dict[str, Any]]:
         """Predict one design; fields of `Prediction` by metric, as plain values."""
@@ -61,6 +109,31 @@ class PredictedCosts:
         """Predict the median milliseconds of each part of a training step of one design."""
         return dict(self.task.step_parts_ms(self.predictor, design))
 
+    def foreseen(self, design: Design) -> dict[str, Any]:
+        """What a trial records of its design before it runs, as plain values.
+
+        `predictions`: fields of `Prediction` by metric. `system`: where it was chosen, its
+        `devices`, and the settings of `train` that differ from the study's own. `misses`: the
+        budgets that the worse ends break, each with its metric's goal.
+        """
+        columns, system = as_columns([dict(design)]), {}
+        found = self.predict(columns)
+        if self.planned:
+            chosen, own = self.systems(columns)[0], self.task.settings(design)
+            changed = {name: v for name, v in chosen.train.items() if own.get(name) != v}
+            train = {name: v for name, v in changed.items() if name not in design}
+            system = {"devices": chosen.devices, "train": train}
+        goals = {name: self.metrics[name].goal for name in self.limits}
+        return {
+            "predictions": {name: asdict(prediction[0]) for name, prediction in found.items()},
+            "system": system,
+            "misses": {
+                name: goal
+                for name, goal in goals.items()
+                if not keeps(found[name].bound(goal), self.limits[name], goal).all()
+            },
+        }
+
     def ranges(self, columns: Columns) -> dict[str, dict[str, dict[str, Any]]]:
         """Of each metric the predictions with the `least`, the `median`, and the `most` value."""
         found = {}
@@ -69,3 +142,37 @@ class PredictedCosts:
             places = {"least": order[0], "median": order[len(order) // 2], "most": order[-1]}
             found[name] = {key: asdict(predictions[int(row)]) for key, row in places.items()}
         return found
+
+    def _keeps_limits(
+        self, found: Mapping[str, PredictionColumns], columns: Columns, *, hopeful: bool
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        inside = np.ones(len(next(iter(columns.values()))), dtype=bool)
+        for name, limit in self.limits.items():
+            end = self._end(name, found[name], hopeful=hopeful)
+            inside &= keeps(end, limit, self.metrics[name].goal)
+        return inside
+
+    def _end(
+        self, name: str, prediction: PredictionColumns, *, hopeful: bool
+    ) -> np.ndarray[Any, Any]:
+        goal = self.metrics[name].goal
+        return prediction.hope(goal) if hopeful else prediction.bound(goal)
+
+
+def keeps(value: Any, limit: float, goal: Goal) -> Any:
+    """Whether values keep a budget: the most of what is to be minimized, the least of the rest."""
+    return value <= limit if goal == "minimize" else value >= limit
+
+
+def _as_predictions(systems: list[BestSystem]) -> dict[str, PredictionColumns]:
+    """Return what is predicted of N designs, each under its own system."""
+    return {
+        name: PredictionColumns(
+            **{
+                end: np.array([getattr(system.predicted[name], end) for system in systems])
+                for end in ("value", "low", "high")
+            },
+            label="; ".join(dict.fromkeys(system.predicted[name].label for system in systems)),
+        )
+        for name in systems[0].predicted
+    }

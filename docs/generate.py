@@ -150,7 +150,7 @@ def _objectives(schema: Mapping[str, Any]) -> list[str]:
     return [
         *_table(schema["properties"]["objectives"]),
         "",
-        *_metrics("learned", "exact"),
+        *_metrics("learned", "exact", "predicted"),
         "",
         "Where the data have several tasks, a metric of the model is the mean over them, and",
         "`METRIC.TASK`, such as `auc.ctr`, is that of one task.",

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from codesign import api
 from codesign.comparison import NOTICEABLE_PERCENT
 from codesign.contracts import TEST_LOSSES
+from codesign.estimate import SAMPLE
 from codesign.importance import TRIALS
 from codesign.report.payload import CURVES, OTHER_CURVES
 from codesign.scaling import DISTINCT_COSTS
@@ -194,6 +195,33 @@ def test_the_commands_of_the_page_on_studies_are_accepted_and_its_table_is_true(
     present |= {path.name for path in (study / "trials/0000/attempt-1").iterdir()}
     assert present <= named
     assert {name for name in api.export(study).columns if "." not in name} <= named
+
+
+def test_the_cluster_of_the_page_on_studies_is_estimated_planned_and_searched(
+    tmp_path: Path,
+) -> None:
+    page = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    spec = tmp_path / "cluster.yaml"
+    spec.write_text(fenced(page, "cluster.yaml"))
+    block = re.search(r"<!-- estimate -->\n```sh\n(.*?)```", page, flags=re.DOTALL)
+    assert block is not None
+    shown = []
+    for line in block[1].splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "codesign"
+        done = codesign(*(str(spec) if a == "cluster.yaml" else a for a in arguments))
+        assert done.returncode == 0, done.stderr
+        shown.append(done.stdout)
+    assert "trials     16, 4 of them confirming runs" in shown[0]
+    assert json.loads(shown[1])["devices"] == 8
+    assert "sample of 256 feasible designs" in page
+    assert SAMPLE == 256
+    few = ("--set", "search.trials=2", "--set", "search.confirm.top=0", "--set", "launch.workers=1")
+    done = codesign("optimize", spec, "--study", tmp_path / "study", "--json", *few)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [o["metric"] for o in found["objectives"]] == ["log_loss", "predicted_examples_per_s"]
+    assert yaml.safe_load((tmp_path / "study/best.yaml").read_text())["system"]["devices"] == 1
 
 
 def test_the_data_page_names_every_shipped_description_type_and_key() -> None:

@@ -109,6 +109,10 @@ class DataTask(ABC):
             return [f"must be one of {', '.join(names)}; did you mean {near[0]!r}?"]
         return []
 
+    def examples(self, design: Design) -> float:
+        """Count the examples of all passes; a run that stops early sees fewer."""
+        return float(self.train_config(design).passes * self._data.rows("train"))
+
     def facts(self) -> Mapping[str, Any]:
         """Describe the data set."""
         given = self._data.tasks

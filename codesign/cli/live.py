@@ -90,10 +90,11 @@ class Live:
 def _line(trial: Trial, ended: int, view: View) -> str:
     knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
+    kind += " (near miss)" if trial.misses else ""
     head = f"[{ended}/{view.planned}] trial {trial.number}{kind}"
     if trial.status == "cancelled":
         return f"{head} cancelled  {knobs}"
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
-    shown = brief_figures({**trial.metrics, **trial.costs}, view.objectives)
+    shown = brief_figures({**trial.metrics, **trial.costs, **trial.predicted}, view.objectives)
     return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

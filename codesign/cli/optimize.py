@@ -18,6 +18,8 @@ from codesign.cli import INTERRUPTED, options
               help="Begin a new study with the trials of another that fit this spec.")  # fmt: skip
 @click.option("--steal", is_flag=True,
               help="Take the study from a process on another host without waiting.")  # fmt: skip
+@click.option("--estimate", is_flag=True,
+              help="Predict GPU-hours, hours and money; start nothing.")  # fmt: skip
 @options.data
 @options.sets
 @options.as_json
@@ -28,11 +30,15 @@ def command(
     study: Path | None,
     fork: Path | None,
     steal: bool,
+    estimate: bool,
     data_path: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Parse, run, print."""
+    if estimate:
+        _print_estimate(spec, data_path, overrides, as_json)
+        return
     from rich.console import Console
 
     from codesign.cli.live import Live
@@ -55,3 +61,14 @@ def command(
     if result.interrupted:
         errors.print("stopped; run the same command again to continue", style="yellow")
         context.exit(INTERRUPTED)
+
+
+def _print_estimate(
+    spec: Path, data_path: str | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    from codesign.cli.estimates import estimate_lines
+
+    found = api.estimate(spec, overrides=overrides, data_path=data_path)
+    lines = [json.dumps(found.to_json())] if as_json else estimate_lines(found)
+    for line in lines:
+        click.echo(line)

@@ -38,9 +38,15 @@ def _lines(found: StudyStatus) -> Iterator[str]:
     words = {} if alive else {"running": "interrupted"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
     yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
+    if found.gpu_hours_limit is not None:
+        yield f"used     {found.gpu_hours:.3g} of {found.gpu_hours_limit:g} GPU-hours"
     if found.best is not None:
         values = ", ".join(brief_figures(found.best.metrics, found.objectives))
         yield f"best     trial {found.best.trial}: {values}"
+        if found.best.system:
+            chosen = ", ".join(f"{k} {v}" for k, v in found.best.system["train"].items())
+            devices = found.best.system["devices"]
+            yield f"system   chosen for hardware.devices {devices}: {chosen or 'as the study says'}"
     for trial in found.running if alive else ():
         share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
         said = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]

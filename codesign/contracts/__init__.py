@@ -12,7 +12,7 @@ from codesign.contracts.costs import (
     PredictionColumns,
 )
 from codesign.contracts.plan import PlanRequest
-from codesign.contracts.search import Feasible, Observation, Proposer
+from codesign.contracts.search import Feasible, LogNormal, Observation, Proposer
 from codesign.contracts.task import Task, TaskFamily
 from codesign.contracts.trials import (
     TEST_LOSSES,
@@ -41,6 +41,7 @@ __all__ = [
     "HardwareSpec",
     "Job",
     "Knob",
+    "LogNormal",
     "MeasuredRun",
     "Metric",
     "Objective",

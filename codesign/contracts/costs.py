@@ -38,12 +38,17 @@ class HardwareSpec:
         precision: of matrix products; None: that of training.
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
         devices: that train one model together, ≥ 1.
+        system: how they train it: as the fixed settings of training say, or `planned`, each design
+            under the system that suits it best.
+        price_per_hour: of one device, in any currency; None: unknown.
     """
 
     name: str
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     latency_batch: int = 256
     devices: int = 1
+    system: Literal["given", "planned"] = "given"
+    price_per_hour: float | None = None
 
     def for_training(self, train: Mapping[str, Any]) -> HardwareSpec:
         """Fill in the precision from the fixed settings of training, FP32 where they have none."""
@@ -79,6 +84,10 @@ class PredictionColumns:
     def bound(self, goal: Goal) -> np.ndarray[Any, Any]:
         """The end of the interval that a budget holds: the worse one."""
         return self.high if goal == "minimize" else self.low
+
+    def hope(self, goal: Goal) -> np.ndarray[Any, Any]:
+        """The better end of the interval."""
+        return self.low if goal == "minimize" else self.high
 
     def __getitem__(self, row: int) -> Prediction:
         ends = {"value": self.value, "low": self.low, "high": self.high}

@@ -13,8 +13,21 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+@dataclass(frozen=True, kw_only=True)
+class LogNormal:
+    """What is believed of one predicted cost of N designs: its logarithm is normal.
+
+    Attributes:
+        median: > 0, (N,).
+        log_sd: standard deviation of ln(true value / median), ≥ 0, (N,).
+    """
+
+    median: np.ndarray
+    log_sd: np.ndarray
+
+
 class Feasible(Protocol):
-    """The designs that a study may launch: its space within its exact budgets.
+    """The designs that a study may launch: its space within its budgets.
 
     Attributes:
         levels: the lattice, every knob's allowed values in order (one value: fixed).
@@ -33,6 +46,13 @@ class Feasible(Protocol):
 
     def costs(self, columns: Columns) -> dict[str, np.ndarray]:
         """The exact costs of each design."""
+
+    def predicted(self, columns: Columns) -> Mapping[str, LogNormal]:
+        """Predict the other costs of each design that objectives may name; empty: there are none.
+
+        No name is one of `costs`. A trial may have measured a metric of the same name, somewhere:
+        an objective that is named here means the prediction.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,9 @@ class Task(Costs, Protocol):
             budgets: metric of source `predicted` → limit, held by the worse end of its interval.
         """
 
+    def examples(self, design: Design) -> float:
+        """Count the examples that training the design sees at most, all passes together."""
+
     def plan(
         self, design: Design, request: PlanRequest, *, say: Callable[[str], None]
     ) -> Mapping[str, Any]:

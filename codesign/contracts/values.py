@@ -57,8 +57,18 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A metric to improve, with its direction and, optionally, its reference point."""
+    """A metric to improve, with its direction and, optionally, its reference point.
+
+    Attributes:
+        predicted: its values are those predicted, whatever trials measure under the same name.
+    """
 
     metric: str
     goal: Goal
     reference: float | None = None
+    predicted: bool = False
+
+    @property
+    def name(self) -> str:
+        """What people read: a predicted figure never goes by the name of a measured one."""
+        return f"predicted_{self.metric}" if self.predicted else self.metric

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from codesign.contracts import Value
     from codesign.report.content import ReportContent, ReportTrial
 
-Group = Literal["trial", "measured", "exact count", "predicted", "design", "run"]
+Group = Literal["trial", "measured", "exact count", "predicted", "design", "system", "run"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Column:
     @property
     def label(self) -> str:
         """The name as a person reads it; knobs keep theirs, so that it can be looked up."""
-        return self.name if self.group == "design" else label(self.name)
+        return self.name if self.group in ("design", "system") else label(self.name)
 
     @property
     def numeric(self) -> bool:
@@ -64,6 +64,7 @@ def trial_columns(content: ReportContent) -> list[Column]:
         *(_counted(content, name) for name in _names(content, "costs")),
         *(_predicted(content, name) for name in _names(content, "predictions")),
         *(_knob(content, name) for name in varying_knobs(content)),
+        *(_system(content, name) for name in _names(content, "system")),
         _attribute(content, "seed", "run"),
         _attribute(content, "seconds", "run", unit="s", meaning="wall time"),
         _attribute(content, "failure", "run"),
@@ -158,6 +159,15 @@ def _knob(content: ReportContent, name: str) -> Column:
     return _column(content, name, "design", read, write=knob_figure)
 
 
+def _system(content: ReportContent, name: str) -> Column:
+    """A setting that was chosen for a design; empty where it is the study's own."""
+
+    def read(trial: ReportTrial) -> Cell:
+        return trial.system.get(name)
+
+    return _column(content, name, "system", read, write=knob_figure)
+
+
 def _relative_log_loss(content: ReportContent) -> Column:
     def read(trial: ReportTrial) -> Cell:
         return relative_log_loss_percent(content, trial)
@@ -175,7 +185,8 @@ def _relative_log_loss(content: ReportContent) -> Column:
 
 
 def _names(
-    content: ReportContent, part: Literal["design", "metrics", "costs", "predictions"]
+    content: ReportContent,
+    part: Literal["design", "metrics", "costs", "predictions", "system"],
 ) -> Sequence[str]:
     """Return the names in one part of the trials: objectives first, then as first seen."""
     seen: dict[str, None] = {}

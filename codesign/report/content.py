@@ -24,6 +24,7 @@ class ReportTrial:
         metrics: metric → value, *measured*; NaN where it could not be.
         costs: metric → value, *exact counts*, known before the trial ran.
         predictions: metric → what a cost model *predicted* of it before the trial ran.
+        system: settings of training chosen for the design, where they differ from the study's own.
         failure: the kind of failure where `status` is `failed`; `reason` is its one line.
         seconds: wall time from start to end.
         curve: what the trial said while it trained: `examples` seen and metrics at that point.
@@ -42,6 +43,7 @@ class ReportTrial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    system: Mapping[str, Value] = field(default_factory=dict)
     failure: str | None = None
     reason: str = ""
     seconds: float | None = None
@@ -53,7 +55,10 @@ class ReportTrial:
     comparison: Comparison | None = None
 
     def value(self, metric: str) -> float | None:
-        """Return a metric or a cost; None where the trial has neither."""
+        """Return a metric, a cost or, by `predicted_…`, a prediction; None where it has none."""
+        found = self.predictions.get(metric.removeprefix("predicted_"))
+        if metric.startswith("predicted_"):
+            return None if found is None else found.value
         return self.metrics.get(metric, self.costs.get(metric))
 
 
@@ -63,7 +68,7 @@ class ReportContent:
 
     Attributes:
         objectives: at least one; `reference` is the resolved reference point of the hypervolume.
-        metrics: every metric and cost that the trials name → its unit, goal and meaning.
+        metrics: every metric, cost and name of an objective → its unit, goal and meaning.
         facts: what the data are, label → value, in the order to show (rows, base rate, split, …).
         floor_name: the trivial predictor that every model must beat.
         floor: metric → value of the trivial predictor, on the same rows as the trials.
@@ -121,7 +126,7 @@ class ReportContent:
 
     @property
     def quality(self) -> Objective:
-        """The objective that says how good a model is: the first that is not an exact cost."""
+        """The objective that says how good a model is: the first that is learned."""
         exact = [name for name, metric in self.metrics.items() if metric.source == "exact"]
         return quality_objective(exact, self.objectives)
 
@@ -135,5 +140,6 @@ class ReportContent:
 
 
 def quality_objective(exact: Collection[str], objectives: Sequence[Objective]) -> Objective:
-    """Return the objective that says how good a model is: the first that is not an exact cost."""
-    return next((o for o in objectives if o.metric not in exact), objectives[0])
+    """Return the objective that says how good a model is: the first that is learned."""
+    learned = (o for o in objectives if not o.predicted and o.metric not in exact)
+    return next(learned, objectives[0])

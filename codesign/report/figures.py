@@ -88,7 +88,7 @@ def metric_of(content: ReportContent, name: str) -> Metric:
     if name in content.metrics:
         return content.metrics[name]
     for objective in content.objectives:
-        if objective.metric == name:
+        if objective.name == name:
             return Metric(name=name, unit="", goal=objective.goal, source="measured", meaning="")
     return Metric(name=name, unit="", goal="minimize", source="measured", meaning="")
 
@@ -103,7 +103,7 @@ def unit_of(content: ReportContent, name: str) -> str:
 def cost_of(content: ReportContent) -> str | None:
     """Return the metric on the horizontal axis: another objective, else a counted cost."""
     quality = content.quality.metric
-    others = [o.metric for o in content.objectives if o.metric != quality]
+    others = [o.name for o in content.objectives if o.name != quality]
     exact = [name for name in others if metric_of(content, name).source == "exact"]
     counted = [name for t in content.trials for name in t.costs]
     return next(iter(exact + others + counted), None)
@@ -113,7 +113,7 @@ def shown_costs(content: ReportContent) -> list[str]:
     """Return the counted costs worth a column beside the front: searched, bounded, or the size."""
     counted = dict.fromkeys(name for t in content.front for name in t.costs)
     chosen = (
-        {o.metric for o in content.objectives}
+        {o.name for o in content.objectives}
         | set(content.budgets)
         | {"parameters", cost_of(content)}
     )

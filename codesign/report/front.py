@@ -15,6 +15,7 @@ from codesign.report.figures import (
     measured_figure,
     metric_of,
     percent_figure,
+    prediction_figure,
     relative_log_loss_percent,
     sd_of,
     shown_costs,
@@ -56,13 +57,20 @@ def _keys(content: ReportContent, best: ReportTrial) -> list[str]:
         keys.append(_key(label(tested), _sd_html(content, best, tested), "held-out rows"))
     if cost is not None:
         shown = f"{figure(best.value(cost))} <small>{escape(unit_of(content, cost))}</small>"
-        counted = metric_of(content, cost).source == "exact"
-        keys.append(_key(label(cost), shown, "exact count" if counted else "measured"))
+        keys.append(_key(label(cost), shown, _cost_source(content, best, cost)))
     relative = relative_log_loss_percent(content, best)
     if relative is not None and best.number != content.baseline:
         against = f"validation, against baseline, trial {content.baseline}"
         keys.append(_key("relative log loss", f"{percent_figure(relative)} %", against))
     return keys
+
+
+def _cost_source(content: ReportContent, best: ReportTrial, cost: str) -> str:
+    source = metric_of(content, cost).source
+    if source == "predicted":
+        found = best.predictions[cost.removeprefix("predicted_")]
+        return f"predicted, {figure(found.low)} to {figure(found.high)}; {found.label}"
+    return "exact count" if source == "exact" else "measured"
 
 
 def _key(name: str, shown: str, sub: str) -> str:
@@ -171,12 +179,16 @@ def front_table(content: ReportContent) -> str:
     if not content.front:
         return '<p class="note">No trial is on the front yet.</p>'
     quality, knobs, costs = content.quality.metric, varying_knobs(content), shown_costs(content)
+    predicted = [o.metric for o in content.objectives if o.predicted]
     compared = content.reference is not None
     head = '<th scope="col">trial</th>' + _head(label(quality), "± 1 sd (see above)")
     if content.baseline is not None:
         head += _head("relative log loss", "%, validation")
     for name in costs:
         head += _head(label(name), ", ".join(filter(None, (unit_of(content, name), "exact count"))))
+    for name in predicted:
+        below = f"{unit_of(content, name)}, predicted".removeprefix(", ")
+        head += _head(label(f"predicted_{name}"), below)
     if compared:
         head += '<th scope="col">compared<small>relative log loss, test</small></th>'
     head += "".join(_head(knob, "knob") for knob in knobs)
@@ -186,6 +198,7 @@ def front_table(content: ReportContent) -> str:
         if content.baseline is not None:
             texts.append(percent_figure(relative_log_loss_percent(content, t)))
         texts += [figure(t.costs.get(name)) for name in costs]
+        texts += [prediction_figure(t.predictions.get(name)) for name in predicted]
         cells = _cells(texts)
         if compared:
             cells += f"<td>{escape(verdict_cell(content, t))}</td>"

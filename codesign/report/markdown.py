@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 from codesign.report import front, sections
 from codesign.report.analysis import importance_note, trend_note
 from codesign.report.columns import constant_knobs, varying_knobs
-from codesign.report.figures import figure, knob_figure, label, sd_of, shown_costs, unit_of, with_sd
+from codesign.report.figures import (
+    figure,
+    knob_figure,
+    label,
+    prediction_figure,
+    sd_of,
+    shown_costs,
+    unit_of,
+    with_sd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,10 +65,15 @@ def _front(content: ReportContent) -> str:
     quality = content.quality.metric
     measured = [quality, *(m for m in [f"test_{quality}"] if m in content.front[0].metrics)]
     costs, knobs = shown_costs(content), varying_knobs(content)
+    predicted = [o.metric for o in content.objectives if o.predicted]
     compared = content.reference is not None
     head = ["trial", *(f"{label(m)} (measured, ± 1 sd)" for m in measured)]
     head += [
         f"{label(m)} ({', '.join(filter(None, (unit_of(content, m), 'exact')))})" for m in costs
+    ]
+    head += [
+        f"{label(m)} ({', '.join(filter(None, (unit_of(content, m), 'predicted')))})"
+        for m in predicted
     ]
     head += ["log loss on test rows, compared"] if compared else []
     rows = []
@@ -67,6 +81,7 @@ def _front(content: ReportContent) -> str:
         row = [_name(content, trial)]
         row += [with_sd(trial.metrics.get(m), sd_of(content, trial, m)) for m in measured]
         row += [figure(trial.costs.get(m)) for m in costs]
+        row += [prediction_figure(trial.predictions.get(m)) for m in predicted]
         row += [front.verdict_cell(content, trial)] if compared else []
         rows.append([*row, *(knob_figure(trial.design.get(knob)) for knob in knobs)])
     same = ", ".join(f"{k} = {knob_figure(v)}" for k, v in constant_knobs(content).items())

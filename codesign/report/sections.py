@@ -24,7 +24,7 @@ FAILURE_ROWS, FAILURE_LINKS = 20, 8
 def lede(content: ReportContent) -> str:
     """Say in a line what was searched for, and how far it has come."""
     aims = " and ".join(
-        f"{'high' if o.goal == 'maximize' else 'low'} {label(o.metric)}" for o in content.objectives
+        f"{'high' if o.goal == 'maximize' else 'low'} {label(o.name)}" for o in content.objectives
     )
     counts = Counter(t.status for t in content.trials)
     told = ", ".join(f"{counts[s]:,}\N{NO-BREAK SPACE}{s}" for s in STATUSES if counts[s])
@@ -129,5 +129,5 @@ def volume_note(content: ReportContent) -> str:
     known = [o for o in content.objectives if finite(o.reference) is not None]
     if not known:
         return "The volume that the front dominates, after each completed trial."
-    corner = ", ".join(f"{label(o.metric)} {figure(o.reference)}" for o in known)
+    corner = ", ".join(f"{label(o.name)} {figure(o.reference)}" for o in known)
     return f"The volume that the front dominates, up to the reference point {corner}."

@@ -12,6 +12,7 @@ from codesign.report.figures import (
     knob_figure,
     label,
     percent_figure,
+    prediction_figure,
     relative_log_loss_percent,
     sd_of,
     shown_costs,
@@ -53,7 +54,7 @@ def front_as_json(content: ReportContent) -> dict[str, Any]:
     return {
         "study": content.study,
         "objectives": [
-            {"metric": o.metric, "goal": o.goal, "reference": finite(o.reference)}
+            {"metric": o.name, "goal": o.goal, "reference": finite(o.reference)}
             for o in content.objectives
         ],
         "best": content.best,
@@ -72,6 +73,7 @@ def _trial_as_json(content: ReportContent, trial: ReportTrial) -> dict[str, Any]
         "sd": _finite_values(trial.spread),
         "exact": _finite_values(trial.costs),
         "predicted": {name: asdict(found) for name, found in trial.predictions.items()},
+        "system": dict(trial.system),
         "relative_log_loss_percent": relative_log_loss_percent(content, trial),
         "comparison": _comparison_as_json(trial),
         "confirmed": trial.confirmed,
@@ -104,12 +106,14 @@ def _front_table(content: ReportContent, plus_minus: str) -> _Table:
     named = dict.fromkeys([*objectives, *(f"test_{name}" for name in objectives), "auc"])
     measured = [m for m in named if any(m in t.metrics for t in front)]
     costs = shown_costs(content)
+    predicted = [o.metric for o in content.objectives if o.predicted]
     relative = content.baseline is not None
     knobs = varying_knobs(content)
     header = [("trial", "")]
     header += [(label(m), unit_of(content, m) or "measured") for m in measured]
     header += [("rel. log loss", "%")] if relative else []
     header += [(label(m), unit_of(content, m) or "exact") for m in costs]
+    header += [(label(f"predicted_{m}"), unit_of(content, m)) for m in predicted]
     header += [(knob, "") for knob in knobs]
     rows = []
     for t in front:
@@ -117,6 +121,7 @@ def _front_table(content: ReportContent, plus_minus: str) -> _Table:
         row += [with_sd(t.metrics.get(m), sd_of(content, t, m), plus_minus) for m in measured]
         row += [percent_figure(relative_log_loss_percent(content, t))] if relative else []
         row += [figure(t.costs.get(m)) for m in costs]
+        row += [prediction_figure(t.predictions.get(m)) for m in predicted]
         row += [knob_figure(t.design.get(knob)) for knob in knobs]
         rows.append(tuple(row))
     return _Table(header=tuple(header), rows=tuple(rows), knobs=len(knobs))

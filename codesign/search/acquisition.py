@@ -18,8 +18,15 @@ from botorch.exceptions.errors import ModelFittingError
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import ModelList, SingleTaskGP
 from botorch.models.deterministic import AffineDeterministicModel
+from botorch.models.model import Model
 from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+from botorch.posteriors import GPyTorchPosterior, PosteriorList
+from botorch.posteriors.ensemble import EnsemblePosterior
 from botorch.sampling.get_sampler import get_sampler
+from botorch.sampling.index_sampler import IndexSampler
+from botorch.sampling.list_sampler import ListSampler
+from botorch.sampling.normal import IIDNormalSampler
+from gpytorch.distributions import MultivariateNormal
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from torch import Tensor
 
@@ -27,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from botorch.acquisition.acquisition import AcquisitionFunction
-    from botorch.models.model import Model
+    from botorch.posteriors import Posterior
+    from botorch.sampling.base import MCSampler
 
     from codesign.search.problem import Problem
 
@@ -35,6 +43,9 @@ _LOG = logging.getLogger(__name__)
 # With few points the likelihood ends in a long flat valley, where proposals no longer change.
 _FIT_ITERATIONS = 100
 _CANDIDATES_AT_ONCE = 256
+# Share of the variance of a prediction's error, in logarithms, that all designs have in common: the
+# device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.
+_SHARED_VARIANCE = 0.5
 # BoTorch would compile a kernel for this very processor at the first proposal: 20 s without a word,
 # proposals that differ to the last bits from machine to machine, and a file in the home directory
 # that crashes an older processor that shares it.
@@ -75,15 +86,19 @@ def _own_random_state(seed: int) -> Iterator[None]:
 
 
 def _model(problem: Problem) -> Model:
-    """Build one model per objective: a fitted process, or the known column itself."""
+    """Build one model per objective: a fitted process, the known column, or a prediction."""
     trained_NX = torch.from_numpy(problem.trained_NX)
     gains_NO = torch.from_numpy(problem.gains_NO)
-    models = [
-        _fitted(trained_NX, gains_NO[:, at : at + 1], problem.features)
-        if column is None
-        else _known(trained_NX.shape[1], column)
-        for at, column in enumerate(problem.known_column)
-    ]
+    models: list[Model] = []
+    for at, (column, sd_column) in enumerate(
+        zip(problem.known_column, problem.sd_column, strict=True)
+    ):
+        if column is None:
+            models.append(_fitted(trained_NX, gains_NO[:, at : at + 1], problem.features))
+        elif sd_column is None:
+            models.append(_known(trained_NX.shape[1], column))
+        else:
+            models.append(_Predicted(column, sd_column))
     return models[0] if len(models) == 1 else ModelList(*models)
 
 
@@ -115,11 +130,47 @@ def _known(inputs: int, column: int) -> Model:
     return AffineDeterministicModel(weights_X1, torch.zeros(1, dtype=torch.float64))
 
 
+class _Predicted(Model):
+    """Gains that were predicted: normal around one column, the deviation in another.
+
+    Nothing is fitted: what trials measured is of the machine they ran on.
+    """
+
+    num_outputs = 1
+    batch_shape = torch.Size([])
+
+    def __init__(self, mean_column: int, sd_column: int) -> None:
+        super().__init__()
+        self._mean_column, self._sd_column = mean_column, sd_column
+
+    def posterior(self, X: Tensor, *_: object, **__: object) -> GPyTorchPosterior:
+        """Return the joint distribution over q rows of inputs, (…, q, X)."""
+        mean, sd = X[..., self._mean_column], X[..., self._sd_column]
+        shared = _SHARED_VARIANCE * sd[..., :, None] * sd[..., None, :]
+        own = torch.diag_embed((1 - _SHARED_VARIANCE) * sd.square())
+        return GPyTorchPosterior(MultivariateNormal(mean, shared + own))
+
+
+def _sampler(posterior: Posterior, samples: int, seed: int) -> MCSampler:
+    shape = torch.Size([samples])
+    if not isinstance(posterior, PosteriorList):
+        return get_sampler(posterior, shape, seed=seed)  # type: ignore[arg-type]
+    # From one seed all would be the same draws, as if the errors of all objectives went together.
+    return ListSampler(
+        *(
+            (IndexSampler if isinstance(each, EnsemblePosterior) else IIDNormalSampler)(
+                shape, seed=seed + at
+            )
+            for at, each in enumerate(posterior.posteriors)
+        )
+    )
+
+
 def _acquisition(problem: Problem, model: Model, mc_samples: int, seed: int) -> AcquisitionFunction:
     trained_NX = torch.from_numpy(problem.trained_NX)
     with torch.no_grad():
         posterior = model.posterior(trained_NX[:1])
-    sampler = get_sampler(posterior, torch.Size([mc_samples]), seed=seed)  # type: ignore[arg-type]
+    sampler = _sampler(posterior, mc_samples, seed)
     if len(problem.known_column) == 1:
         return qLogNoisyExpectedImprovement(model, trained_NX, sampler=sampler, prune_baseline=True)
     return qLogNoisyExpectedHypervolumeImprovement(

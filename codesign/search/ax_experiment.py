@@ -186,19 +186,24 @@ class AxExperiment:
         """Attach the results of trials that ended; Ax never proposes abandoned ones again."""
         if not ended:
             return
-        costs = feasible.costs(as_columns([o.design for o in ended]))
+        columns = as_columns([o.design for o in ended])
+        costs, predicted = feasible.costs(columns), feasible.predicted(columns)
         rows: list[DataRow] = []
         for at, observation in enumerate(ended):
             trial = self._trials[key_of(observation.design)]
-            exact = {name: float(values[at]) for name, values in costs.items()}
+            known = {name: float(values[at]) for name, values in costs.items()}
+            error = dict.fromkeys(known, 0.0)
+            for name, found in predicted.items():
+                known[name] = float(found.median[at])
+                error[name] = float(found.median[at] * found.log_sd[at])
             values = {
-                o.metric: exact.get(o.metric, observation.metrics.get(o.metric, np.nan))
+                o.metric: known.get(o.metric, observation.metrics.get(o.metric, np.nan))
                 for o in self._objectives
             }
             if observation.failure is not None or not np.isfinite(list(values.values())).all():
                 trial.mark_abandoned(reason=observation.failure or "a metric is not finite")
                 continue
-            rows += [_row(trial, name, value, name in exact) for name, value in values.items()]
+            rows += [_row(trial, n, v, error.get(n, np.nan)) for n, v in values.items()]
             trial.mark_completed()
         if rows:
             self.experiment.attach_data(Data(data_rows=rows))
@@ -254,13 +259,13 @@ def _optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
     )
 
 
-def _row(trial: Trial, metric: str, mean: float, exact: bool) -> DataRow:
-    """Report one value; the noise of a measured one is unknown (NaN), of an exact one 0."""
+def _row(trial: Trial, metric: str, mean: float, se: float) -> DataRow:
+    """Report one value; the error of a measured one is unknown (NaN), of an exact one 0."""
     return DataRow(
         trial_index=trial.index,
         arm_name=trial.arms[0].name,
         metric_name=metric,
         metric_signature=metric,
         mean=mean,
-        se=0.0 if exact else float("nan"),
+        se=se,
     )

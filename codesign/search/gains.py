@@ -15,7 +15,7 @@ from codesign.errors import ConfigError
 from codesign.pareto import default_reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from codesign.contracts import Objective, Observation
 
@@ -105,9 +105,9 @@ def reference_gains(scales: Sequence[Scale], gains_NO: Array) -> Array:
     return reference_O
 
 
-def known_scale(objective: Objective, costs: Mapping[str, Array]) -> Scale:
-    """Choose the scale of an exact cost: logarithmic where all values are positive."""
-    return Scale(objective=objective, log10=bool((costs[objective.metric] > 0).all()))
+def known_scale(objective: Objective, values: Array) -> Scale:
+    """Choose the scale of a cost: logarithmic where all values are positive."""
+    return Scale(objective=objective, log10=bool((values > 0).all()))
 
 
 def _value(metric: str, observation: Observation) -> float:

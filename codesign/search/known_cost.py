@@ -1,9 +1,10 @@
 """Bayesian optimization that models only what has to be learned.
 
 An exact cost needs no model: it enters the hypervolume as the number it is, and its logarithm is
-a feature of the models of quality. The first trials fill the space (`support_points`); then each
-proposal maximises the expected gain over a sample of feasible designs and the neighbours of the
-best ones so far.
+a feature of the models of quality. A predicted cost needs none either: it enters as its prediction
+with its own uncertainty. The first trials fill the space (`support_points`); then each proposal
+maximises the expected gain over a sample of feasible designs and the neighbours of the best ones so
+far.
 
 A trial that diverged or ran out of memory counts as the worst value seen; other failures say
 nothing of their design and are left out (they are not proposed again all the same).
@@ -112,13 +113,14 @@ class KnownCostSearch:
         return [candidates[i] for i in choose(problem, n, mc_samples=samples, seed=seed)]
 
     def _learned(self, feasible: Feasible, design: Design) -> list[Objective]:
-        """Return the objectives that no exact cost answers."""
-        costs = feasible.costs(as_columns([design]))
-        learned = [o for o in self.objectives if o.metric not in costs]
+        """Return the objectives that neither a count nor a prediction answers."""
+        columns = as_columns([design])
+        known = {*feasible.costs(columns), *feasible.predicted(columns)}
+        learned = [o for o in self.objectives if o.metric not in known]
         if not learned:
             names = ", ".join(o.metric for o in self.objectives)
             raise ConfigError(
-                f"every objective ({names}) is an exact cost: there is nothing to learn",
+                f"every objective ({names}) is known without training: there is nothing to learn",
                 hint="add a metric of the trained model to the objectives",
             )
         return learned

@@ -1,7 +1,8 @@
 """The state of a search in numbers, ready for a model. NumPy only.
 
 N trials to learn from, C candidates, P pending trials, R = N + C + P, O objectives, M features
-that the models see, X = M + one column per known objective, which holds its gain.
+that the models see, X = M + a column for the gain of each objective that is counted or predicted +
+a column for the standard deviation of each predicted gain.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from codesign.search.gains import Scale, known_scale, learned_values, reference_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from codesign.contracts import Columns, Design, Feasible, Objective, Observation
+    from codesign.contracts import Columns, Design, Feasible, LogNormal, Objective, Observation
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +34,9 @@ class Problem:
         features: M, how many leading columns of the inputs the models see.
         trained_NX, candidates_CX, pending_PX: inputs, float64.
         gains_NO: standardised, more is better.
-        known_column: for each objective its column among the inputs, None where it is learned.
+        known_column: for each objective the column of its gain, None where it is learned.
+        sd_column: for each objective the column of its gain's standard deviation, None where it is
+            learned or exact.
         reference_O: the reference point, in gains; not used with one objective.
     """
 
@@ -43,6 +46,7 @@ class Problem:
     pending_PX: Array
     gains_NO: Array
     known_column: Sequence[int | None]
+    sd_column: Sequence[int | None]
     reference_O: Array
 
 
@@ -59,32 +63,35 @@ def build(
     `trained` holds informative trials only, at least one of them a success.
     """
     columns = as_columns([*(o.design for o in trained), *candidates, *pending])
-    costs = feasible.costs(columns)
-    blocks = [_features(feasible, columns, costs)]
-    features = blocks[0].shape[1]
+    costs, predicted = feasible.costs(columns), feasible.predicted(columns)
+    features_RM = _features(feasible, columns, costs)
+    inputs = [*features_RM.T]
     known_column: list[int | None] = []
+    sd_column: list[int | None] = []
     gains: list[Array] = []
     scales: list[Scale] = []
     for objective in objectives:
-        scale, gains_R = _scaled(objective, trained, costs)
+        scale, gains_R, sd_R = _scaled(objective, trained, costs, predicted)
         scales.append(scale)
         gains.append(gains_R[: len(trained)])
-        known = objective.metric in costs
-        known_column.append(features + len(blocks) - 1 if known else None)
-        if known:
-            blocks.append(gains_R[:, None])
-    inputs_RX = np.concatenate(blocks, axis=1)
+        known = objective.metric in costs or sd_R is not None
+        known_column.append(len(inputs) if known else None)
+        inputs += [gains_R] if known else []
+        sd_column.append(None if sd_R is None else len(inputs))
+        inputs += [] if sd_R is None else [sd_R]
+    inputs_RX = np.stack(inputs, axis=1)
     trained_NX, candidates_CX, pending_PX = np.split(
         inputs_RX, np.cumsum([len(trained), len(candidates)])
     )
     gains_NO = np.stack(gains, axis=1)
     return Problem(
-        features=features,
+        features=features_RM.shape[1],
         trained_NX=trained_NX,
         candidates_CX=candidates_CX,
         pending_PX=pending_PX,
         gains_NO=gains_NO,
         known_column=known_column,
+        sd_column=sd_column,
         reference_O=reference_gains(scales, gains_NO),
     )
 
@@ -93,10 +100,12 @@ def near_best(
     feasible: Feasible, objectives: Sequence[Objective], trained: Sequence[Observation]
 ) -> list[Design]:
     """Return the neighbours of the designs on the front so far (one objective: of the best)."""
-    costs = feasible.costs(as_columns([o.design for o in trained]))
+    columns = as_columns([o.design for o in trained])
+    known = dict(feasible.costs(columns))
+    known |= {name: found.median for name, found in feasible.predicted(columns).items()}
     values_NO = np.stack(
         [
-            np.asarray(costs[o.metric]) if o.metric in costs else learned_values(o, trained)
+            np.asarray(known[o.metric]) if o.metric in known else learned_values(o, trained)
             for o in objectives
         ],
         axis=1,
@@ -107,16 +116,26 @@ def near_best(
 
 
 def _scaled(
-    objective: Objective, trained: Sequence[Observation], costs: Mapping[str, Array]
-) -> tuple[Scale, Array]:
-    """Standardise one objective: its scale, and the gains of all rows (learned: of the trials)."""
-    if objective.metric in costs:
-        values_R = costs[objective.metric]
-        scale = known_scale(objective, costs).standardised(values_R[: len(trained)])
-        return scale, scale.gains(values_R)
+    objective: Objective,
+    trained: Sequence[Observation],
+    costs: Mapping[str, Array],
+    predicted: Mapping[str, LogNormal],
+) -> tuple[Scale, Array, Array | None]:
+    """Standardise one objective.
+
+    Returns:
+        Its scale; the gains of all rows (learned: of the trials); where it is predicted, the
+        standard deviations of these gains.
+    """
+    found = predicted.get(objective.metric)
+    if found is not None or objective.metric in costs:
+        values_R = costs[objective.metric] if found is None else found.median
+        scale = known_scale(objective, values_R).standardised(values_R[: len(trained)])
+        sd_R = None if found is None else found.log_sd / np.log(10.0) / scale.spread
+        return scale, scale.gains(values_R), sd_R
     values_N = learned_values(objective, trained)
     scale = Scale(objective=objective, log10=False).standardised(values_N)
-    return scale, scale.gains(values_N)
+    return scale, scale.gains(values_N), None
 
 
 def _features(feasible: Feasible, columns: Columns, costs: Mapping[str, Array]) -> Array:

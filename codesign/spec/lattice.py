@@ -13,6 +13,7 @@ from codesign.budgets import FeasibleSet
 from codesign.contracts import Design, Knob, Task, TaskFamily, Value
 from codesign.designs import as_columns, as_designs, design_at
 from codesign.errors import ConfigError
+from codesign.filtered import FilteredSet
 from codesign.registry import nearest
 from codesign.space import Indices, Space
 from codesign.spec.loader import parameter
@@ -126,7 +127,7 @@ def _extremes(space: Space) -> Indices:
 
 
 def baseline_mistakes(
-    document: Document, family: TaskFamily, task: Task, feasible: FeasibleSet
+    document: Document, family: TaskFamily, task: Task, feasible: FeasibleSet | FilteredSet
 ) -> Iterator[str]:
     """The baseline must be a design of the space, within the budgets."""
     baseline, levels = document.values.get("baseline"), feasible.levels
@@ -162,9 +163,10 @@ def baseline_mistakes(
         over = [
             f"{name} {costs[name]:.6g} > {limit:g}"
             for name, limit in feasible.budgets.items()
-            if costs[name] > limit
+            if costs.get(name, 0.0) > limit
         ]
-        yield f"{where}: baseline is beyond the budgets ({', '.join(over)})"
+        why = ", ".join(over) or "by what is predicted of it"
+        yield f"{where}: baseline is beyond the budgets ({why})"
 
 
 def complete_design(given: Design, space: Space) -> dict[str, Value]:

@@ -32,6 +32,8 @@ from codesign.spec.model import (
 from codesign.spec.schema import checked_by_schema
 from codesign.spec.yaml_reader import Document, parse_yaml, read_yaml, shown
 
+# Share of trials that are near misses, where a predicted budget can be missed.
+EXPLORED = 0.05
 MOST_MISTAKES = 100
 
 
@@ -78,6 +80,8 @@ def build_spec(
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
     budgets, of_study = values.get("budgets", {}), study_budget_names()
+    if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
+        search.setdefault("explore_infeasible", EXPLORED)
     return StudySpec(
         name=values.get("name") or _name_from(Path(document.name)),
         data=DataSpec(**values["data"]),
@@ -93,6 +97,7 @@ def build_spec(
                 metric=entry["metric"],
                 goal=entry.get("goal", metrics[split_name(entry["metric"])[0]].goal),
                 reference=entry.get("reference"),
+                predicted=metrics[split_name(entry["metric"])[0]].source == "predicted",
             )
             for entry in values["objectives"]
         ),

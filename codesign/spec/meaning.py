@@ -12,10 +12,22 @@ from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
 from codesign.spec.loader import parameter
-from codesign.spec.model import Choice, DesignFile, Parameter, cost_budgets
+from codesign.spec.model import (
+    Choice,
+    DesignFile,
+    Parameter,
+    cost_budgets,
+    study_budget_names,
+)
 from codesign.spec.yaml_reader import Document, KeyPath, dotted, shown
 
 At = Callable[[KeyPath, str], str]
+# Sources of metrics that are known before a design is trained.
+KNOWN = ("exact", "predicted")
+NEEDS_HARDWARE = (
+    "is predicted for a device; must have the section hardware beside it, such as "
+    "hardware: h100-sxm"
+)
 
 
 def family_of(document: Document) -> tuple[TaskFamily | None, list[str]]:
@@ -71,7 +83,19 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
             yield at(("budgets", key), complaint)
     if "hardware" in values:
         yield from (at(("hardware",), c) for c in _hardware_mistakes(values, family))
+    yield from _exploring_mistakes(values, family, at)
     yield from _plugin_mistakes(values, at)
+
+
+def _exploring_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -> Iterator[str]:
+    bounded = set(cost_budgets(values.get("budgets", {})))
+    explored = values.get("search", {}).get("explore_infeasible", 0)
+    if explored and not bounded & set(_metrics_of(family, "predicted")):
+        found = shown(explored)
+        yield at(
+            ("search", "explore_infeasible"),
+            f"is {found}, and no budget is predicted; exact ones are never missed: must be 0",
+        )
 
 
 def _plugin_mistakes(values: Mapping[str, Any], at: At) -> Iterator[str]:
@@ -141,34 +165,34 @@ def _objective_mistakes(values: Mapping[str, Any], family: TaskFamily, at: At) -
         name = names[i]
         if name is None:
             continue
-        for complaint in _objective_metric_mistakes(name, family):
+        for complaint in _objective_metric_mistakes(name, family, predicts="hardware" in values):
             yield at(("objectives", i, "metric"), complaint)
         if name in names[:i]:
             yield at(("objectives", i, "metric"), f"is {shown(name)} again; must be given once")
         metric = metric_named(name, family.METRICS)
-        if metric and metric.source == "exact" and objective.get("reference", 1) <= 0:
+        if metric and metric.source in KNOWN and objective.get("reference", 1) <= 0:
             found = objective["reference"]
             yield at(("objectives", i, "reference"), f"is {shown(found)} for a cost; must be > 0")
     known = [metric_named(name, family.METRICS) for name in names if name]
-    if names and len(known) == len(names) and all(m and m.source == "exact" for m in known):
+    if names and len(known) == len(names) and all(m and m.source in KNOWN for m in known):
         learned = [name for name, metric in family.METRICS.items() if metric.source == "learned"]
         yield at(
             ("objectives",),
-            f"are all exact costs, so nothing would be learned; must hold one of "
+            f"are all costs known before training, so nothing would be learned; must hold one of "
             f"{', '.join(learned)}",
         )
 
 
-def _objective_metric_mistakes(name: str, family: TaskFamily) -> Iterator[str]:
+def _objective_metric_mistakes(name: str, family: TaskFamily, *, predicts: bool) -> Iterator[str]:
     metric = metric_named(name, family.METRICS)
-    if metric is not None and metric.source != "predicted":
+    if metric is not None and (predicts or metric.source != "predicted"):
         return
-    allowed = _metrics_of(family, "exact", "learned")
+    allowed = _metrics_of(family, "exact", "learned", *(["predicted"] if predicts else []))
     task = split_name(name)[1]
     if task:
         allowed = [f"{each}.{task}" for each in _metrics_of(family, "learned")]
     if name in family.METRICS:
-        yield f"is predicted, so only budgets may hold it; must be one of {', '.join(allowed)}"
+        yield NEEDS_HARDWARE
     elif name in family.NOT_YET_PREDICTED:
         yield f"is not predicted for this model; must be one of {', '.join(allowed)}"
     else:
@@ -199,16 +223,13 @@ def _budget_mistakes(name: str, family: TaskFamily, *, predicts: bool) -> Iterat
     if name in exact or (name in predicted and predicts):
         return
     if name in predicted:
-        yield (
-            "is predicted for a device; must have the section hardware beside it, such as "
-            "hardware: h100-sxm"
-        )
+        yield NEEDS_HARDWARE
     elif name in family.NOT_YET_PREDICTED:
         yield f"is not predicted for this model; must be one of {', '.join(allowed)}"
     elif name in family.METRICS:
         yield f"is no cost that is known before training; must be one of {', '.join(allowed)}"
     else:
-        yield f"is unknown; {nearest(name, allowed)}"
+        yield f"is unknown; {nearest(name, [*allowed, *study_budget_names()])}"
 
 
 def _metrics_of(family: TaskFamily, *sources: str) -> list[str]:

@@ -75,12 +75,18 @@ class ConfirmSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:
-    """How many designs to train, and who proposes them."""
+    """How many designs to train, and who proposes them.
+
+    Attributes:
+        explore_infeasible: share of trials that are near misses: designs that keep the predicted
+            budgets by the better ends of the intervals alone, in [0, 0.5].
+    """
 
     trials: int = 20
     proposer: str = "known_cost"
     options: Mapping[str, Value] = field(default_factory=dict)
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
+    explore_infeasible: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +96,12 @@ class StudyBudgets:
     Attributes:
         trials: designs searched, the baseline among them.
         wall_hours: hours that the study has run, all its runs together, after which none starts.
+        study_gpu_hours: hours of its attempts, each times its processes, all its runs together.
     """
 
     trials: int | None = None
     wall_hours: float | None = None
+    study_gpu_hours: float | None = None
 
 
 def study_budget_names() -> frozenset[str]:
@@ -179,8 +187,16 @@ class StudySpec:
         del fields["search"]["trials"]
         del fields["search"]["confirm"]
         del fields["study_budgets"]
+        for objective in fields["objectives"]:
+            del objective["predicted"]  # It follows from the metric.
+        if not self.search.explore_infeasible:
+            del fields["search"]["explore_infeasible"]
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
             del fields["hardware"], fields["confidence"]
+        else:
+            del fields["hardware"]["price_per_hour"]
+            if self.hardware.system == "given":
+                del fields["hardware"]["system"]
         return fields
 
     @property

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from codesign.budgets import FeasibleSet
 from codesign.contracts import Design, HardwareSpec, Task, TaskFamily
 from codesign.counted import CountedSet
 from codesign.errors import ConfigError, InfeasibleError, SpecError
+from codesign.filtered import FilteredSet
 from codesign.predicted import CONFIDENCE, PredictedCosts
 from codesign.registry import task_family
 from codesign.space import Space
@@ -38,12 +41,21 @@ class Problem:
     spec: StudySpec
     task: Task
     space: Space
-    feasible: FeasibleSet
+    feasible: FeasibleSet | FilteredSet
     predicted: PredictedCosts | None = None
 
-    def predictions(self, design: Design) -> dict[str, dict[str, Any]]:
-        """What is predicted of a design, as a trial records it: fields of `Prediction`."""
-        return {} if self.predicted is None else self.predicted.of_design(design)
+    def foreseen(self, design: Design) -> dict[str, Any]:
+        """What a trial records of its design before it runs (see `PredictedCosts.foreseen`)."""
+        return {} if self.predicted is None else self.predicted.foreseen(design)
+
+    @cached_property
+    def near_misses(self) -> FilteredSet:
+        """Designs that keep the predicted budgets by the better ends of the intervals alone."""
+        predicted = self.predicted
+        assert predicted is not None, "only predicted budgets can be missed"
+        hopeful = dataclasses.replace(predicted, hopeful=True)
+        base = _within_bounds(self.spec, self.space, hopeful)
+        return FilteredSet(base, predicted.near_misses, predicted.believed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +115,7 @@ def load_problem(
         where = loaded.document.where(("model",))
         raise SpecError(error.what, where=where, hint=error.hint) from error
     refuse(data_mistakes(loaded.document, loaded.family, task))
-    predicted = predicted_costs(loaded.family, task, spec.hardware, spec.confidence)
+    predicted = _bind(loaded.family, task, spec)
     refuse(combination_mistakes(loaded.document, task, space))
     feasible = _feasible(spec, space, task, predicted, say)
     try:
@@ -125,12 +137,37 @@ def _feasible(
     task: Task,
     predicted: PredictedCosts | None,
     say: Callable[[str], None],
-) -> FeasibleSet:
+) -> FeasibleSet | FilteredSet:
     if task.cost_floor is None:
         return CountedSet(space, task, spec.budgets, say=say)
-    # Counting alone is an order of magnitude faster, where no budget needs a prediction.
-    holds = any(task.metrics[name].source == "predicted" for name in spec.budgets)
-    return FeasibleSet(space, predicted if predicted and holds else task, spec.budgets)
+    if predicted is None:
+        return FeasibleSet(space, task, spec.budgets)
+    base = _within_bounds(spec, space, predicted)
+    if predicted.planned:
+        return FilteredSet(base, predicted.fits, predicted.believed)
+    return base
+
+
+def _within_bounds(spec: StudySpec, space: Space, predicted: PredictedCosts) -> FeasibleSet:
+    """Return the designs within all budgets that boxes have bounds of.
+
+    There is none over systems, so where they are planned exact budgets alone prune.
+    """
+    if predicted.planned or not predicted.limits:
+        exact = {n: limit for n, limit in spec.budgets.items() if n not in predicted.limits}
+        # Counting alone is an order of magnitude faster than predicting.
+        return FeasibleSet(space, predicted.task, exact, believed=predicted.believed)
+    return FeasibleSet(space, predicted, spec.budgets, believed=predicted.believed)
+
+
+def _bind(family: TaskFamily, task: Task, spec: StudySpec) -> PredictedCosts | None:
+    """Bind the task to the spec's device, its system and its predicted budgets."""
+    found = predicted_costs(family, task, spec.hardware, spec.confidence)
+    if found is None or spec.hardware is None:
+        return None
+    limits = {n: v for n, v in spec.budgets.items() if task.metrics[n].source == "predicted"}
+    planned = spec.hardware.system == "planned"
+    return dataclasses.replace(found, limits=limits, planned=planned)
 
 
 def predicted_costs(
@@ -147,12 +184,18 @@ def predicted_costs(
     return PredictedCosts(task=task, predictor=predictor, confidence=confidence)
 
 
-def task_section(spec: StudySpec | DesignFile) -> dict[str, Any]:
-    """Plain values that make the task, as they stand in a trial's payload."""
+def task_section(
+    spec: StudySpec | DesignFile, train: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Plain values that make the task, as they stand in a trial's payload.
+
+    Args:
+        train: settings of training that replace the spec's.
+    """
     return {
         "name": spec.model["name"],
         "model": {key: value for key, value in spec.model.items() if key != "name"},
-        "train": dict(spec.train),
+        "train": {**spec.train, **(train or {})},
         "source": spec.data.source,
         "path": None if spec.data.path is None else str(Path(spec.data.path).absolute()),
     }

@@ -23,8 +23,9 @@ FORMATS = {".csv": "write_csv", ".json": "write_json", ".parquet": "write_parque
 def trial_table(study: RecordedStudy) -> polars.DataFrame:
     """Return one row a trial, by number; empty where a trial has no such value.
 
-    Columns: what stands in `_row`, then `design.KNOB` (knobs in effect), `cost.NAME` (exact counts)
-    and `measured.NAME` (of this one run).
+    Columns: what stands in `_row`, then `design.KNOB` (knobs in effect), `cost.NAME` (exact
+    counts), `predicted.NAME` (medians), `system.NAME` (settings chosen for the design where they
+    differ from the study's) and `measured.NAME` (of this one run).
     """
     import polars
 
@@ -41,6 +42,8 @@ def trial_table(study: RecordedStudy) -> polars.DataFrame:
             "best": best is not None and best.trial.number == trial.number,
             **{f"design.{name}": value for name, value in trial.awake.items()},
             **{f"cost.{name}": value for name, value in trial.costs.items()},
+            **{f"predicted.{name}": found["value"] for name, found in trial.predictions.items()},
+            **{f"system.{name}": value for name, value in trial.system.get("train", {}).items()},
             **{f"measured.{name}": value for name, value in trial.metrics.items()},
         })  # fmt: skip
     return polars.DataFrame(rows, infer_schema_length=None, strict=False)
@@ -80,4 +83,5 @@ def _row(trial: Trial) -> dict[str, Any]:
         "failure": trial.failure,
         "reason": trial.reason,
         "seconds": trial.seconds,
+        "misses": ", ".join(trial.misses) or None,
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from codesign import pareto
 from codesign.contracts import Objective
+from codesign.predicted import keeps
 from codesign.report.content import quality_objective
 from codesign.spec.model import StudySpec
 from codesign.study.state import StudyState, Trial
@@ -27,6 +28,7 @@ class Finding:
         metrics: exact costs and measured metrics (means over fresh seeds where `confirmed`).
         spread: metric → standard deviation over the fresh seeds.
         confirmed: None where the study asks for no confirmation.
+        feasible: False for a near miss, unless its measured figures keep the budgets it may break.
     """
 
     trial: Trial
@@ -34,6 +36,7 @@ class Finding:
     spread: Mapping[str, float]
     confirmed: bool | None
     on_front: bool = False
+    feasible: bool = True
 
 
 def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
@@ -54,10 +57,12 @@ def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
         completed = [run.metrics for run in runs if run.status == "completed"]
         confirmed = len(completed) >= confirm.seeds and not unstable[-1]
         means, spread = _over_seeds(completed) if confirmed else ({}, {})
+        metrics = {**trial.costs, **trial.metrics, **means}
         found.append(
             Finding(
                 trial=trial,
-                metrics={**trial.costs, **trial.metrics, **means},
+                metrics=metrics,
+                feasible=_keeps_budgets(trial, metrics, spec.budgets),
                 spread=spread,
                 confirmed=confirmed if confirm.top else None,
             )
@@ -75,6 +80,18 @@ def findings(state: StudyState, spec: StudySpec) -> list[Finding]:
         dataclasses.replace(f, on_front=bool(mask))
         for f, mask in zip(found, among_all | among_confirmed, strict=True)
     ]
+
+
+def _keeps_budgets(
+    trial: Trial, metrics: Mapping[str, float], budgets: Mapping[str, float]
+) -> bool:
+    """Whether measured figures keep each budget that the trial may break; unmeasured: no."""
+    memory = trial.facts.get("memory", {}).get("measured_gib")
+    measured = {**({} if memory is None else {"memory_per_device_gib": memory}), **metrics}
+    return all(
+        name in measured and keeps(measured[name], budgets[name], goal)
+        for name, goal in trial.misses.items()
+    )
 
 
 def best_finding(found: Sequence[Finding], spec: StudySpec) -> Finding | None:
@@ -140,7 +157,12 @@ def _shared(runs: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def objective_values(found: Sequence[Finding], objectives: Sequence[Objective]) -> Values:
-    """Return the objectives of each design, (N, objectives); NaN where one is not known."""
-    return np.array(
-        [[f.metrics.get(o.metric, float("nan")) for o in objectives] for f in found]
-    ).reshape(-1, len(objectives))
+    """Return the objectives of each design, (N, objectives).
+
+    NaN where one is not known, and of designs that are not feasible.
+    """
+    known = [{**f.metrics, **f.trial.predicted} for f in found]
+    values = np.array([[f.get(o.name, float("nan")) for o in objectives] for f in known])
+    values = values.reshape(-1, len(objectives))
+    values[[not f.feasible for f in found]] = np.nan
+    return values

@@ -60,8 +60,8 @@ def fork(problem: Problem, folder: StudyFolder, store: Store, *, origin: Path, n
         for number, (trial, design) in enumerate(shared):
             kind: TrialKind = "baseline" if design == baseline else "search"
             asleep = problem.space.asleep(design)
-            predictions = problem.predictions(design)
-            for event, payload in _events(trial, design, asleep, predictions, kind, origin):
+            foreseen = problem.foreseen(design)
+            for event, payload in _events(trial, design, asleep, foreseen, kind, origin):
                 store.append(event, number, payload, time=now)
     return len(shared)
 
@@ -135,15 +135,15 @@ def _events(
     trial: Trial,
     design: Design,
     asleep: list[str],
-    predictions: Mapping[str, Any],
+    foreseen: Mapping[str, Any],
     kind: TrialKind,
     origin: Path,
 ) -> Iterator[tuple[EventKind, dict[str, Any]]]:
     """Yield what the new study records of a trial."""
     costs = dict(trial.costs)
     created = {"kind": kind, "design": dict(design), "seed": trial.seed, "costs": costs, "of": None}
-    yield "created", {**created, "asleep": asleep, "predictions": predictions}
-    yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost}
+    yield "created", {**created, "asleep": asleep, **foreseen}
+    yield "submitted", {"attempt": 1, "token": trial.token, "lost": trial.lost, "processes": 0}
     yield (
         "completed" if trial.failure is None else "failed",
         {

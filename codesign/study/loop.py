@@ -22,8 +22,10 @@ from codesign.study.folder import (
     read_resolved_spec,
     write_json,
 )
+from codesign.study.proposals import next_design
 from codesign.study.requests import Request, received
 from codesign.study.snapshot import Snapshot
+from codesign.study.spending import used_up
 from codesign.study.state import StudyState, Trial, apply, fold
 from codesign.study.store import EventKind, Store
 
@@ -37,7 +39,7 @@ class View:
 
     Attributes:
         planned: trials in all, confirming runs included, as far as is known.
-        objectives: names of their metrics.
+        objectives: their names.
         running: trial → what its `progress.json` holds.
     """
 
@@ -160,7 +162,7 @@ class StudyLoop:
 
     def _create(self) -> bool:
         """Create and submit one more trial; False where none is due yet."""
-        if self.state.stopping or self.is_over_time():
+        if self.state.stopping or self._used_up():
             return False
         searched = self.state.of_kind("baseline", "search")
         due = designs_to_search(self.state, self._problem.spec)
@@ -169,7 +171,7 @@ class StudyLoop:
             if baseline is not None and not self.state.of_kind("baseline"):
                 self._add("baseline", baseline)
                 return True
-            design = self._propose()
+            design = next_design(self._problem, self._proposer, self.state)
             if design is not None:
                 self._add("search", design)
                 return True
@@ -181,23 +183,14 @@ class StudyLoop:
             return True
         return False
 
-    def is_over_time(self) -> bool:
-        """Whether the study has run for its `budgets.wall_hours`."""
-        wall_hours = self._problem.spec.study_budgets.wall_hours
-        wall_s = self.state.earlier_s + self._clock() - self._began
-        return wall_hours is not None and wall_s >= 3600 * wall_hours
+    def stopped_by(self) -> str:
+        """Say which of the study's own budgets kept it from its planned trials; empty: none."""
+        planned = planned_trials(self.state, self._problem.spec)
+        return self._used_up() if len(self.state.trials) < planned else ""
 
-    def _propose(self) -> Design | None:
-        number = len(self.state.trials)
-        searched = self.state.of_kind("baseline", "search")
-        proposed = self._proposer.ask(
-            self._problem.feasible,
-            [trial.observation() for trial in searched if trial.tells],
-            [trial.design for trial in searched if not trial.tells],
-            1,
-            np.random.default_rng([self._problem.spec.seed, number]),
-        )
-        return proposed[0] if proposed else None
+    def _used_up(self) -> str:
+        wall_s = self.state.earlier_s + self._clock() - self._began
+        return used_up(self.state, self._problem.spec.study_budgets, wall_s)
 
     def _unconfirmed(self) -> list[Trial]:
         """Trials that still need a confirming run."""
@@ -218,7 +211,7 @@ class StudyLoop:
             # Fresh for every trial: a confirming run must not repeat the luck of its original.
             "seed": int(drawn.generate_state(1)[0]),
             "costs": {name: float(values[0]) for name, values in costs.items()},
-            "predictions": self._problem.predictions(design),
+            **self._problem.foreseen(design),
             "of": of,
             "asleep": self._problem.space.asleep(design),
         }
@@ -229,17 +222,20 @@ class StudyLoop:
         attempt, token = self._folder.new_attempt(trial.number, trial.attempt), uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
         # First the record: a loop that lost the study launches nothing.
-        self._record("submitted", trial.number, {"attempt": attempt, "token": token, "lost": lost})
+        processes = self._problem.spec.launch.processes
+        payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes}
+        self._record("submitted", trial.number, payload)
         write_json(
             folder / "trial.json",
             {
                 "trial": trial.number,
                 "attempt": attempt,
                 "token": token,
-                "task": task_section(self._problem.spec),
+                "task": task_section(self._problem.spec, trial.system_train(processes)),
                 "design": dict(trial.design),
                 "seed": trial.seed,
                 "costs": dict(trial.costs),
+                "system": dict(trial.system),
             },
         )
         self._executor.submit(self._job(self.state.trials[trial.number]))
@@ -281,8 +277,8 @@ class StudyLoop:
         """A trial completes only with a finite value of every objective."""
         if outcome.failure is not None:
             return outcome
-        found = {**trial.costs, **outcome.metrics}
-        names = [o.metric for o in self._problem.spec.objectives]
+        found = {**trial.costs, **trial.predicted, **outcome.metrics}
+        names = [o.name for o in self._problem.spec.objectives]
         missing = [name for name in names if name not in found]
         if missing:
             reason = f"the task reported no {', '.join(missing)}"
@@ -327,7 +323,7 @@ class StudyLoop:
         return View(
             state=self.state,
             planned=planned_trials(self.state, spec),
-            objectives=tuple(objective.metric for objective in spec.objectives),
+            objectives=tuple(objective.name for objective in spec.objectives),
             running=running,
         )
 

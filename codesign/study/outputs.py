@@ -58,7 +58,8 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     best = best_finding(findings(state, spec), spec)
     if best is None:
         return None
-    trial, section = best.trial, task_section(spec)
+    trial = best.trial
+    section = task_section(spec, trial.system_train(spec.launch.processes))
     quality = quality_objective(trial.costs, spec.objectives)
     content = {
         "study": spec.name,
@@ -70,6 +71,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
         "design": dict(trial.design),
         "seed": trial.seed,
         "costs": _plain(trial.costs),
+        **({"system": dict(trial.system)} if trial.system else {}),
         **({"predicted": dict(trial.predictions)} if trial.predictions else {}),
         "measured_with_this_seed": _plain(trial.metrics),
     }
@@ -81,7 +83,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
             "measured_mean": _plain(means),
             "measured_sd": _plain(best.spread),
         }
-    content["provenance"] = provenance_rows(state, spec.seed)
+    content["provenance"] = provenance_rows(state, spec)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 

@@ -26,6 +26,7 @@ from codesign.study.findings import (
 )
 from codesign.study.folder import StudyFolder
 from codesign.study.paired import comparisons
+from codesign.study.spending import gpu_hours
 from codesign.study.state import StudyState, Trial
 
 
@@ -65,7 +66,7 @@ def report_content(
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
         spec_yaml=spec.text,
-        provenance=provenance_rows(state, spec.seed),
+        provenance=provenance_rows(state, spec),
     )
 
 
@@ -106,14 +107,20 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         metrics=measured,
         costs=trial.costs,
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
+        system=trial.system.get("train", {}),
         failure=trial.failure,
-        reason=trial.reason or "; ".join(trial.facts.get("warnings", ())),
+        reason=trial.reason or "; ".join((*_near_miss(trial), *trial.facts.get("warnings", ()))),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _near_miss(trial: Trial) -> list[str]:
+    missed = ", ".join(trial.misses)
+    return [f"near miss: predicted to keep {missed} by the better end alone"] if missed else []
 
 
 def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]:
@@ -148,6 +155,11 @@ def _metric_table(
         found = metric_named(name, table)
         if found is not None:
             table[name] = found
+    for objective in objectives:
+        if objective.predicted:
+            table[objective.name] = dataclasses.replace(
+                table[objective.metric], name=objective.name
+            )
     for plain in {split_name(name)[0] for name in shown if split_name(name)[1]} & table.keys():
         meaning = f"{table[plain].meaning}, mean over the tasks"
         table[plain] = dataclasses.replace(table[plain], meaning=meaning)
@@ -184,7 +196,7 @@ def _noise(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[sd] for name, sd in deviations.items() if sd in metrics}
 
 
-def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
+def provenance_rows(state: StudyState, spec: StudySpec) -> dict[str, str]:
     """Where a study's results come from, label → value, for the page and `best.yaml`."""
 
     def written(seconds: float | None) -> str:
@@ -194,10 +206,13 @@ def provenance_rows(state: StudyState, seed: int) -> dict[str, str]:
 
     checksums = state.opened.get("facts", {}).get("source_md5", {})
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
+    limit = spec.study_budgets.study_gpu_hours
+    used = {} if limit is None else {"GPU-hours": f"{gpu_hours(state):.3g} of {limit:g} used"}
     return {
-        "seed": str(seed),
+        "seed": str(spec.seed),
         "started": written(state.started),
         "last event": written(state.ended),
+        **used,
         **opened,
         **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from codesign.contracts import Design, FailureKind, Observation, TrialKind, TrialStatus, Value
+from codesign.contracts import (
+    Design,
+    FailureKind,
+    Goal,
+    Observation,
+    TrialKind,
+    TrialStatus,
+    Value,
+)
 from codesign.study.store import Event
 
 Stopping = Literal["", "stop", "stop now"]
@@ -21,8 +29,13 @@ class Trial:
         of: for a confirming run, the trial whose design it repeats.
         attempt, token: the latest attempt (0: none yet), and the token its result must carry.
         lost: attempts whose worker was lost.
+        processes: that train it together in its latest attempt; 0: another study's did.
+        began_s: when that attempt began, on the clock of `StudyState.wall_s`.
+        device_s: seconds of all attempts that ended, each times its processes.
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
+        system: chosen for it (see `PredictedCosts.foreseen`); empty: the study's own settings.
+        misses: predicted budgets that it may break, each with its metric's goal.
         asleep: knobs of the design whose condition does not hold.
     """
 
@@ -32,12 +45,17 @@ class Trial:
     seed: int
     costs: Mapping[str, float]
     predictions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    system: Mapping[str, Any] = field(default_factory=dict)
+    misses: Mapping[str, Goal] = field(default_factory=dict)
     of: int | None = None
     asleep: Sequence[str] = ()
     status: TrialStatus = "pending"
     attempt: int = 0
     token: str = ""
     lost: int = 0
+    processes: int = 1
+    began_s: float = 0.0
+    device_s: float = 0.0
     ended: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     failure: FailureKind | None = None
@@ -59,6 +77,20 @@ class Trial:
     def tells(self) -> bool:
         """Whether it says something of its design: it ended, and not because it was cancelled."""
         return self.status in ("completed", "failed")
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """The medians of what was predicted of it, by the names of predicted objectives."""
+        return {f"predicted_{name}": found["value"] for name, found in self.predictions.items()}
+
+    def system_train(self, processes: int) -> Mapping[str, Any]:
+        """Return the settings of its system, where that was chosen for so many processes."""
+        return self.system["train"] if self.system.get("devices") == processes else {}
+
+    def device_s_at(self, wall_s: float) -> float:
+        """Seconds that it has held devices, its present attempt among them."""
+        held_s = wall_s - self.began_s if self.status == "running" else 0.0
+        return self.device_s + self.processes * held_s
 
     def observation(self) -> Observation:
         """What a proposer may know of it."""
@@ -129,7 +161,7 @@ def apply(state: StudyState, event: Event) -> StudyState:
     if event.kind == "created":
         trial = Trial(number=event.trial, **event.payload)
     else:
-        trial = _changed(state.trials[event.trial], event)
+        trial = _changed(state.trials[event.trial], event, state.wall_s)
     return dataclasses.replace(state, trials={**state.trials, event.trial: trial})
 
 
@@ -139,7 +171,11 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
     if request["ask"] == "cancel":
         cancelled = {
             number: dataclasses.replace(
-                trial, status="cancelled", reason="cancelled on request", ended=event.number
+                trial,
+                status="cancelled",
+                reason="cancelled on request",
+                device_s=trial.device_s_at(state.wall_s),
+                ended=event.number,
             )
             for number in request["trials"]
             if (trial := state.trials.get(number)) is not None and trial.open
@@ -150,8 +186,9 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
     return dataclasses.replace(state, stopping=request["ask"])
 
 
-def _changed(trial: Trial, event: Event) -> Trial:
+def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     payload = event.payload
+    device_s = trial.device_s_at(wall_s)
     if event.kind == "submitted":
         return dataclasses.replace(
             trial,
@@ -159,9 +196,15 @@ def _changed(trial: Trial, event: Event) -> Trial:
             attempt=payload["attempt"],
             token=payload["token"],
             lost=payload["lost"],
+            processes=payload.get("processes", 1),
+            began_s=wall_s,
+            device_s=device_s,
         )
     if not trial.open or payload["token"] != trial.token:
         return trial  # An orphan's late result: the attempt it belongs to no longer counts.
+    seconds = payload["seconds"]
+    if seconds is not None:  # The worker knows better than the loop, which looks now and then.
+        device_s = trial.device_s + trial.processes * seconds
     return dataclasses.replace(
         trial,
         status="completed" if event.kind == "completed" else "failed",
@@ -169,6 +212,7 @@ def _changed(trial: Trial, event: Event) -> Trial:
         failure=payload["failure"],
         reason=payload["reason"],
         facts=payload["facts"],
-        seconds=payload["seconds"],
+        seconds=seconds,
+        device_s=device_s,
         ended=event.number,
     )

@@ -15,6 +15,7 @@ from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
 from codesign.study.lock import Owner, owner_of
 from codesign.study.recorded import RecordedStudy
+from codesign.study.spending import gpu_hours
 from codesign.study.state import Trial
 
 LoopState = Literal["running", "silent", "dead", "none"]
@@ -49,11 +50,17 @@ class FailedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class BestTrial:
-    """The best design so far; `metrics` hold its exact costs, too."""
+    """The best design so far.
+
+    Attributes:
+        metrics: *measured* ones, exact costs, and `predicted_…` ones.
+        system: that was chosen for it; empty: the study's own settings.
+    """
 
     trial: int
     metrics: Mapping[str, float]
     confirmed: bool | None
+    system: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +71,11 @@ class StudyStatus:
         loop: `running`; `silent`: held by a process on another host whose heartbeat does not move;
             `dead`: its process ended without a word; `none`: nothing runs.
         owner: who runs it, or ran it last and died.
-        objectives: names of their metrics.
+        objectives: their names.
         trials: status → how many; `running` are those that had begun where nothing runs any more.
         planned: trials in all, confirming runs included, as far as is known.
+        gpu_hours: *measured*: hours of all attempts, each times its processes.
+        gpu_hours_limit: `budgets.study_gpu_hours`.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
     """
@@ -78,6 +87,8 @@ class StudyStatus:
     objectives: tuple[str, ...]
     trials: Mapping[str, int]
     planned: int
+    gpu_hours: float
+    gpu_hours_limit: float | None
     left_s: float | None
     event: int
     time: float | None
@@ -111,14 +122,19 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         folder=study.folder.path,
         loop=loop,
         owner=owner,
-        objectives=tuple(objective.metric for objective in study.spec.objectives),
+        objectives=tuple(objective.name for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
         planned=planned,
+        gpu_hours=gpu_hours(study.state),
+        gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
         event=study.state.events,
         time=study.state.ended,
         best=None if best is None else BestTrial(
-            trial=best.trial.number, metrics=best.metrics, confirmed=best.confirmed
+            trial=best.trial.number,
+            metrics={**best.metrics, **best.trial.predicted},
+            confirmed=best.confirmed,
+            system=best.trial.system,
         ),
         running=running,
         failures=tuple(

@@ -184,7 +184,9 @@ def test_a_quarter_of_the_bandwidth_makes_one_spec_train_and_choose_another_shap
         least = min(trials, key=lambda trial: trial.costs["gflop_per_example"])
         assert least.number in [one["trial"] for one in json.loads(done.stdout)["front"]]
         chosen.append(least.design)
-        predicted.append(problem.predictions({"d": 64, "mlp_width": 32})["examples_per_s"]["low"])
+        assert problem.predicted is not None
+        of_wide = problem.predicted.of_design({"d": 64, "mlp_width": 32})
+        predicted.append(of_wide["examples_per_s"]["low"])
     assert searched == [{(64, 32), (16, 512)}, {(16, 512)}]
     assert [(one["d"], one["mlp_width"]) for one in chosen] == [(64, 32), (16, 512)]
     # What is given up is bound by memory: its throughput falls by nearly the bandwidth's factor.
@@ -217,7 +219,7 @@ def write(tmp_path: Path, **changed: Any) -> Path:
         ({"budgets": {"confidence": 0.5}}, "budgets.confidence is 0.5; must be > 0.5"),
         ({"budgets": {"confidence": 1}}, "budgets.confidence is 1; must be < 1"),
         ({"budgets": {"latency": 1}}, "budgets.latency is unknown; did you mean 'latency_ms'?"),
-        ({"objectives": [{"metric": "latency_ms"}]}, "is predicted, so only budgets may hold it"),
+        ({"objectives": [{"metric": "latency_ms"}]}, "are all costs known before training"),
     ],
 )
 def test_what_cannot_be_predicted_is_refused_with_its_place(
@@ -263,7 +265,7 @@ def test_trials_record_what_was_predicted_beside_what_was_measured(tmp_path: Pat
     trials = read_study(study).state.trials
     assert len(trials) == 2
     for trial in trials.values():
-        assert trial.predictions == problem.predictions(trial.design)
+        assert trial.predictions == problem.foreseen(trial.design)["predictions"]
         assert trial.predictions["memory_per_device_gib"]["high"] <= 0.05
         assert trial.predictions["examples_per_s"]["low"] >= 30_000
         assert trial.metrics["examples_per_s"] != trial.predictions["examples_per_s"]["value"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Columns, Design, Proposer, Value
+from codesign.contracts import Columns, Design, LogNormal, Proposer, Value
 from codesign.designs import as_columns
 
 LEVELS: Mapping[str, tuple[Value, ...]] = {
@@ -24,10 +24,11 @@ LEVELS: Mapping[str, tuple[Value, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ToySpace:
-    """The lattice of `levels` within `budget_gflop_per_example`."""
+    """The lattice of `levels` within `budget_gflop_per_example`; `rate` is predicted."""
 
     levels: Mapping[str, tuple[Value, ...]] = field(default_factory=lambda: LEVELS)
     budget_gflop_per_example: float = 0.05
+    log_sd: float = 0.3
 
     def all_designs(self) -> list[Design]:
         """List every feasible design."""
@@ -70,6 +71,11 @@ class ToySpace:
         """Count as a stack of square layers would."""
         weights = columns["depth"] * np.square(np.asarray(columns["width"], dtype=np.float64))
         return {"gflop_per_example": 6e-7 * weights, "parameters": weights}
+
+    def predicted(self, columns: Columns) -> dict[str, LogNormal]:
+        """A rate that falls with size, with equal uncertainty everywhere."""
+        median = 1e6 / np.sqrt(100.0 + self.costs(columns)["parameters"])
+        return {"rate": LogNormal(median=median, log_sd=np.full(len(median), self.log_sd))}
 
     def _fits(self, gflop_per_example: float) -> bool:
         return bool(gflop_per_example <= self.budget_gflop_per_example)

@@ -112,6 +112,10 @@ class ToyTask:
             )
         ]
 
+    def examples(self, design: Design) -> float:
+        """Ten rows, as many times as the design is deep."""
+        return 10.0 * float(design.get("depth", 1))
+
     def facts(self) -> Mapping[str, Any]:
         """See `Task`."""
         return {"data": "toy", "rows": {"train": 10}, "base_rate": 0.5}

@@ -52,9 +52,9 @@ def test_equal_values_have_gain_zero():
 
 def test_positive_costs_are_compared_by_their_logarithm():
     cost = Objective(metric="cost", goal="minimize")
-    scale = known_scale(cost, {"cost": np.array([1.0, 10.0, 100.0])})
+    scale = known_scale(cost, np.array([1.0, 10.0, 100.0]))
     assert scale.gains(np.array([1.0, 10.0, 100.0])).tolist() == [0.0, -1.0, -2.0]
-    linear = known_scale(cost, {"cost": np.array([0.0, 10.0])})
+    linear = known_scale(cost, np.array([0.0, 10.0]))
     assert linear.gains(np.array([0.0, 10.0])).tolist() == [0.0, -10.0]
 
 
@@ -63,7 +63,7 @@ def test_the_reference_is_where_the_user_put_it_else_beyond_the_worst():
     costs = np.array([1.0, 10.0, 100.0])
     scales = [
         Scale(objective=LOSS, log10=False),
-        known_scale(cost, {"cost": costs}).standardised(costs),
+        known_scale(cost, costs).standardised(costs),
     ]
     losses = np.array([0.5, 0.4, 0.3])
     gains = np.stack([scales[0].gains(losses), scales[1].gains(costs)], axis=1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from codesign.search import known_cost, random
 from tests.support.suites.proposer import (
     COMPUTE,
     LOSS,
+    RATE,
     SIZE,
     ProposerSuite,
     succeeded,
@@ -50,6 +53,15 @@ class TestKnownCost(ProposerSuite):
         best = volume(space, [succeeded(d) for d in space.all_designs()])
         # Of what random search leaves to the best front, at least a quarter more is found.
         assert best - np.median(ours) < 0.75 * (best - np.median(theirs))
+
+    def test_what_trials_measured_of_a_predicted_objective_changes_no_proposal(self):
+        space, observed = ToySpace(), trials(ToySpace(), 14)
+        elsewhere = [
+            replace(o, metrics={**o.metrics, "rate": float(at)} if o.metrics else {})
+            for at, o in enumerate(observed)
+        ]
+        answers = [self.ask(space, seen, objectives=(LOSS, RATE)) for seen in (observed, elsewhere)]
+        assert answers[0] == answers[1]
 
     def test_it_beats_random_search_on_one_objective(self):
         space, drawn = ToySpace(), random.make([], random.Options())

@@ -14,6 +14,8 @@ from codesign.spec.problem import load_problem
 from tests.support.toy_spec import TOY_SPEC, write_spec
 from tests.support.toy_task import KNOBS
 
+KNOWN_BUDGETS = "must be one of gflop_per_example, parameters, study_gpu_hours, trials, wall_hours"
+
 
 def mistakes(folder: Path, **sections: Any) -> list[str]:
     with pytest.raises(SpecError) as caught:
@@ -72,7 +74,7 @@ seed: 1
         f"{path}:6:10: space.depht is unknown; did you mean 'depth'?",
         f"{path}:8:9: space.form is 'c'; must be one of a, b",
         f"{path}:9:9: space.wide is 3; must be true or false",
-        f"{path}:10:18: budgets.gflop is unknown; must be one of gflop_per_example, parameters",
+        f"{path}:10:18: budgets.gflop is unknown; {KNOWN_BUDGETS}",
         (
             f"{path}:10:40: budgets.examples_per_s is not predicted for this model;"
             " must be one of gflop_per_example, parameters"
@@ -115,7 +117,7 @@ def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path:
             "space.depth has high 10 off the grid of step 4 from 1; must be e.g. 9 or 13",
             "space.form is 'c'; must be one of a, b",
             "space.wide is 3; must be true or false",
-            "budgets.gflop is unknown; must be one of gflop_per_example, parameters",
+            f"budgets.gflop is unknown; {KNOWN_BUDGETS}",
             f"budgets.examples_per_s is not predicted for this model; {counts}",
             f"budgets.auc is no cost that is known before training; {counts}",
             "objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
@@ -189,7 +191,7 @@ def test_an_option_of_a_proposer_that_has_none_is_refused(tmp_path: Path) -> Non
 def test_objectives_that_are_all_counted_leave_nothing_to_learn(tmp_path: Path) -> None:
     allowed = "must hold one of log_loss, auc"
     assert mistakes(tmp_path, objectives=[{"metric": "parameters", "reference": 0}]) == [
-        f"objectives are all exact costs, so nothing would be learned; {allowed}",
+        f"objectives are all costs known before training, so nothing would be learned; {allowed}",
         "objectives[0].reference is 0 for a cost; must be > 0",
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +198,22 @@ def test_planned_trials_count_what_is_still_to_come() -> None:
     assert planned_trials(state(*SEARCHED[:2]), spec(top=2, seeds=2)) == 6 + 4
     exhausted = StudyState(trials=state(*SEARCHED[:1]).trials, exhausted=True)
     assert planned_trials(exhausted, spec(top=2, seeds=2)) == 1 + 2
+
+
+@pytest.mark.parametrize(
+    ("facts", "metrics", "on_front"),
+    [
+        ({}, {}, False),
+        ({"memory": {"measured_gib": 2.1}}, {}, False),
+        ({"memory": {"measured_gib": 2.0}}, {}, True),
+        ({}, {"latency_ms": 1.0}, False),
+    ],
+)
+def test_a_near_miss_is_feasible_by_the_measured_figure_of_the_very_budget_it_may_break(
+    facts: dict[str, Any], metrics: dict[str, float], on_front: bool
+) -> None:
+    bounded = dataclasses.replace(spec(), budgets={"memory_per_device_gib": 2.0})
+    missing = trial(0, 0.9, 1.0, misses={"memory_per_device_gib": "minimize"}, facts=facts)
+    missing = dataclasses.replace(missing, metrics={**missing.metrics, **metrics})
+    found = findings(state(missing, trial(1, 0.5, 2.0)), bounded)
+    assert [f.on_front for f in found] == [on_front, not on_front]

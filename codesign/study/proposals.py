@@ -1,0 +1,39 @@
+"""Which design a study trains next."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codesign.contracts import Design, Feasible, Proposer
+from codesign.spec.problem import Problem
+from codesign.study.state import StudyState
+
+
+def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Design | None:
+    """Ask for one design more; None where no feasible one is left.
+
+    What trial i is drawn from depends on the study's seed and i alone, so a study that goes on
+    after a kill proposes what an undisturbed one would have.
+    """
+    seed, number = problem.spec.seed, len(state.trials)
+    searched = state.of_kind("baseline", "search")
+
+    def ask(feasible: Feasible) -> list[Design]:
+        return proposer.ask(
+            feasible,
+            [trial.observation() for trial in searched if trial.tells],
+            [trial.design for trial in searched if not trial.tells],
+            1,
+            np.random.default_rng([seed, number]),
+        )
+
+    proposed: list[Design] = []
+    if explores(problem.spec.search.explore_infeasible, seed, number):
+        proposed = ask(problem.near_misses)
+    proposed = proposed or ask(problem.feasible)
+    return proposed[0] if proposed else None
+
+
+def explores(share: float, seed: int, number: int) -> bool:
+    """Whether a trial is one of the share that near misses have."""
+    return bool(np.random.default_rng([seed, number, 1]).random() < share)
