@@ -180,10 +180,13 @@ def test_what_is_kept_changes_nothing() -> None:
     dims = rng.choice([1, 7, 64, 100, 4096, 65_536, 3_000_000], (400, 4))  # keys beyond 64 bits
     once = model().seconds(product(dims))
     for order in (np.arange(400), rng.permutation(400)):
-        fresh = dataclasses.replace(model(), _kept={})
+        fresh = dataclasses.replace(model(), _kept={}, _last=[])
         one_by_one = [fresh.seconds(product(dims[[row]]))[0] for row in order[:40]]
         np.testing.assert_array_equal(one_by_one, once[order[:40]])
-        np.testing.assert_array_equal(fresh.seconds(product(dims[order])), once[order])
+        op = product(dims[order])
+        np.testing.assert_array_equal(fresh.seconds(op), once[order])
+        alone = dataclasses.replace(model(), _kept={}, _last=[])
+        np.testing.assert_array_equal(fresh.sigma(op), alone.sigma(op))
 
 
 def test_dims_mean_nothing_where_no_design_has_the_product() -> None:
