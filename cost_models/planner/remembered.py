@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cost_models.cost_model import Basis, Operations
+from cost_models.cost_model import Operations
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.ops import OpColumns
 from cost_models.predict import Predictor
+from cost_models.roofline import Basis
 
 
 def remembering(predictor: Predictor) -> Predictor:
