@@ -40,7 +40,7 @@ MAY_IMPORT = {
 }
 
 # The modules or packages that may import each heavy library.
-HOME = {
+HOMES = {
     "ax": ("codesign.search.ax_experiment",),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
@@ -95,10 +95,10 @@ def test_a_module_imports_only_what_its_layer_may(module: str) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(("library", "homes"), HOME.items())
+@pytest.mark.parametrize(("library", "homes"), HOMES.items())
 def test_a_heavy_library_is_imported_at_home_only(library: str, homes: tuple[str, ...]) -> None:
     strays = [
-        f"{path.relative_to(ROOT)}:{line} imports {name}; only {' and '.join(homes)} may"
+        f"{path.relative_to(ROOT)}:{line} imports {name}; only {', '.join(homes)} may"
         for module, path in SOURCES.items()
         for line, name in imports(path)
         if within(name, library) and not any(within(module, home) for home in homes)
@@ -144,7 +144,7 @@ sys.exit("\\n".join(failed) or 0)
 def test_wukong_and_cost_models_import_where_torchrec_is_absent() -> None:
     modules = [m for m in SOURCES if within(m, "wukong") or within(m, "cost_models")]
     assert {"wukong.layers", "wukong.model", "cost_models"} <= set(modules)
-    modules = [m for m in modules if not within(m, HOME["torchrec"][0])]
+    modules = [m for m in modules if not within(m, HOMES["torchrec"][0])]
     done = subprocess.run(
         [sys.executable, "-c", BLOCK_TORCHREC, *modules],
         cwd=ROOT,
