@@ -19,7 +19,7 @@ from codesign.contracts import TEST_LOSSES
 from codesign.importance import TRIALS
 from codesign.report.payload import CURVES, OTHER_CURVES
 from codesign.scaling import DISTINCT_COSTS
-from cost_models.hardware import ARTIFACTS
+from cost_models.hardware import ARTIFACTS, load_hardware
 from cost_models.table5 import ROWS, PublishedRow, our_count
 from tests.support.command import codesign
 from tests.support.toy_spec import write_spec
@@ -66,7 +66,7 @@ def test_the_counts_beside_table_5_are_ours(row: PublishedRow) -> None:
 
 def test_the_errors_said_of_predictions_are_those_of_the_artifacts() -> None:
     def held_out(device: str, what: str) -> dict[str, str]:
-        artifact = json.loads((ARTIFACTS / f"roofline-{device}-fp32.json").read_text())
+        artifact = json.loads(Path(load_hardware(device).artifact["fp32"]).read_text())
         found = artifact["held_out"][what]
         percent = {name: f"{100 * v:.3f}" for name, v in found.items() if isinstance(v, float)}
         whole = {f"{name}_0": f"{float(v):.0f}" for name, v in percent.items()}

@@ -39,8 +39,7 @@ MAY_IMPORT = {
     "wukong.task": ("wukong", "cost_models", *FLOOR),
 }
 
-# The modules or packages that may import each heavy library: several only where their packages do
-# not import each other.
+# The modules or packages that may import each heavy library.
 HOMES = {
     "ax": ("codesign.search.ax_experiment",),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
