@@ -34,14 +34,13 @@ from cost_models.learned.fit import (  # noqa: E402
     FOLDS,
     Products,
     cross_validated,
-    extrapolated,
     fit,
     folds,
 )
 from cost_models.roofline import Roofline  # noqa: E402
 
-SEEDS = (0, 1, 2)
-SHARES = (0.25, 0.5, 0.75)
+SEEDS = (1, 2)  # besides draw 0
+SHARES = (0.25, 0.5)
 H100 = load_hardware("h100-sxm")
 ROOFLINE = Roofline(hardware=H100, precision="fp32")
 
@@ -76,21 +75,23 @@ def _floor_s(products: Products) -> Array:
     return ROOFLINE.floor_s(products.shapes.flop, products.shapes.bytes)
 
 
-def cross_validation(products: Products, seed: int) -> dict[str, Any]:
+def cross_validation(products: Products, seed: int, log_ratio: Array) -> dict[str, Any]:
+    """Errors of one draw of folds, of which the learned model's are given."""
     fold = folds(products.shapes, seed=seed)
     beside = np.zeros(len(fold))
     for number in range(FOLDS):
         held_out = fold == number
         beside[held_out] = roofline(products[~held_out], products[held_out])
-    learned = cross_validated(products, ROOFLINE, seed=seed).log_ratio
     batched = products.shapes.batched
-    return {
+    found = {
         "seed": seed,
-        "learned": errors(learned),
-        "gemm": errors(learned[~batched]),
-        "bmm": errors(learned[batched]),
+        "learned": errors(log_ratio),
+        "gemm": errors(log_ratio[~batched]),
+        "bmm": errors(log_ratio[batched]),
         "roofline": errors(beside),
     }
+    print(json.dumps(found), flush=True)
+    return found
 
 
 def curve(products: Products) -> list[dict[str, Any]]:
@@ -104,15 +105,30 @@ def curve(products: Products) -> list[dict[str, Any]]:
     return found
 
 
-def coverage(products: Products) -> dict[str, Any]:
+def measured(products: Products) -> dict[str, Any]:
+    """All errors; those of the first draw of folds are the ones that the artifact states."""
     started = time.perf_counter()
     fitted = fit(products, H100, "fp32")
-    seconds = time.perf_counter() - started
-    held = [
-        float(np.mean(np.abs(seen.log_ratio) <= 1.645 * fitted.sigma(seen)))
-        for seen in (fitted.seen, fitted.largest)
-    ]
-    return {"all": round(held[0], 3), "largest": round(held[1], 3), "fit_s": round(seconds, 1)}
+    fit_s = time.perf_counter() - started
+    draws = [cross_validation(products, 0, fitted.seen.log_ratio)]
+    for seed in SEEDS:
+        found = cross_validated(products, ROOFLINE, seed=seed)
+        draws.append(cross_validation(products, seed, found.log_ratio))
+    large = products.shapes.flop >= np.quantile(products.shapes.flop, 0.9)
+    within = {
+        name: round(float(np.mean(np.abs(seen.log_ratio) <= 1.645 * fitted.sigma(seen))), 3)
+        for name, seen in (("all", fitted.seen), ("largest", fitted.largest))
+    }
+    return {
+        "cross_validation": draws,
+        "largest_tenth_by_flop": {
+            "learned": errors(fitted.largest.log_ratio),
+            "roofline": errors(roofline(products[~large], products[large])),
+        },
+        "share_within_90_percent_intervals": within,
+        "fit_s": round(fit_s, 1),
+        "learning_curve": curve(products),
+    }
 
 
 def main() -> None:
@@ -121,17 +137,10 @@ def main() -> None:
     parser.add_argument("files", type=Path, nargs="+")
     files = parser.parse_args().files
     products = products_of(files)
-    large = products.shapes.flop >= np.quantile(products.shapes.flop, 0.9)
     result = {
         "what": "relative errors in percent on products that no fit has seen",
         "products": len(products.seconds),
-        "cross_validation": [cross_validation(products, seed) for seed in SEEDS],
-        "largest_tenth_by_flop": {
-            "learned": errors(extrapolated(products, ROOFLINE).log_ratio),
-            "roofline": errors(roofline(products[~large], products[large])),
-        },
-        "learning_curve": curve(products),
-        "share_within_90_percent_intervals": coverage(products),
+        **measured(products),
         "data": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "numpy": np.__version__,
         "scikit-learn": sklearn.__version__,
