@@ -1,7 +1,8 @@
 """How many Wukong designs a second are counted and predicted, on one thread.
 
 Designs are drawn from a lattice and handed over in chunks of 50,000, as the feasible set does it:
-exact counts, peak memory, step times, and all three predictions with their intervals. N designs.
+exact counts, peak memory, step times by the learned model of an H100, and all three predictions
+with their intervals. N designs.
 
     python benchmarks/bench_cost.py
 """
@@ -68,6 +69,10 @@ def peak_memory(columns: Columns) -> object:
     return training_bytes(columns, SCHEMA, batch=BATCH, training=Training())
 
 
+def counts_and_memory(columns: Columns) -> object:
+    return counts(columns), peak_memory(columns)
+
+
 def step_time(columns: Columns) -> object:
     operations = wukong_ops.operations(columns, SCHEMA, batch=BATCH)
     operations += wukong_ops.optimizer_operations(columns, SCHEMA)
@@ -92,6 +97,18 @@ def designs_per_s(run: Callable[[Columns], object], count: int) -> float:
     return round(count / best_s, -3)
 
 
+def first_asked_s() -> float:
+    """Seconds that a fresh model takes to answer for every product of the lattice's designs."""
+    model = cost_model(load_hardware("h100-sxm"), "fp32")
+    spent_s = 0.0
+    for columns in chunks(4 * CHUNK):
+        operations = wukong_ops.operations(columns, SCHEMA, batch=BATCH)
+        started = time.perf_counter()
+        model.seconds(operations, "step")
+        spent_s += time.perf_counter() - started
+    return round(spent_s, 2)
+
+
 def main() -> None:
     """Measure and write `benchmarks/results/cost.json`."""
     result = {
@@ -99,9 +116,11 @@ def main() -> None:
         "designs_per_s": {
             "counts": designs_per_s(counts, 1_000_000),
             "peak_memory": designs_per_s(peak_memory, 1_000_000),
+            "counts_and_peak_memory": designs_per_s(counts_and_memory, 1_000_000),
             "step_time": designs_per_s(step_time, 200_000),
             "all_predictions_with_intervals": designs_per_s(all_predictions, 200_000),
         },
+        "step_times_of_200000_designs_by_a_fresh_model_s": first_asked_s(),
         "machine": platform.machine(),
         "numpy": np.__version__,
         "python": platform.python_version(),

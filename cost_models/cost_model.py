@@ -159,6 +159,7 @@ def _added_up(
 ) -> list[Array]:
     found = [np.zeros(1) for _ in zs]
     for op in operations:
-        seconds, wide = op.count * each_s(op), np.maximum(sigma(op), ASSUMED_SIGMA)
+        seconds = op.count * each_s(op)
+        wide = np.maximum(sigma(op), ASSUMED_SIGMA) if any(zs) else ASSUMED_SIGMA
         found = [sum_s + seconds * np.exp(z * wide) for sum_s, z in zip(found, zs, strict=True)]
     return found

@@ -110,9 +110,8 @@ def step_work(
     if training.fused and training.ranks > 1:
         share = largest_share(columns, schema, training, high=high)
     lookups = [_lookup(op, vectors, batch, share, training) for op in forward]
-    if training.fused:
-        updates = [_fused_update(op, training) for op in lookups]
-    else:
+    updates = [_fused_update(op, training) for op in lookups]
+    if not training.fused:
         updates = [op for op in plain if op.phase == "backward"]
         updates.append(_whole_update(weights.tables, training))
     optimizer = wukong_ops.optimizer_operations(columns, schema, high=high)

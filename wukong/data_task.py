@@ -166,6 +166,15 @@ class DataTask(ABC):
         return _outcome(result, ranks, threads, memory=_memory_facts(result, expected))
 
 
+# What the planner of tables calls the figures of links in a hardware file.
+_LINKS = {
+    "intra_node_bytes_per_s": "link_bytes_per_s",
+    "inter_node_bytes_per_s": "network_bytes_per_s",
+    "intra_node_latency_s": "link_latency_s",
+    "inter_node_latency_s": "network_latency_s",
+}
+
+
 def _cluster(ranks: Ranks) -> Cluster | None:
     """Look up what the planner of tables is to know of the GPU at hand; None: nothing is known."""
     if ranks.device.type == "cpu":
@@ -180,14 +189,14 @@ def cluster_of(reported: str) -> Cluster | None:
     from wukong.embeddings import Cluster
 
     device = reported_as(reported)
-    if device is None or device.link_bytes_per_s is None or device.network_bytes_per_s is None:
+    if device is None:
         return None
+    figures = {ours: getattr(device, theirs) for ours, theirs in _LINKS.items()}
     neighbours = device.devices_per_node
     return Cluster(
         memory_bytes_per_s=device.bytes_per_s.value,
-        intra_node_bytes_per_s=device.link_bytes_per_s.value,
-        inter_node_bytes_per_s=device.network_bytes_per_s.value,
         ranks_per_node=None if neighbours is None else int(neighbours.value),
+        **{ours: figure.value for ours, figure in figures.items() if figure is not None},
     )
 
 

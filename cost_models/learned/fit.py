@@ -25,6 +25,7 @@ from cost_models.roofline import Roofline
 FEWEST_PRODUCTS = 1000  # of four dims: fewer leave most of the range unseen
 FOLDS = 5
 CONFIDENCE = 0.9
+ROUNDS = 600
 _MEMBERS = 3
 _LARGE = 0.9  # products beyond this quantile of flop are large
 _LEAST_DISAGREEMENT, _LEAST_ERROR = 1e-3, 1e-4  # of logarithms
@@ -82,8 +83,13 @@ class Fitted:
         return self.spread.sigma(predicted.disagreement, predicted.law_s, np.zeros(1))
 
 
-def fit(products: Products, hardware: Hardware, precision: Precision) -> Fitted:
+def fit(
+    products: Products, hardware: Hardware, precision: Precision, *, rounds: int = ROUNDS
+) -> Fitted:
     """Fit a learned model to all products, and find how it fares on those it has not seen.
+
+    Args:
+        rounds: trees of each member.
 
     Raises:
         ConfigError: there are fewer than `FEWEST_PRODUCTS`.
@@ -96,46 +102,48 @@ def fit(products: Products, hardware: Hardware, precision: Precision) -> Fitted:
             hint="fit a roofline, or measure more products",
         )
     roofline = Roofline(hardware=hardware, precision=precision)
-    seen = cross_validated(products, roofline)
-    largest = extrapolated(products, roofline)
+    seen = cross_validated(products, roofline, rounds=rounds)
+    largest = extrapolated(products, roofline, rounds=rounds)
     spread = _fit_spread(seen, largest, products.shapes)
     return Fitted(
-        content={**_fit_trees(products, roofline), "spread": asdict(spread)},
+        content={**_fit_trees(products, roofline, rounds), "spread": asdict(spread)},
         spread=spread,
         seen=seen,
         largest=largest,
     )
 
 
-def folds(shapes: Shapes, seed: int = 0) -> Array:
+def folds(shapes: Shapes, *, seed: int = 0, count: int = FOLDS) -> Array:
     """Return the fold of each product, (R,): those of one kind and rounded log2 dims share one."""
     rounded = np.round(np.log2(shapes.dims))
     _, group = np.unique(np.column_stack([shapes.batched, rounded]), axis=0, return_inverse=True)
     order = np.random.default_rng(seed).permutation(group.max() + 1)
-    return order[group] % FOLDS
+    return order[group] % count
 
 
-def cross_validated(products: Products, roofline: Roofline, seed: int = 0) -> Predicted:
+def cross_validated(
+    products: Products, roofline: Roofline, *, seed: int = 0, rounds: int = ROUNDS
+) -> Predicted:
     """Predict each product by a fit to the other folds."""
-    fold = folds(products.shapes, seed)
+    fold = folds(products.shapes, seed=seed)
     found = np.zeros((3, len(fold)))
     for number in range(FOLDS):
         held_out = fold == number
-        found[:, held_out] = _held_out(products[~held_out], products[held_out], roofline)
+        found[:, held_out] = _held_out(products[~held_out], products[held_out], roofline, rounds)
     return Predicted(log_ratio=found[0], disagreement=found[1], law_s=found[2])
 
 
-def extrapolated(products: Products, roofline: Roofline) -> Predicted:
+def extrapolated(products: Products, roofline: Roofline, *, rounds: int = ROUNDS) -> Predicted:
     """Predict the largest tenth by flop by a fit to the rest."""
     flop = products.shapes.flop
     large = flop >= np.quantile(flop, _LARGE)
-    found = _held_out(products[~large], products[large], roofline)
+    found = _held_out(products[~large], products[large], roofline, rounds)
     return Predicted(log_ratio=found[0], disagreement=found[1], law_s=found[2])
 
 
-def _held_out(train: Products, rest: Products, roofline: Roofline) -> Array:
+def _held_out(train: Products, rest: Products, roofline: Roofline, rounds: int) -> Array:
     """`Predicted` of the rest, (3, R)."""
-    content = _fit_trees(train, roofline)
+    content = _fit_trees(train, roofline, rounds)
     law = Law(**content["law"])
     floor_s = roofline.floor_s(rest.shapes.flop, rest.shapes.bytes)
     columns = features(rest.shapes, roofline.hardware)
@@ -145,20 +153,20 @@ def _held_out(train: Products, rest: Products, roofline: Roofline) -> Array:
     return np.array([np.log(rest.seconds / predicted_s), sd, law_s])
 
 
-def _fit_trees(products: Products, roofline: Roofline) -> dict[str, Any]:
+def _fit_trees(products: Products, roofline: Roofline, rounds: int) -> dict[str, Any]:
     """Law and members, as an artifact holds them."""
     floor_s = roofline.floor_s(products.shapes.flop, products.shapes.bytes)
     law = _fit_law(products, floor_s)
     target = np.log(products.seconds / law.seconds(floor_s))
     columns = features(products.shapes, roofline.hardware)
-    boosted = [_boost(columns, target, seed) for seed in range(_MEMBERS)]
-    places = _thresholds(boosted)
-    first = f"{round(float(np.median(target)) / LEAF):+d}"
+    boosted = [_boost(columns, target, seed, rounds) for seed in range(_MEMBERS)]
+    thresholds, lines = written(boosted)
+    first = f"{round(float(np.median(target)) / LEAF):+d}"  # where boosting starts
     return {
         "rows": len(target),
         "law": asdict(law),
-        "thresholds": [" ".join(map(_written, place)) for place in places],
-        "members": [[first, *(_line(nodes, places) for nodes in trees)] for trees in boosted],
+        "thresholds": thresholds,
+        "members": [[first, *trees] for trees in lines],
     }
 
 
@@ -212,43 +220,32 @@ def _known(predicted: Predicted) -> Array:
     )
 
 
-def _written(threshold: float) -> str:
-    """Halfway between two features at the closest."""
-    return f"{threshold:.{DECIMALS + 1}f}".rstrip("0")
-
-
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
 
 
-def _boost(columns: Array, target: Array, seed: int) -> list[Array]:
-    """Boost trees; return the nodes of each."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
+def written(boosted: Sequence[Sequence[Array]]) -> tuple[list[str], list[list[str]]]:
+    """Write trees as `cost_models.learned.model.members` reads them.
 
-    model = HistGradientBoostingRegressor(
-        loss="absolute_error",
-        learning_rate=0.1,
-        max_iter=600,
-        max_leaf_nodes=31,
-        min_samples_leaf=5,
-        max_features=0.8,
-        random_state=seed,
-    )
-    model.fit(columns, target)
-    return [tree.nodes for [tree] in model._predictors]
+    Args:
+        boosted: of each member the nodes of each tree, as scikit-learn has them.
 
-
-def _thresholds(boosted: Sequence[Sequence[Array]]) -> list[Array]:
-    """Those that any tree asks for, of each feature."""
+    Returns:
+        A line of thresholds for each feature, and for each member a line for each tree.
+    """
     nodes = np.concatenate([nodes[nodes["is_leaf"] == 0] for trees in boosted for nodes in trees])
-    return [
+    asked = [
         np.unique(nodes["num_threshold"][nodes["feature_idx"] == feature])
         for feature in range(len(NAMES))
     ]
+    # A threshold is a feature or lies halfway between two: one digit more than these have.
+    digits = DECIMALS + 1
+    lines = [" ".join(f"{value:.{digits}f}".rstrip("0") for value in each) for each in asked]
+    return lines, [[_line(nodes, asked) for nodes in trees] for trees in boosted]
 
 
-def _line(nodes: Array, places: Sequence[Array]) -> str:
-    """One tree as `cost_models.learned.trees` reads it."""
+def _line(nodes: Array, asked: Sequence[Array]) -> str:
+    """One tree in prefix order."""
     found, ahead = [], [0]
     while ahead:
         node = nodes[ahead.pop()]
@@ -256,7 +253,24 @@ def _line(nodes: Array, places: Sequence[Array]) -> str:
             found.append(f"{round(float(node['value']) / LEAF):+d}")
             continue
         feature = int(node["feature_idx"])
-        number = int(np.searchsorted(places[feature], node["num_threshold"]))
+        number = int(np.searchsorted(asked[feature], node["num_threshold"]))
         found.append(f"{LETTERS[feature]}{number}")
         ahead += [int(node["right"]), int(node["left"])]
     return "".join(found)
+
+
+def _boost(columns: Array, target: Array, seed: int, rounds: int) -> list[Array]:
+    """Boost trees; return the nodes of each."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(
+        loss="absolute_error",
+        learning_rate=0.1,
+        max_iter=rounds,
+        max_leaf_nodes=31,
+        min_samples_leaf=5,
+        max_features=0.8,
+        random_state=seed,
+    )
+    model.fit(columns, target)
+    return [tree.nodes for [tree] in model._predictors]

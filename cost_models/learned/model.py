@@ -108,9 +108,11 @@ class Learned:
     members: Sequence[Trees]
     spread: Spread
     products: int
-    _kept: dict[tuple[float, ...], tuple[float, float]] = field(
+    _kept: dict[tuple[float, ...], tuple[float, float, float]] = field(
         default_factory=dict, repr=False, compare=False
     )
+    # Whoever asks for seconds asks for the spread of the same columns next.
+    _last: list[tuple[OpColumns, Array]] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def from_artifact(
@@ -163,7 +165,7 @@ class Learned:
         if op.kind not in PRODUCTS:
             return self.others.seconds(op)
         floor_s = self.others.floor_s(op.flop, op.bytes)
-        log_ratio, _ = self._trees(op)
+        log_ratio, _, _ = self._learned(op).T
         return np.maximum(
             self.law.seconds(floor_s) * np.exp(log_ratio), self.law.least_seconds(floor_s)
         )
@@ -178,29 +180,41 @@ class Learned:
         """Return the standard deviation of log(measured / predicted), (N,) or (1,)."""
         if op.kind not in PRODUCTS:
             return self.others.sigma(op)
-        _, disagreement = self._trees(op)
+        _, disagreement, octaves = self._learned(op).T
         law_s = self.law.seconds(self.others.floor_s(op.flop, op.bytes))
-        return self.spread.sigma(disagreement, law_s, self.spread.octaves_outside(_shapes(op)))
+        return self.spread.sigma(disagreement, law_s, octaves)
 
     def basis(self, op: OpColumns) -> Basis:
         """Say whether such operations are learned."""
         return "learned" if op.kind in PRODUCTS else self.others.basis(op)
 
-    def _trees(self, op: OpColumns) -> tuple[Array, Array]:
-        """The members' mean and disagreement, each (N,) or (1,); each shape is asked for once."""
+    def _learned(self, op: OpColumns) -> Array:
+        """The members' mean and disagreement, and octaves outside; each shape is asked for once.
+
+        (N, 3) or (1, 3).
+        """
+        if self._last and self._last[0][0] is op:
+            return self._last[0][1]
         shapes = _shapes(op)
         first, place = _distinct(shapes.dims)
         distinct = shapes[first]
         keys = [(op.kind, *dims) for dims in distinct.dims.tolist()]
+        if any(key not in self._kept for key in keys):
+            self._ask(keys, distinct)
+        found: Array = np.array([self._kept[key] for key in keys])[place]
+        self._last[:] = [(op, found)]
+        return found
+
+    def _ask(self, keys: Sequence[tuple[float, ...]], shapes: Shapes) -> None:
+        """Have the trees answer for those of U shapes that they were not asked for before."""
+        if len(self._kept) + len(keys) > _MOST_KEPT:
+            self._kept.clear()
         missing = [at for at, key in enumerate(keys) if key not in self._kept]
-        if missing:
-            if len(self._kept) + len(missing) > _MOST_KEPT:
-                self._kept.clear()
-            each = mean_and_sd(self.members, features(distinct[missing], self.hardware))
-            for at, mean, sd in zip(missing, *(column.tolist() for column in each), strict=True):
-                self._kept[keys[at]] = mean, sd
-        found = np.array([self._kept[key] for key in keys])[place]
-        return found[:, 0], found[:, 1]
+        new = shapes[missing]
+        mean, sd = mean_and_sd(self.members, features(new, self.hardware))
+        found = np.column_stack([mean, sd, self.spread.octaves_outside(new)]).tolist()
+        for at, (log_ratio, disagreement, octaves) in zip(missing, found, strict=True):
+            self._kept[keys[at]] = log_ratio, disagreement, octaves
 
 
 def members(lines: Sequence[Sequence[str]], thresholds: Sequence[str]) -> list[Trees]:

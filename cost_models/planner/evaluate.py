@@ -15,6 +15,7 @@ from codesign.contracts import PlanRequest, PredictionColumns
 from cost_models.artifacts import cost_model
 from cost_models.exact import Array, Columns
 from cost_models.hardware import Hardware, Precision
+from cost_models.planner.remembered import remembering
 from cost_models.planner.system import Choices, System
 from cost_models.predict import Predictor
 from cost_models.training import Training
@@ -147,7 +148,7 @@ def usable_gib(hardware: Hardware) -> float:
 
 
 def _predictor(hardware: Hardware, precision: Precision) -> Predictor:
-    return Predictor(model=cost_model(hardware, precision), latency_batch=1)
+    return remembering(Predictor(model=cost_model(hardware, precision), latency_batch=1))
 
 
 def _full(found: PredictionColumns, rows: int) -> PredictionColumns:

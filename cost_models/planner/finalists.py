@@ -12,11 +12,14 @@ import numpy as np
 
 from codesign.contracts import BestSystem, Metric, PredictionColumns
 from cost_models.exact import Array, Columns
-from cost_models.planner.evaluate import usable_gib
+from cost_models.planner.evaluate import NEEDED, usable_gib
+from cost_models.planner.remembered import remembering
 from cost_models.planner.system import Choices
 from cost_models.predict import Predictor
 from cost_models.training import Training
 from wukong.schema import InputSchema
+
+ALIKE = ("latency_ms",)
 
 
 def best_systems(
@@ -41,12 +44,15 @@ def best_systems(
         budgets: predicted metric → limit, held by the worse end of the interval.
         metrics: name → which way a metric is better.
     """
+    predictor = remembering(predictor)
     batch_size = np.atleast_1d(columns["batch_size"])
     training = Training.of(columns, ranks=predictor.devices)
     hardware = predictor.model.operations.hardware
     systems = list(Choices.of(training).settings(predictor.devices, training, hardware))
+    # A forward pass is the same under all of them.
+    alike = predictor.predict(columns, columns, schema, confidence=confidence, metrics=ALIKE)
     found = [
-        predictor.predict(on, on, schema, confidence=confidence)
+        alike | predictor.predict(on, on, schema, confidence=confidence, metrics=NEEDED)
         for on in ({**columns, **settings} for settings in systems)
     ]
     most_gib = usable_gib(hardware)

@@ -39,7 +39,7 @@ SHAPE: dict[str, Any] = {
 }  # fmt: skip
 FUSED: dict[str, Any] = {"table_backend": "fused", "table_optimizer": "rowwise_adagrad"}
 BATCH = np.array([4096.0])
-H100 = cost_model(load_hardware("h100-sxm"), "fp32")
+A100 = cost_model(load_hardware("a100"), "fp32")
 
 seconds = st.floats(0, 10)
 units = st.tuples(seconds, seconds, seconds, seconds, seconds)
@@ -92,7 +92,7 @@ def unit_time(figures: tuple[float, ...], repeats: int) -> UnitTime:
 )
 def test_parts_add_up_to_the_median_and_quantiles_widen(settings: dict[str, Any]) -> None:
     training = Training(**settings)
-    found = step_time(H100, SHAPE, SCHEMA, batch=BATCH, training=training, zs=(-1.5, 0.0, 1.5))
+    found = step_time(A100, SHAPE, SCHEMA, batch=BATCH, training=training, zs=(-1.5, 0.0, 1.5))
     low, median, high = (s[0] for s in found.quantiles_s)
     assert sum(s[0] for s in found.parts_s.values()) == pytest.approx(median)
     assert high / median == pytest.approx(median / low, rel=0.1)
@@ -176,9 +176,9 @@ def with_links(**figures: float) -> CostModel:
         name: Figure(value=value, origin="assumed", source="a test")
         for name, value in figures.items()
     }
-    hardware = dataclasses.replace(load_hardware("h100-sxm"), **made)  # type: ignore[arg-type]
-    operations_of = dataclasses.replace(H100.operations, hardware=hardware)  # type: ignore[type-var]
-    return dataclasses.replace(H100, operations=operations_of)
+    hardware = dataclasses.replace(load_hardware("a100"), **made)  # type: ignore[arg-type]
+    operations_of = dataclasses.replace(A100.operations, hardware=hardware)  # type: ignore[type-var]
+    return dataclasses.replace(A100, operations=operations_of)
 
 
 def test_slow_links_are_waited_for_and_fast_ones_are_hidden() -> None:

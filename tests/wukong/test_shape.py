@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import pickle
 import subprocess
 import sys
 
@@ -149,3 +151,23 @@ def test_shapes_are_counted_without_torch_and_models_built_without_torchrec():
         "sys.modules; sys.modules['torchrec'] = None; import wukong.model, wukong.parity"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+KEYED = """
+import pickle, sys
+schema = pickle.loads(sys.stdin.buffer.read())
+assert schema in {pickle.loads(pickle.dumps(schema)): 1}
+assert hash(schema) == hash(type(schema).from_json(schema.to_json()))
+"""
+
+
+def test_a_schema_that_came_from_another_process_is_found_by_what_it_holds() -> None:
+    hash(SCHEMA)
+    done = subprocess.run(
+        [sys.executable, "-c", KEYED],
+        input=pickle.dumps(SCHEMA),
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Cluster:
     """What the planner of tables knows of devices and links; it balances lookups by it.
 
-    The default rates are round figures of no device in particular: they order the plans of equal
+    The defaults are round figures of no device in particular: they order the plans of equal
     devices on one node as the true rates do, and say nothing about seconds.
 
     Attributes:
@@ -32,6 +32,8 @@ class Cluster:
     memory_bytes_per_s: float = 1e12
     intra_node_bytes_per_s: float = 1e11
     inter_node_bytes_per_s: float = 1e10
+    intra_node_latency_s: float = 2e-6
+    inter_node_latency_s: float = 5e-6
     ranks_per_node: int | None = None
 
 

@@ -92,7 +92,7 @@ def needed(best: Candidate, name: str) -> float:
     return best.figures[name].high
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.sampled_from(["hours", "gpu_hours"]),
     st.floats(2.0, 80.0),
@@ -132,20 +132,20 @@ def test_a_plan_is_the_best_of_all_systems_within_the_budgets_looked_at_one_by_o
 
 @pytest.mark.parametrize(
     "budgets",
-    [{}, {"memory_per_device_gib": 12.0}, {"memory_per_device_gib": 30.0, "step_ms": 400.0}],
+    [{}, {"memory_per_device_gib": 12.0, "step_ms": 800.0}],
     ids=str,
 )
 def test_evolution_comes_within_a_percent_of_looking_at_all(budgets: dict[str, float]) -> None:
     opened = {
-        "precision": ("fp32", "tf32", "bf16"),
+        "precision": ("tf32", "bf16"),
         "lookup_precision": ("fp32", "fp16"),
-        "table_shard_columns": (128, 64, 32),
+        "table_shard_columns": (128, 64),
         "compile": (False,),
     }
     request = replace(REQUEST, devices=(16,), batch_sizes=(), choices=opened, **budgets)
     best = make_plan(WORKLOAD, request, most_evaluations=10**6).best
     for seed in range(3):
-        evolved = make_plan(WORKLOAD, request, most_evaluations=40, seed=seed)
+        evolved = make_plan(WORKLOAD, request, most_evaluations=24, seed=seed)
         found, least = evolved.best.figures["gpu_hours"].value, best.figures["gpu_hours"].value
         assert least * (1 - 1e-12) <= found <= 1.01 * least
         assert needed(evolved.best, "memory_per_device_gib") <= evolved.memory_limit_gib

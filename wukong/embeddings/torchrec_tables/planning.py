@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
+from torchrec.distributed.planner.enumerators import EmbeddingEnumerator
+from torchrec.distributed.planner.estimator import EmbeddingPerfEstimatorFactory
+from torchrec.distributed.planner.shard_estimators import EmbeddingStorageEstimator
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import (
     HardwareConfig,
     KernelConfig,
     PlannerError,
+    ShardEstimator,
     TopologyFactory,
     TrainerConfig,
 )
@@ -20,6 +24,7 @@ from codesign.errors import ConfigError
 from wukong.device.memory import DoesNotFitError
 from wukong.embeddings.layout import PlacedTable
 from wukong.embeddings.torchrec_tables.collection import table_names
+from wukong.embeddings.torchrec_tables.estimator import ShardTimes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,10 +66,18 @@ def planned(
         compute_kernels=["fused"],
         min_partition=layout.shard_columns,
     )
+    topology, batch_size = _topology(layout, ranks), -(-layout.batch_size // ranks.world)
+    constraints = dict.fromkeys(table_names(specs).values(), constraint)
     planner = EmbeddingShardingPlanner(
-        topology=_topology(layout, ranks),
-        batch_size=-(-layout.batch_size // ranks.world),
-        constraints=dict.fromkeys(table_names(specs).values(), constraint),
+        topology=topology,
+        batch_size=batch_size,
+        enumerator=EmbeddingEnumerator(
+            topology=topology,
+            batch_size=batch_size,
+            constraints=constraints,
+            estimator=_estimators(specs, layout, topology, constraints),
+        ),
+        constraints=constraints,
         storage_reservation=FixedPercentageStorageReservation(percentage=0.0),
         stats=[],
         debug=False,
@@ -91,6 +104,19 @@ def placed(
             bytes_per_weight=_BYTES_PER_WEIGHT[layout.precision],
         )
     return found
+
+
+def _estimators(
+    specs: Sequence[TableSpec],
+    layout: TableLayout,
+    topology: Topology,
+    constraints: dict[str, ParameterConstraints],
+) -> list[ShardEstimator]:
+    """Times by our own model, sizes by torchrec's."""
+    times = EmbeddingPerfEstimatorFactory.create_with_config(
+        ShardTimes(layout.cluster, tables=len(specs)), topology=topology, constraints=constraints
+    )
+    return [times, EmbeddingStorageEstimator(topology=topology, constraints=constraints)]
 
 
 def _topology(layout: TableLayout, ranks: Ranks) -> Topology:
