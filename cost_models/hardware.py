@@ -85,6 +85,11 @@ class Hardware:
     network_latency_s: Figure | None = None
     devices_per_node: Figure | None = None
 
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is called `cpu`; steps of all others are held to hold what a GPU holds."""
+        return self.name == "cpu"
+
     def peak_flop_per_s(self, precision: Precision) -> float:
         """Return the peak of dense products.
 

@@ -2,74 +2,26 @@
 
 Forward adds what backward needs; backward frees that stage by stage and leaves gradients of
 weights. The peak is the highest point of that walk, which is followed tensor by tensor in the order
-in which autograd runs: last made, first differentiated. A layer that is one step of autograd
-(`wukong.fused_layer`) holds as much, or up to a tenth less where it is wide. FP32. N designs;
-B examples, n rows of a layer's input, d width, k columns of its FM matrix. Formulas count elements;
-a stage is what makes X_0, a Wukong layer, or the head.
+in which autograd runs: last made, first differentiated. Layers that are one step of autograd
+(`wukong.fused_layer`) go back by a way of their own (`cost_models.one_step_layer`). FP32. N
+designs; B examples, n rows of a layer's input, d width, k columns of its FM matrix. Formulas count
+elements; a stage is what makes X_0, a Wukong layer, or the head.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cost_models.exact import Array, Columns, Fields, LayerRows, input_row_columns, layer_rows
+from cost_models.memory_walk import Stage, Walk
+from cost_models.one_step_layer import is_one_step, one_step_peak
 from wukong.schema import InputSchema
 
 _ZERO = np.zeros(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """What one stage holds in a step, in elements, each (N,) or (1,).
-
-    Attributes:
-        saved: what forward leaves for its backward.
-        grads: gradients of its weights, as many as these.
-        peak: the most that is live in its own backward, `saved` included.
-        repeats: how many stages in a row it stands for.
-        needed: of `saved`, what all else can be computed from again: a layer's input.
-    """
-
-    saved: Array
-    grads: Array
-    peak: Array
-    repeats: Array
-    needed: Array
-
-
-class _Walk:
-    """Follows live elements through the backward pass of one stage."""
-
-    def __init__(self, saved: Array, incoming: Array) -> None:
-        self.saved = saved
-        self.live = self.peak = saved + incoming
-        self.grads = _ZERO
-
-    def run(self, made: Array, *, freed: Array, weights: Array = _ZERO) -> None:
-        """Differentiate one operation: its results come to life before its inputs die.
-
-        Args:
-            made: gradients passed on, and temporaries.
-            freed: what nothing needs afterwards, temporaries among them.
-            weights: gradients of weights, which stay.
-        """
-        self.live = self.live + made + weights
-        self.peak = np.maximum(self.peak, self.live)
-        self.live = self.live - freed
-        self.grads = self.grads + weights
-
-    def stage(self, repeats: Array, needed: Array | None = None) -> Stage:
-        """Return what the walk has seen."""
-        return Stage(
-            saved=self.saved,
-            grads=self.grads,
-            peak=self.peak,
-            repeats=repeats,
-            needed=self.saved if needed is None else needed,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +52,7 @@ class _Mlp:
             each = each + (self.depth > i) * width * (1 + self.normed + 2 * self.dropped)
         return self.batch * each
 
-    def differentiate(
-        self, walk: _Walk, grad: Array, *, input_freed: Array, to_input: bool
-    ) -> None:
+    def differentiate(self, walk: Walk, grad: Array, *, input_freed: Array, to_input: bool) -> None:
         """Walk from the output to the input.
 
         Args:
@@ -128,21 +78,33 @@ class _Mlp:
 
 
 def stages(
-    columns: Columns, schema: InputSchema, *, batch: Array, high: Columns | None = None
+    columns: Columns,
+    schema: InputSchema,
+    *,
+    batch: Array,
+    high: Columns | None = None,
+    one_step_layers: bool = False,
 ) -> list[Stage]:
     """List what the stages of each design hold, in the order of forward.
 
     Args:
         columns: WukongConfig field → one value for all, or an array (see `cost_models.exact`).
         batch: B, (N,) or (1,).
-        high: the upper end of boxes of designs whose lower end is `columns`.
+        high: the upper end of boxes of designs whose lower end is `columns`. Of the two ways that
+            a layer may go, a box takes the lower.
+        one_step_layers: whether layers are one step of autograd where `wukong.fused_layer` can.
     """
     fields = Fields(columns)
     rows = input_row_columns(fields, schema)
     high_fields = Fields(columns if high is None else high)
     found = [_input_stage(fields, high_fields, schema, batch)]
     for layer in layer_rows(fields, high_fields, schema):
-        found.append(_layer_stage(fields, layer, batch))
+        stage = _layer_stage(fields, layer, batch)
+        if one_step_layers:
+            other = one_step_peak(fields, layer, batch, stage.saved)
+            is_other = is_one_step(fields, layer, batch) if high is None else other < stage.peak
+            stage = dataclasses.replace(stage, peak=np.where(is_other, other, stage.peak))
+        found.append(stage)
         rows = layer.last_rows(rows)
     found.append(_head_stage(fields, columns, rows, batch, tasks=len(schema.tasks)))
     return found
@@ -176,7 +138,7 @@ def _flag(values: Array) -> Array:
 def _input_stage(fields: Fields, high: Fields, schema: InputSchema, B: Array) -> Stage:
     x = B * input_row_columns(fields, schema) * fields["d"]
     if not schema.dense:
-        return _Walk(_ZERO, x).stage(np.ones(1))
+        return Walk(_ZERO, x).stage(np.ones(1))
     is_mlp = fields["dense_mode"] == "mlp"
     depth = np.where(is_mlp, fields["bottom_depth"], 0.0)
     # Weights of a narrow hidden layer may be fewer than of none: a box that has both may have none.
@@ -189,7 +151,7 @@ def _input_stage(fields: Fields, high: Fields, schema: InputSchema, B: Array) ->
         depth=depth,
         activated=_flag(is_mlp & fields["bottom_output_activation"].astype(bool)),
     )
-    walk = _Walk(mlp.saved, x)
+    walk = Walk(mlp.saved, x)
     mlp.differentiate(walk, x, input_freed=_ZERO, to_input=False)
     return walk.stage(np.ones(1))
 
@@ -202,7 +164,7 @@ def _layer_stage(fields: Fields, layer: LayerRows, B: Array) -> Stage:
     compressed = np.where(fields["fm"] == "plain", 0.0, B * k * d)
     statistics = 2 * B * (n_out + 1)
     attentive = fields["attentive_y"] * flat + attention.batch * attention.n_in + attention.saved
-    walk = _Walk(x + compressed + attentive + 2 * flat + mlp.saved + out + statistics, out)
+    walk = Walk(x + compressed + attentive + 2 * flat + mlp.saved + out + statistics, out)
     walk.run(out, freed=2 * out + statistics, weights=2 * d)  # the norm at the end
     mixes, passes = _flag(layer.mixes), _flag(layer.passes)
     per_example = mixes * B * n_out * n  # the gradient of W, before it is summed over examples
@@ -247,7 +209,7 @@ def _attention_mlp(fields: Fields, n_out: Array, B: Array) -> _Mlp:
 
 
 def _differentiate_interactions(
-    walk: _Walk, fields: Fields, attention: _Mlp, sizes: tuple[Array, Array, Array]
+    walk: Walk, fields: Fields, attention: _Mlp, sizes: tuple[Array, Array, Array]
 ) -> None:
     """Walk back from FM(X) to X: X Xᵀ, X (Yᵀ X)ᵀ, or X (Xᵀ Y) with a Y for each example.
 
@@ -283,7 +245,7 @@ def _head_stage(fields: Fields, columns: Columns, rows: Array, B: Array, *, task
         normed=_flag(fields["head_norm"] != "none"),
         dropped=_flag(dropout > 0),
     )
-    walk = _Walk(B * flat + tasks * mlp.saved, B * tasks)
+    walk = Walk(B * flat + tasks * mlp.saved, B * tasks)
     for task in range(tasks):
         needed_no_more = B * flat if task == tasks - 1 else _ZERO
         mlp.differentiate(walk, B, input_freed=needed_no_more, to_input=True)

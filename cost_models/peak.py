@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from cost_models.exact import Array, Columns, Fields, cost_floor, input_row_columns
-from cost_models.memory import Stage, stages, step_peak
+from cost_models.memory import stages, step_peak
+from cost_models.memory_walk import Stage
 from cost_models.table_shares import TableShare, largest_share
 from cost_models.training import FP32_BYTES, ID_BYTES, Training
 from wukong.schema import InputSchema
@@ -68,7 +69,13 @@ def peak_parts(
     counts = cost_floor(columns, columns if high is None else high, schema)
     held = _TablesHeld.of(columns, schema, training, counts["table_parameters"], high)
     own_batch = np.ceil(batch / training.ranks)
-    whole = stages(columns, schema, batch=own_batch, high=high)
+    whole = stages(
+        columns,
+        schema,
+        batch=own_batch,
+        high=high,
+        one_step_layers=training.one_step_layers,
+    )
     root = held.root + whole[0].grads + whole[-1].grads
     found = _on_one_rank(whole, training)
     dense = counts["dense_parameters"] / training.shard_ranks

@@ -65,7 +65,7 @@ class Predictor:
                 (see `cost_models.exact`), `batch_size`, `table_optimizer` and `table_backend`.
             confidence: of each end of the intervals, in (0.5, 1).
         """
-        box = _Box.of(low, high, schema, self.devices)
+        box = self._box(low, high, schema)
         z = NormalDist().inv_cdf(confidence)
         figures = (self._memory, self._throughput, self._latency)
         by_name = zip(PREDICTED, figures, strict=True)
@@ -73,13 +73,17 @@ class Predictor:
 
     def step_parts_ms(self, columns: Columns, schema: InputSchema) -> dict[str, float]:
         """Predict the median milliseconds of each part of one design's training step."""
-        box = _Box.of(columns, columns, schema, self.devices)
+        box = self._box(columns, columns, schema)
         found = step_time(self.model, columns, schema, batch=box.low_batch, training=box.training)
         return {part: 1e3 * float(s[0]) for part, s in found.parts_s.items()}
 
+    def _box(self, low: Columns, high: Columns, schema: InputSchema) -> _Box:
+        is_cpu = self.model.operations.hardware.is_cpu
+        return _Box.of(low, high, schema, devices=self.devices, on_cpu=is_cpu)
+
     def _memory(self, box: _Box, z: float) -> PredictionColumns:
         peak = training_bytes(
-            box.low, box.schema, batch=box.low_batch, training=box.training, high=box.high
+            box.low, box.schema, batch=box.low_batch, training=box.training, high=box.upper
         )
         spread, label = self.model.memory, self.model.memory_label
         if not box.training.as_measured:
@@ -140,7 +144,9 @@ class _Box:
     training: Training
 
     @classmethod
-    def of(cls, low: Columns, high: Columns, schema: InputSchema, devices: int) -> _Box:
+    def of(
+        cls, low: Columns, high: Columns, schema: InputSchema, *, devices: int, on_cpu: bool
+    ) -> _Box:
         return cls(
             low=low,
             high=high,
@@ -148,7 +154,7 @@ class _Box:
             schema=schema,
             low_batch=np.atleast_1d(low["batch_size"]).astype(float),
             high_batch=np.atleast_1d(high["batch_size"]).astype(float),
-            training=Training.of(low, ranks=devices),
+            training=Training.of(low, ranks=devices, on_cpu=on_cpu),
         )
 
 

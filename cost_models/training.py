@@ -20,6 +20,7 @@ class Training:
     Attributes:
         ranks: processes that train one model together, each on a device of its own, ≥ 1.
         table_optimizer: one for all designs, or an array (N,).
+        on_cpu: whether the devices are CPUs.
     """
 
     ranks: int = 1
@@ -35,12 +36,18 @@ class Training:
     table_shard_columns: int = 128
     table_precision: str = "fp32"
     lookup_precision: str = "fp32"
+    on_cpu: bool = False
 
     @classmethod
-    def of(cls, columns: Columns, *, ranks: int = 1) -> Training:
+    def of(cls, columns: Columns, *, ranks: int = 1, on_cpu: bool = False) -> Training:
         """Read the settings among the columns; what is not there has its default."""
         names = [field.name for field in dataclasses.fields(cls) if field.name in columns]
-        return cls(ranks=ranks, **{name: columns[name] for name in names})
+        return cls(ranks=ranks, on_cpu=on_cpu, **{name: columns[name] for name in names})
+
+    @property
+    def one_step_layers(self) -> bool:
+        """Whether layers are one step of autograd where they can be (`wukong.fused_layer`)."""
+        return self.on_cpu and self.precision == "fp32" and not self.compile
 
     @property
     def as_measured(self) -> bool:

@@ -246,7 +246,8 @@ class WukongTask(DataTask):
 
         columns = self._merged({name: np.array([value]) for name, value in design.items()})
         settings = self.train_config(design)
-        training = Training.of(vars(settings), ranks=ranks.world)
+        on_cpu = ranks.device.type == "cpu"
+        training = Training.of(vars(settings), ranks=ranks.world, on_cpu=on_cpu)
         batch = np.array([float(settings.batch_size)])
         found = peak_parts(columns, self._data.schema, batch=batch, training=training)
         step = {name: float(sizes.max()) for name, sizes in found.items()}

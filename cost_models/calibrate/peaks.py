@@ -10,8 +10,8 @@ from cost_models.profile.spaces import StepDesign
 from cost_models.training import FP32_BYTES, ID_BYTES
 
 
-def profiled_peak_bytes(case: Case) -> float:
-    """Predict the peak of a step that was profiled in FP32.
+def profiled_peak_bytes(case: Case, *, one_step_layers: bool) -> float:
+    """Predict the peak of an eager step that was profiled in FP32.
 
     Dense Adam, inputs, stacked tables with one state a row. Without tables, the vectors that
     lookups would give are an input; X_0 where there is no other.
@@ -25,5 +25,10 @@ def profiled_peak_bytes(case: Case) -> float:
         held += features * design.table_rows * (d + 1) + ids
     elif design.dense:
         held += batch * features * d
-    found = memory.stages(design.config, design.schema, batch=np.array([float(batch)]))
+    found = memory.stages(
+        design.config,
+        design.schema,
+        batch=np.array([float(batch)]),
+        one_step_layers=one_step_layers,
+    )
     return float(FP32_BYTES * (held + memory.step_peak(found)[0]))

@@ -115,7 +115,10 @@ def read_files(
         operations=MeasuredOperations.joined([_profiled(rows), *tables]),
         steps=[profiled_step(*row) for row in steps],
         peak_ratios=np.array(
-            [result.peak_bytes / profiled_peak_bytes(case) for case, result in eager]
+            [
+                result.peak_bytes / profiled_peak_bytes(case, one_step_layers=hardware.is_cpu)
+                for case, result in eager
+            ]
             if precision != "bf16"
             else []
         ),

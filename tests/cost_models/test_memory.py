@@ -34,30 +34,24 @@ SCHEMA = InputSchema(
 BATCH = 64
 
 
-def predicted_over_measured(file: str) -> np.ndarray[Any, Any]:
-    return np.array(
+@pytest.mark.parametrize(
+    ("file", "one_step_layers"),
+    [("cpu-epyc-2-threads.csv", False), ("cpu-epyc-2-threads-onednn.csv", True)],
+    ids=["ordinary layers", "one-step layers"],
+)
+def test_every_measured_step_of_a_cpu_is_met_within_five_percent(
+    file: str, one_step_layers: bool
+) -> None:
+    ratio = np.array(
         [
-            profiled_peak_bytes(case) / result.peak_bytes
+            profiled_peak_bytes(case, one_step_layers=one_step_layers) / result.peak_bytes
             for case, result in read(MEASURED / file)
             if case.section == "step" and (case.precision, case.mode) == ("fp32", "eager")
         ]
     )
-
-
-def test_every_measured_step_of_ordinary_layers_is_met_within_five_percent() -> None:
-    ratio = predicted_over_measured("cpu-epyc-2-threads.csv")
-    assert len(ratio) > 90
-    assert np.median(np.abs(ratio - 1)) < 1e-3
-    assert np.abs(ratio - 1).max() < 0.05
-
-
-def test_steps_of_one_step_layers_hold_less_than_predicted_and_hardly_ever_more() -> None:
-    ratio = predicted_over_measured("cpu-epyc-2-threads-onednn.csv")
     assert len(ratio) > 80
     assert np.median(np.abs(ratio - 1)) < 1e-3
-    assert ratio.min() > 0.95
-    assert np.quantile(ratio, 0.9) < 1.04
-    assert ratio.max() < 1.2
+    assert np.abs(ratio - 1).max() < 0.05
 
 
 def batch_of(schema: InputSchema, rows: int) -> Batch:
@@ -108,7 +102,7 @@ LIVE: dict[str, dict[str, Any]] = {
     ("optimizer", "tasks", "rows"),
     [("adam", 1, 64), ("adam", 1, 2048), ("rowwise_adagrad", 1, 64), ("sgd", 4, 64)],
 )
-def test_a_step_of_the_trainer_is_met_within_three_percent(
+def test_a_step_of_the_trainer_is_met_within_four_percent(
     changed: dict[str, Any], optimizer: Any, tasks: int, rows: int
 ) -> None:
     """Of 64 rows all products are torch's own, of 2048 most are oneDNN's."""
@@ -123,9 +117,9 @@ def test_a_step_of_the_trainer_is_met_within_three_percent(
         knobs,
         schema,
         batch=np.array([float(rows)]),
-        training=Training(table_optimizer=optimizer),
+        training=Training(table_optimizer=optimizer, on_cpu=True),
     )
-    assert predicted[0] == pytest.approx(live_peak_bytes(config, train, schema), rel=0.03)
+    assert predicted[0] == pytest.approx(live_peak_bytes(config, train, schema), rel=0.04)
 
 
 KNOBS = {
