@@ -89,6 +89,27 @@ def test_the_errors_said_of_predictions_are_those_of_the_artifacts() -> None:
         assert said in COSTS, said
 
 
+def test_the_errors_said_of_learned_products_are_those_of_the_benchmark() -> None:
+    found = json.loads((ROOT / "benchmarks/results/products.json").read_text())
+
+    def row(title: str, errors: dict[str, float], beside: dict[str, float]) -> str:
+        values = [errors["mean"], errors["median"], errors["p90"], beside["mean"]]
+        return f"| {title} | " + " | ".join(f"{value:.1f}%" for value in values) + " |"
+
+    for each in found["cross_validation"]:
+        said = row(f"5 folds, draw {each['seed']}", each["learned"], each["roofline"])
+        assert said in COSTS, said
+    largest = found["largest_tenth_by_flop"]
+    assert row("largest tenth from the rest", largest["learned"], largest["roofline"]) in COSTS
+    curve = [
+        f"{each['products']:,} products {each['learned']['mean']:.1f}%"
+        for each in found["learning_curve"]
+    ]
+    assert ", ".join(curve) in COSTS
+    held = found["share_within_90_percent_intervals"]
+    assert f"hold {100 * held['all']:.0f}% of all and {100 * held['largest']:.0f}% of the" in COSTS
+
+
 @pytest.mark.parametrize(
     ("title", "precision", "total"),
     [
