@@ -24,10 +24,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from codesign.contracts import HardwareSpec  # noqa: E402
-from cost_models import exact, wukong_ops  # noqa: E402
+from cost_models import exact  # noqa: E402
 from cost_models.artifacts import cost_model  # noqa: E402
 from cost_models.hardware import load_hardware  # noqa: E402
-from cost_models.peak import training_bytes  # noqa: E402
+from cost_models.memory.peak import training_bytes  # noqa: E402
+from cost_models.operations import wukong_ops  # noqa: E402
 from cost_models.predict import Predictor  # noqa: E402
 from cost_models.training import Training  # noqa: E402
 from wukong.schema import CategoricalFeature, InputSchema  # noqa: E402

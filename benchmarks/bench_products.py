@@ -29,15 +29,15 @@ import sklearn  # noqa: E402
 from cost_models.calibrate.operations import fit_kind  # noqa: E402
 from cost_models.calibrate.read import read_files  # noqa: E402
 from cost_models.hardware import load_hardware  # noqa: E402
-from cost_models.learned.features import Array, Shapes  # noqa: E402
-from cost_models.learned.fit import (  # noqa: E402
+from cost_models.times.learned.features import Array, Shapes  # noqa: E402
+from cost_models.times.learned.fit import (  # noqa: E402
     FOLDS,
     Products,
     cross_validated,
     fit,
     folds,
 )
-from cost_models.roofline import Roofline  # noqa: E402
+from cost_models.times.roofline import Roofline  # noqa: E402
 
 SEEDS = (1, 2)  # besides draw 0
 SHARES = (0.25, 0.5)

@@ -36,7 +36,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cost_models import exact
 from cost_models.hardware import load_hardware
-from cost_models.wukong_ops import operations
+from cost_models.operations.wukong_ops import operations
 from wukong.data.batch import Batch
 from wukong.device.heap import kept_heap
 from wukong.embeddings import TableOptimizer, build_tables

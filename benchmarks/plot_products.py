@@ -1,7 +1,7 @@
 """Draws measured products of a device against what fits to others of them predict.
 
 Each product is predicted by a fit to the other four folds of a cross-validation, as
-`cost_models.learned.fit` says; none by a fit that has seen it.
+`cost_models.times.learned.fit` says; none by a fit that has seen it.
 
     python benchmarks/plot_products.py h100-sxm linear.csv bmm.csv --out docs/h100-products.svg
 """
@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from cost_models.calibrate.read import read_files
+from cost_models.evaluation.scatter import scatter_svg
 from cost_models.hardware import load_hardware
-from cost_models.learned.features import Shapes
-from cost_models.learned.fit import Products, cross_validated
-from cost_models.ops import PRODUCTS
-from cost_models.roofline import Roofline
-from cost_models.scatter import scatter_svg
+from cost_models.operations.ops import PRODUCTS
+from cost_models.times.learned.features import Shapes
+from cost_models.times.learned.fit import Products, cross_validated
+from cost_models.times.roofline import Roofline
 
 NAMES = {"gemm": "linear maps", "bmm": "batched products"}
 

@@ -39,7 +39,7 @@ CALIBRATORS: Mapping[str, str] = {
     "wukong": "cost_models.calibrate",
 }
 EVALUATORS: Mapping[str, str] = {
-    "wukong": "cost_models.evaluate",
+    "wukong": "cost_models.evaluation.evaluate",
 }
 PREPARERS: Mapping[str, str] = {
     "wukong": "wukong.data.sources",

@@ -1,8 +1,8 @@
 """Fitted cost models as JSON files: what was fitted, to which data, and how well it predicts.
 
 An artifact's `kind` names what predicts single operations; `device` and `precision` say what it is
-for, `totals` and `memory` how whole steps fare (`cost_models.totals`). The rest is the kind's own,
-with `data` (file, checksum, rows), `held_out` (error on rows that the fit had not seen) and
+for, `totals` and `memory` how whole steps fare (`cost_models.times.totals`). The rest is the kind's
+own, with `data` (file, checksum, rows), `held_out` (error on rows that the fit had not seen) and
 `versions`.
 """
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from codesign.errors import ConfigError
-from cost_models.cost_model import CostModel, Operations
 from cost_models.hardware import Hardware, Precision
-from cost_models.learned.model import Learned
-from cost_models.roofline import Roofline
-from cost_models.totals import ASSUMED_SLACK, Spread, TotalFit
+from cost_models.times.cost_model import CostModel, Operations
+from cost_models.times.learned.model import Learned
+from cost_models.times.roofline import Roofline
+from cost_models.times.totals import ASSUMED_SLACK, Spread, TotalFit
 
 # kind → how to build what predicts operations from the file's content
 KINDS: Mapping[str, Callable[[Hardware, Precision, Mapping[str, Any]], Operations]] = {

@@ -12,14 +12,14 @@ from statistics import NormalDist
 import numpy as np
 
 from codesign.contracts import HardwareSpec, PredictionColumns
-from cost_models import wukong_ops
 from cost_models.artifacts import cost_model
-from cost_models.cost_model import CostModel
 from cost_models.exact import Array, Columns
 from cost_models.hardware import DTYPES, load_hardware
-from cost_models.peak import training_bytes
-from cost_models.step import step_time
-from cost_models.totals import ASSUMED_SLACK, Spread
+from cost_models.memory.peak import training_bytes
+from cost_models.operations import wukong_ops
+from cost_models.times.cost_model import CostModel
+from cost_models.times.step import step_time
+from cost_models.times.totals import ASSUMED_SLACK, Spread
 from cost_models.training import Training
 from wukong.schema import InputSchema
 

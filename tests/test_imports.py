@@ -45,7 +45,7 @@ HOMES = {
     "ax": ("codesign.search.ax_experiment",),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
-    "sklearn": ("codesign.importance", "cost_models.learned.fit"),
+    "sklearn": ("codesign.importance", "cost_models.times.learned.fit"),
     "submitit": ("launch.slurm",),
     "torchrec": ("wukong.embeddings.torchrec_tables",),
     "wandb": ("codesign.tracking.wandb",),

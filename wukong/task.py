@@ -26,7 +26,7 @@ from codesign.contracts import (
 )
 from codesign.errors import ConfigError
 from cost_models import exact
-from cost_models.peak import peak_parts
+from cost_models.memory.peak import peak_parts
 from cost_models.planner.evaluate import Workload
 from cost_models.planner.finalists import best_systems
 from cost_models.planner.plan import make_plan
@@ -199,7 +199,7 @@ class WukongTask(DataTask):
         return predictor.predict(bottom, top, self._data.schema, confidence=confidence)
 
     def step_parts_ms(self, predictor: Predictor, design: Design) -> dict[str, float]:
-        """Predict what a training step consists of (see `cost_models.step`)."""
+        """Predict what a training step consists of (see `cost_models.times.step`)."""
         columns = {name: np.array([value]) for name, value in design.items()}
         return predictor.step_parts_ms(self._with_training(columns), self._data.schema)
 
@@ -241,7 +241,7 @@ class WukongTask(DataTask):
         return make_plan(workload, request, say=say).to_json()
 
     def expected_memory(self, design: Design, ranks: Ranks) -> ExpectedMemory:
-        """Predict the peak of a run (see `cost_models.peak`), the best weights kept beside it."""
+        """Predict the peak of a run, the best weights kept beside it."""
         from wukong.device.memory import ExpectedMemory
 
         columns = self._merged({name: np.array([value]) for name, value in design.items()})

@@ -13,12 +13,12 @@ from cost_models.calibrate.read import MeasuredOperations
 from cost_models.calibrate.scores import CONFIDENCE, folds, one_sided
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.learned import fit as learned
-from cost_models.learned.features import NAMES, Shapes
-from cost_models.learned.fit import FEWEST_PRODUCTS, Products
-from cost_models.ops import PRODUCTS
-from cost_models.roofline import KindFit, Roofline
-from cost_models.totals import Spread
+from cost_models.operations.ops import PRODUCTS
+from cost_models.times.learned import fit as learned
+from cost_models.times.learned.features import NAMES, Shapes
+from cost_models.times.learned.fit import FEWEST_PRODUCTS, Products
+from cost_models.times.roofline import KindFit, Roofline
+from cost_models.times.totals import Spread
 
 FEWEST_ROWS = 8
 OVERHEADS_S = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 61)])
@@ -80,7 +80,7 @@ def fit_roofline(
 def fit_learned(
     measured: MeasuredOperations, hardware: Hardware, precision: Precision
 ) -> FittedOperations:
-    """Fit trees to products (`cost_models.learned`), and a roofline to all other kinds.
+    """Fit trees to products (`cost_models.times.learned`), and a roofline to all other kinds.
 
     Raises:
         ConfigError: too few products were measured.

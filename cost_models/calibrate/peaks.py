@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cost_models import memory
+from cost_models.memory.stages import stages, step_peak
 from cost_models.profile.record import Case
 from cost_models.profile.spaces import StepDesign
 from cost_models.training import FP32_BYTES, ID_BYTES
@@ -25,10 +25,10 @@ def profiled_peak_bytes(case: Case, *, one_step_layers: bool) -> float:
         held += features * design.table_rows * (d + 1) + ids
     elif design.dense:
         held += batch * features * d
-    found = memory.stages(
+    found = stages(
         design.config,
         design.schema,
         batch=np.array([float(batch)]),
         one_step_layers=one_step_layers,
     )
-    return float(FP32_BYTES * (held + memory.step_peak(found)[0]))
+    return float(FP32_BYTES * (held + step_peak(found)[0]))

@@ -17,7 +17,7 @@ from cost_models.calibrate.peaks import profiled_peak_bytes
 from cost_models.calibrate.steps import MeasuredStep, profiled_step
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.op_tables import read_table
+from cost_models.operations.tables import read_table
 from cost_models.profile.record import COLUMNS, Row, read
 
 
@@ -26,7 +26,7 @@ class MeasuredOperations:
     """Operations by themselves, each field (R,).
 
     Attributes:
-        kind: of `cost_models.ops.KINDS`.
+        kind: of `cost_models.operations.ops.KINDS`.
         batch, m, n, k: dims, see there.
         flop, bytes: of one.
         seconds: measured, > 0.
@@ -79,7 +79,7 @@ def read_files(
     *,
     accept_mismatch: bool = False,
 ) -> Measurements:
-    """Read profiles, and tables of operations (see `cost_models.op_tables`).
+    """Read profiles, and tables of operations (see `cost_models.operations.tables`).
 
     Args:
         accept_mismatch: take files of another device, or of several versions of torch.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.evaluation.ranking import kendall_tau, pairwise_accuracy
 from cost_models.exact import Array
-from cost_models.ranking import kendall_tau, pairwise_accuracy
 
 CONFIDENCE = 0.9
 Z_ONE_SIDED = NormalDist().inv_cdf(CONFIDENCE)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cost_models.exact import Array, Columns
-from cost_models.ops import OpColumns
+from cost_models.operations.ops import OpColumns
 from cost_models.profile.record import Case, Result
 from cost_models.profile.spaces import StepDesign
-from cost_models.step_ops import step_work
-from cost_models.totals import COMPILED, StepSums, Total
+from cost_models.times.step_ops import step_work
+from cost_models.times.totals import COMPILED, StepSums, Total
 from cost_models.training import Training
 from wukong.schema import InputSchema
 

@@ -2,8 +2,8 @@
 
     log(measured / (operations + overhead · number)) = log factor + weights · features + noise
 
-Ridge regression on standardised features (`cost_models.totals.FEATURES`); the overhead that leaves
-the least. How strongly weights are held back is chosen, and the spread is set, by what is
+Ridge regression on standardised features (`cost_models.times.totals.FEATURES`); the overhead that
+leaves the least. How strongly weights are held back is chosen, and the spread is set, by what is
 foretold of designs that the fit has not seen. Few rows get a factor alone.
 """
 
@@ -20,7 +20,7 @@ from cost_models.calibrate.operations import OVERHEADS_S
 from cost_models.calibrate.scores import CONFIDENCE, Z_TWO_SIDED, folds, scores
 from cost_models.calibrate.steps import MeasuredTotals
 from cost_models.exact import Array
-from cost_models.totals import FEATURES, Correction, TotalFit
+from cost_models.times.totals import FEATURES, Correction, TotalFit
 
 FEWEST_ROWS = 8
 _FEWEST_TO_CORRECT = 30

@@ -13,10 +13,10 @@ import numpy as np
 from codesign.contracts import PlanRequest, Prediction
 from codesign.errors import ConfigError, InfeasibleError
 from cost_models.hardware import Hardware, load_hardware
-from cost_models.peak import peak_parts
+from cost_models.memory.peak import peak_parts
 from cost_models.planner.evaluate import GIB, Evaluator, Workload
 from cost_models.planner.search import MOST_EVALUATIONS, Candidate, best_by_devices, on_front
-from cost_models.step import step_time
+from cost_models.times.step import step_time
 
 _UNITS = {
     "memory_per_device_gib": "GiB a device",

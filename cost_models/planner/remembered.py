@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cost_models.cost_model import Operations
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.ops import OpColumns
+from cost_models.operations.ops import OpColumns
 from cost_models.predict import Predictor
-from cost_models.roofline import Basis
+from cost_models.times.cost_model import Operations
+from cost_models.times.roofline import Basis
 
 
 def remembering(predictor: Predictor) -> Predictor:
@@ -22,7 +22,7 @@ def remembering(predictor: Predictor) -> Predictor:
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered:
-    """Satisfies `cost_models.cost_model.Operations`, as `of` does."""
+    """Satisfies `cost_models.times.cost_model.Operations`, as `of` does."""
 
     of: Operations
     _known: dict[tuple[Any, ...], Array] = field(default_factory=dict)

@@ -1,7 +1,8 @@
 """Operations to execute: for a case, an input set and the call that is timed.
 
 Inputs are drawn at random: products of zeros run measurably faster than products of data. Sizes are
-those of `cost_models.ops.KINDS`, and of `elementwise` n is how many tensors of m elements are read.
+those of `cost_models.operations.ops.KINDS`, and of `elementwise` n is how many tensors of m
+elements are read.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def build(case: Case, device: torch.device) -> Call:
 
 
 def case_bytes(case: Case) -> int:
-    """Bytes that one execution must at least move (see `cost_models.ops`)."""
+    """Bytes that one execution must at least move (see `cost_models.operations.ops`)."""
     size = PRECISIONS[case.precision].itemsize
     cells = case.m * case.n
     match case.kind:

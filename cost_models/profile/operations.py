@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cost_models import wukong_ops
+from cost_models.operations import wukong_ops
 from cost_models.profile.kernels import case_bytes, case_flop
 from cost_models.profile.record import Case
 from cost_models.profile.sampling import farthest_first, interleave, spread
 
 if TYPE_CHECKING:
-    from cost_models.ops import OpColumns
+    from cost_models.operations.ops import OpColumns
     from cost_models.profile.spaces import Space, StepDesign
 
 Array = np.ndarray[Any, Any]

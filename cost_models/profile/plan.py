@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cost_models import wukong_ops
+from cost_models.operations import wukong_ops
 from cost_models.profile.device import PRECISIONS
 from cost_models.profile.operations import draw_precision, operation_cases
 from cost_models.profile.record import Case

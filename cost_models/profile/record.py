@@ -35,14 +35,15 @@ class Case:
 
     Attributes:
         section: `ceiling`, `op`, `step` or `table` (`run` and `end` frame the rows of a run).
-        kind: of a ceiling or a table: what it is; of an operation: see `cost_models.ops.KINDS`;
-            of a step: the model.
+        kind: of a ceiling or a table: what it is; of an operation: see
+            `cost_models.operations.ops.KINDS`; of a step: the model.
         phase: `forward`, `backward` or `optimizer`; of a step: `step`.
         precision: `fp32`, `tf32` (FP32 tensors, TF32 products) or `bf16`.
         mode: of a step, `eager` or `compiled`; of the launch ceiling, `eager` or `graph`.
-        layout: of a matrix product, see `cost_models.ops`.
+        layout: of a matrix product, see `cost_models.operations.ops`.
         batch: products of a batched product; examples of a step or of a lookup.
-        m, n, k: sizes, see `cost_models.ops.KINDS`; of a table section: tables, width, ids a bag.
+        m, n, k: sizes, see `cost_models.operations.ops.KINDS`; of a table section: tables, width,
+            ids a bag.
         design: JSON of the shape that a step trains, or of further sizes.
         repeat: 0, or which repetition of the row (for the noise floor).
     """

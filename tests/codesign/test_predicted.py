@@ -20,9 +20,9 @@ from codesign.space import Space
 from codesign.spec.model import Choice, Parameter
 from codesign.spec.problem import load_problem
 from codesign.study.recorded import read_study
-from cost_models import wukong_ops
 from cost_models.hardware import SHIPPED
-from cost_models.ops import total_flop
+from cost_models.operations import wukong_ops
+from cost_models.operations.ops import total_flop
 from tests.support.command import codesign
 from tests.support.toy_spec import write_spec
 from wukong.task import KNOBS, WukongTask, make, predictor

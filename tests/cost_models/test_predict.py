@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from codesign.contracts import HardwareSpec
 from cost_models.artifacts import cost_model
 from cost_models.hardware import Figure
-from cost_models.peak import training_bytes
+from cost_models.memory.peak import training_bytes
 from cost_models.predict import Predictor
 from cost_models.training import Training
-from tests.cost_models.test_memory import KNOBS, SCHEMA, boxes
+from tests.cost_models.memory.test_stages import KNOBS, SCHEMA, boxes
 
 PREDICTORS = {name: Predictor.for_hardware(HardwareSpec(name=name)) for name in ("cpu", "a100")}
 PREDICTORS["cpu, bf16"] = Predictor.for_hardware(HardwareSpec(name="cpu", precision="bf16"))

@@ -14,10 +14,10 @@ from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner.estimator import EmbeddingPerfEstimatorFactory, ShardPerfContext
 
 from cost_models.artifacts import cost_model
-from cost_models.communication import Links
 from cost_models.hardware import load_hardware
-from cost_models.messages import vector_messages
-from cost_models.step_ops import step_work
+from cost_models.times.communication import Links
+from cost_models.times.messages import vector_messages
+from cost_models.times.step_ops import step_work
 from cost_models.training import Training
 from wukong.data_task import cluster_of
 from wukong.embeddings import Cluster, PlacedTable, TableLayout

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from codesign.contracts import CostPart
 from codesign.errors import ConfigError
-from cost_models.trace import explained, on_meta, trace
+from cost_models.operations.trace import explained, on_meta, trace
 from wukong.weights import split_weights
 
 if TYPE_CHECKING:

@@ -201,7 +201,7 @@ class OwnTask(DataTask):
         return self._counted[key]
 
     def _traced(self, look: Callable[[nn.Module, Batch], T], arguments: dict[str, Any]) -> T:
-        from cost_models.trace import TraceError
+        from cost_models.operations.trace import TraceError
         from wukong.own.counts import on_meta_device
 
         shown = ", ".join(f"{name} {value}" for name, value in arguments.items()) or "its defaults"

@@ -15,7 +15,7 @@ from cost_models.calibrate.run import fitted
 from cost_models.calibrate.steps import MeasuredTotals
 from cost_models.calibrate.totals import fit_total, held_out_scores
 from cost_models.hardware import ARTIFACTS, Precision, load_hardware
-from cost_models.totals import FEATURES, StepSums
+from cost_models.times.totals import FEATURES, StepSums
 
 MEASURED = ARTIFACTS.parent / "measurements/cpu-epyc-2-threads-onednn.csv"
 

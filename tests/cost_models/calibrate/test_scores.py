@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from cost_models.calibrate.scores import folds, regret, scores
-from cost_models.ranking import kendall_tau, pairwise_accuracy
+from cost_models.evaluation.ranking import kendall_tau, pairwise_accuracy
 
 COLUMNS = st.integers(2, 40).flatmap(
     lambda rows: st.tuples(

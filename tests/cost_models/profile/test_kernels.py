@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from codesign.errors import ConfigError
+from cost_models.operations.trace import trace
 from cost_models.profile.kernels import Call, build, case_bytes, case_flop
 from cost_models.profile.record import Case
-from cost_models.trace import trace
 
 CPU = torch.device("cpu")
 BASE = Case(section="op", kind="", precision="fp32")

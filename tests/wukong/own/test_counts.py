@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from codesign.errors import ConfigError
-from cost_models.trace import TraceError
+from cost_models.operations.trace import TraceError
 from tests.support.own_data import own_data
 from tests.support.own_models import DeepFM, InPlace, Linear, Wasteful, WithTables
 from tests.support.toy_columns import batch_by_hand, toy_columns, toy_schema

@@ -72,7 +72,7 @@ class ShardTimes(HardwarePerfConfig):
         return _MS_PER_S * size_bytes / self._cluster.memory_bytes_per_s / _MEMORY_SHARE
 
     def _collective_ms(self, shard: ShardPerfContext, number_bytes: Sequence[float]) -> float:
-        """Seconds of `cost_models.communication`, with this shard's part of the latency.
+        """Seconds of `cost_models.times.communication`, with this shard's part of the latency.
 
         Args:
             number_bytes: of a number of a vector, sent all to all, and row-wise.

@@ -1,0 +1,1 @@
+"""Predicted beside measured: tables of operations, ranking, a plot."""

@@ -1,0 +1,1 @@
+"""What a training step holds in memory, part by part, on one rank of several."""

@@ -1,0 +1,1 @@
+"""How long operations and steps take, on one device and over many."""
