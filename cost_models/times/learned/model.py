@@ -238,9 +238,9 @@ def mean_and_sd(members: Sequence[Trees], features_UF: Array) -> tuple[Array, Ar
 
 
 def _shapes(op: OpColumns) -> Shapes:
-    """The dims of a product; 1 where no design has it."""
+    """The dims of a product, whole as on the busiest device; 1 where no design has it."""
     dims = np.broadcast_arrays(op.count, op.batch, op.m, op.n, op.k)
-    batch, m, n, k = (np.where(dims[0] > 0, dim, 1.0) for dim in dims[1:])
+    batch, m, n, k = (np.where(dims[0] > 0, np.ceil(dim), 1.0) for dim in dims[1:])
     return Shapes(batched=np.full(len(m), op.kind == "bmm"), batch=batch, m=m, n=n, k=k)
 
 
