@@ -121,7 +121,7 @@ class Learned:
         """Build it from the content of an artifact.
 
         Raises:
-            KeyError, TypeError, ValueError, IndexError: the content is no learned model, or one of
+            KeyError, TypeError, ValueError: the content is no learned model, or one of
                 other features.
         """
         content = fitted["products"]
@@ -225,10 +225,16 @@ def members(lines: Sequence[Sequence[str]], thresholds: Sequence[str]) -> list[T
         thresholds: of each feature, one line of numbers.
 
     Raises:
-        ValueError, IndexError: they cannot be read.
+        ValueError: they cannot be read.
     """
     numbers = [np.array([float(number) for number in line.split()]) for line in thresholds]
-    return [Trees.parse(trees, numbers) for trees in lines]
+    found = []
+    for place, trees in enumerate(lines):
+        try:
+            found.append(Trees.parse(trees, numbers))
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"products.members[{place}]: {error}") from error
+    return found
 
 
 def mean_and_sd(members: Sequence[Trees], features_UF: Array) -> tuple[Array, Array]:
