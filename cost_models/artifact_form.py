@@ -29,7 +29,7 @@ def mistakes(content: Any, precision: Precision, kinds: Collection[str]) -> Iter
         "totals": _named(_TOTAL, _TOTALS),
         **({"features": _list_of(_text), "products": _PRODUCTS} if is_learned else {}),
     }
-    optional = {"memory": _none_or(_SPREAD), "data": _list_of(_FILE, least=0)}
+    optional = {"memory": _none_or(_SPREAD), "data": _list_of(_DATA, least=0)}
     yield from _fields(needed, optional, others=True)("", content)
 
 
@@ -127,7 +127,7 @@ def _correction(key: str, value: Any) -> Iterator[str]:
 
 
 _POSITIVE, _NOT_NEGATIVE = _number(above=0), _number(least=0)
-_FILE = _fields({"sha256": _text}, {}, others=True)
+_DATA = _fields({}, {"sha256": _text}, others=True)  # of files; studies have none
 _ROWS = {"rows": _NOT_NEGATIVE}
 _KIND = _fields(
     {"utilisation": _POSITIVE, "overhead_s": _NOT_NEGATIVE, "sigma": _NOT_NEGATIVE}, _ROWS
