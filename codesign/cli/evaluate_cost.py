@@ -10,7 +10,6 @@ import click
 
 from codesign import api
 from codesign.cli import options
-from codesign.predicted import CONFIDENCE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +27,7 @@ BASIS = {
 )
 @click.argument("table", type=click.Path(path_type=Path), metavar="FILE.csv")
 @click.option("--hardware", required=True, metavar="NAME|FILE", help="The device.")
-@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
+@options.confidence
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv",
               help="Write the predictions of all rows.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg",
