@@ -79,13 +79,13 @@ def _print_operations(found: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
     rows = sorted(found["operations"], key=lambda row: -row["count"] * row["predicted_ms"])
-    table = Table("line", "operation, B × M × N × K", "ms, predicted", "rests on")
+    table = Table("line", "operation, B×M×N×K, precision", "ms of one, predicted", "rests on")
     is_measured = bool(found["compared"])
     for column in ("measured", "error") if is_measured else ():
         table.add_column(column, justify="right")
     for row in rows[:SHOWN]:
         dims = "×".join(str(row[name]) for name in "BMNK")
-        name = f"{row['count']} × {row['op']} {dims}"
+        name = f"{row['count']} × {row['op']} {dims} {row['precision']}"
         cells = [str(row["line"]), name, _interval(row), row["basis"]]
         if is_measured:
             cells += [_ms(row["measured_ms"]), _percent(row["error"])]
