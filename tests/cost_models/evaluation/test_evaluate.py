@@ -179,6 +179,8 @@ def test_the_command_prints_writes_and_draws_what_the_api_returns(tmp_path: Path
     assert shown.returncode == 0, shown.stderr
     for text in ("rests on", "assumed", "sum of 193 executions", "mean error of a row", "products"):
         assert text in shown.stdout, text
+    assert "ms of one" in shown.stdout
+    assert re.search(r"(│|[0-9]) fp32 ", shown.stdout)
     done = codesign("evaluate-cost", path, "--hardware", "h100-sxm", "--json")
     found = json.loads(done.stdout)
     assert found == api.evaluate_cost(path, hardware="h100-sxm")
