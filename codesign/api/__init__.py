@@ -8,14 +8,14 @@ from codesign.api.costs import cost as cost
 from codesign.api.costs import evaluate_cost as evaluate_cost
 from codesign.api.costs import plan as plan
 from codesign.api.costs import profile as profile
+from codesign.api.specs import estimate as estimate
+from codesign.api.specs import init as init
+from codesign.api.specs import validate as validate
 from codesign.api.studies import StudyResult as StudyResult
-from codesign.api.studies import init as init
 from codesign.api.studies import make_proposer as make_proposer
 from codesign.api.studies import optimize as optimize
 from codesign.api.studies import prepare_data as prepare_data
 from codesign.api.studies import report as report
-from codesign.preview import estimate as estimate
-from codesign.preview import validate as validate
 from codesign.retrain import train as train
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export

@@ -1,4 +1,4 @@
-"""Studies: a spec to start from, the data, a run, its report."""
+"""Studies: the data, a run, its report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from codesign.registry import plugin
 from codesign.retrain import too_many_processes
 
 if TYPE_CHECKING:
-    from codesign.contracts import Proposer
+    from codesign.contracts import Executor, Proposer
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
@@ -69,13 +69,8 @@ def optimize(
         held.enter_context(hold(folder.path, steal=steal, say=say))
         folder.remove_leftovers()
         adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
-        say(describe_space(problem))
-        launch = problem.spec.launch
-        for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
-            say(f"warning: {line}")
-        executor = plugin("executor", launch.executor).make(
-            workers=launch.workers, processes=launch.processes
-        )
+        say(_describe_space(problem))
+        executor = _executor(problem.spec, say)
         held.callback(executor.close)
         store = held.enter_context(open_store(folder, say=say))
         if fork is not None:
@@ -93,6 +88,17 @@ def optimize(
             loop.save()
             content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
+
+
+def _executor(spec: StudySpec, say: Callable[[str], None]) -> Executor:
+    """Make the spec's executor; warn of more processes than the machine has cores."""
+    launch = spec.launch
+    for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
+        say(f"warning: {line}")
+    executor: Executor = plugin("executor", launch.executor).make(
+        workers=launch.workers, processes=launch.processes
+    )
+    return executor
 
 
 def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
@@ -118,26 +124,6 @@ def report(study: str | Path) -> StudyResult:
     found = read_study(study)
     content = Outputs(found.spec, found.metrics, found.folder).write(found.state)
     return StudyResult(folder=found.folder.path, content=content)
-
-
-def init(path: str | Path) -> None:
-    """Write a commented spec to start from.
-
-    Raises:
-        SpecError: there is a file already, or none can be written.
-    """
-    from importlib import resources
-
-    from codesign.errors import SpecError
-
-    text = resources.files("codesign.spec").joinpath("starter.yaml").read_text(encoding="utf-8")
-    try:
-        with Path(path).open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise SpecError("exists already", where=str(path), hint="name another file") from None
-    except OSError as error:
-        raise SpecError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 def prepare_data(
@@ -176,7 +162,7 @@ def make_proposer(spec: StudySpec) -> Proposer:
     return proposer
 
 
-def describe_space(problem: Problem) -> str:
+def _describe_space(problem: Problem) -> str:
     """One line about how much of the space the budgets leave."""
     size = problem.feasible.size
     count = f"{size.count:,.0f}" if size.exact else f"about {size.count:.3g}"
