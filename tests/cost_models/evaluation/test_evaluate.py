@@ -269,7 +269,7 @@ def test_a_missing_rate_or_artifact_is_missed_by_name(tmp_path: Path) -> None:
 
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/evaluate-cost.md").read_text(encoding="utf-8")
 
 
 def test_the_commands_of_the_page_run_on_its_table(tmp_path: Path) -> None:
@@ -306,8 +306,6 @@ def test_the_page_says_what_dims_mean_and_what_is_assumed_as_the_code_has_it() -
     }.items():
         assert words.format(round(100 * ASSUMED_UTILISATION[kind, phase])) in said, kind
     assert load_hardware("h100-sxm").launch_s.value == 5e-6
-    least_ms = re.search(r"took less than (\d+) µs", said)
-    assert least_ms is not None
 
 
 def test_the_plot_of_the_page_holds_all_published_products_and_is_small() -> None:
@@ -317,3 +315,5 @@ def test_the_plot_of_the_page_holds_all_published_products_and_is_small() -> Non
     artifact = json.loads(Path(load_hardware("h100-sxm").artifact["fp32"]).read_text())
     assert sum(counted) == artifact["held_out"]["operations"]["rows"] == 3517
     assert "predicted by fits that have not seen them" in drawn
+    page = " ".join((ROOT / "docs/costs.md").read_text(encoding="utf-8").split())
+    assert f"took less than {1e6 * artifact['products']['law']['overhead_s']:.0f} µs" in page
