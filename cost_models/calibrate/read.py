@@ -17,8 +17,11 @@ from cost_models.calibrate.peaks import profiled_peak_bytes
 from cost_models.calibrate.steps import MeasuredStep, profiled_step
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
+from cost_models.operations.ops import PRODUCTS
 from cost_models.operations.tables import read_table
 from cost_models.profile.record import COLUMNS, Row, read
+from cost_models.times.learned.features import Shapes
+from cost_models.times.learned.fit import Products
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class MeasuredOperations:
 
     def __len__(self) -> int:
         return len(self.seconds)
+
+    @property
+    def products(self) -> Products:
+        """Those that are matrix products."""
+        rows = self[np.isin(self.kind, PRODUCTS)]
+        shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
+        return Products(shapes=shapes, seconds=rows.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +154,12 @@ def _profiled(rows: Sequence[Row]) -> MeasuredOperations:
 def _table(path: Path, precision: Precision) -> list[MeasuredOperations]:
     """The measured rows of a table that are in this precision."""
     table = read_table(path)
-    latency_s = table.latency_s
-    if np.isnan(latency_s).all():
+    latency_s, is_measured = table.latency_s, table.is_measured
+    if not is_measured.any():
         raise ConfigError("has no measured row", where=str(path), hint="add a column latency_ms")
     found = []
     for group in table.groups():
-        measured = ~np.isnan(latency_s[group.rows])
+        measured = is_measured[group.rows]
         if group.precision != precision or not measured.any():
             continue
         op, rows = group.op, len(group.rows)

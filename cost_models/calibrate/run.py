@@ -24,9 +24,9 @@ from cost_models.calibrate.operations import (
 )
 from cost_models.calibrate.read import Measurements, read_files
 from cost_models.calibrate.runs import steps_of
-from cost_models.calibrate.scores import folds, one_sided, scores
 from cost_models.calibrate.steps import MeasuredStep, measured_totals, named_totals
 from cost_models.calibrate.totals import FEWEST_ROWS, fit_total, held_out_scores
+from cost_models.evaluation.scores import folds, one_sided, scores
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision, load_hardware
 from cost_models.times.cost_model import CostModel

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibrate.operations import OVERHEADS_S
-from cost_models.calibrate.scores import CONFIDENCE, Z_TWO_SIDED, folds, scores
 from cost_models.calibrate.steps import MeasuredTotals
+from cost_models.evaluation.scores import CONFIDENCE, Z_TWO_SIDED, folds, scores
 from cost_models.exact import Array
 from cost_models.times.totals import FEATURES, Correction, TotalFit
 
