@@ -41,7 +41,7 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         return CostModel(operations=Roofline(hardware=hardware, precision=precision))
     hint = f"`codesign calibrate` makes one; or take artifact out of {hardware.path}"
     try:
-        return from_content(hardware, precision, json.loads(Path(name).read_text("utf-8")))
+        return from_content(hardware, precision, content_of(hardware, precision))
     except OSError as error:
         where = f"{hardware.path}: artifact.{precision}"
         raise ConfigError(
@@ -51,13 +51,27 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
 
 
+def content_of(hardware: Hardware, precision: Precision) -> dict[str, Any]:
+    """Read the artifact that the device names; empty where it names none.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no JSON.
+    """
+    name = hardware.artifact.get(precision)
+    found: dict[str, Any] = {} if name is None else json.loads(Path(name).read_text("utf-8"))
+    return found
+
+
+def described(path: Path) -> dict[str, Any]:
+    """Return a measured file as `data` of an artifact names it."""
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
 def was_fitted_to(path: Path, hardware: Hardware, precision: Precision) -> bool:
     """Whether a file is one of those that the device's cost model was fitted to."""
-    name = hardware.artifact.get(precision)
-    if name is None:
-        return False
-    data = json.loads(Path(name).read_text("utf-8")).get("data", ())
-    return hashlib.sha256(path.read_bytes()).hexdigest() in {one.get("sha256") for one in data}
+    checksum = described(path)["sha256"]
+    data = content_of(hardware, precision).get("data", ())
+    return any(one.get("sha256") == checksum for one in data)
 
 
 def from_content(hardware: Hardware, precision: Precision, content: Mapping[str, Any]) -> CostModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,28 +113,26 @@ def read_files(
                     _check_device(path, here, hardware)
             elif case.precision == precision and result.status == "ok":
                 rows.append((case, result))
-    if len(versions) > 1 and not accept_mismatch:
-        said = "; ".join(f"{path} by torch {version}" for version, path in versions.items())
-        raise ConfigError(
-            f"measurements are of several versions: {said}",
-            hint="measure again with one version, or accept it with --accept-mismatch",
-        )
+    if not accept_mismatch:
+        _check_versions(versions)
     steps = [row for row in rows if row[0].section == "step"]
-    eager = [row for row in steps if row[0].mode == "eager"]
     return Measurements(
         operations=MeasuredOperations.joined([_profiled(rows), *tables]),
         steps=[profiled_step(*row) for row in steps],
-        peak_ratios=np.array(
-            [
-                result.peak_bytes / profiled_peak_bytes(case, one_step_layers=hardware.is_cpu)
-                for case, result in eager
-            ]
-            if precision != "bf16"
-            else []
-        ),
+        peak_ratios=np.zeros(0) if precision == "bf16" else _peak_ratios(steps, hardware),
         repeats={"operations": _repeats(rows, "op"), "steps": _repeats(rows, "step")},
         torch=frozenset(versions),
     )
+
+
+def _peak_ratios(steps: Sequence[Row], hardware: Hardware) -> Array:
+    """Measured / predicted peak bytes of eager steps."""
+    found = [
+        result.peak_bytes / profiled_peak_bytes(case, one_step_layers=hardware.is_cpu)
+        for case, result in steps
+        if case.mode == "eager"
+    ]
+    return np.array(found)
 
 
 def _profiled(rows: Sequence[Row]) -> MeasuredOperations:
@@ -236,6 +234,16 @@ def _check_device(path: Path, run: dict[str, Any], hardware: Hardware) -> None:
         hint="name the device that was measured (reported_as in a hardware file of your own), or "
         "accept it with --accept-mismatch",
     )
+
+
+def _check_versions(versions: Mapping[str, Path]) -> None:
+    """Refuse measurements of several versions of torch: version → a file of it."""
+    if len(versions) > 1:
+        said = "; ".join(f"{path} by torch {version}" for version, path in versions.items())
+        raise ConfigError(
+            f"measurements are of several versions: {said}",
+            hint="measure again with one version, or accept it with --accept-mismatch",
+        )
 
 
 def _repeats(rows: Sequence[Row], section: str) -> Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +12,7 @@ import numpy as np
 
 from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
-from cost_models.artifacts import cost_model, from_content
+from cost_models.artifacts import content_of, cost_model, described, from_content
 from cost_models.calibrate.artifact import rounded, write
 from cost_models.calibrate.operations import (
     FITS,
@@ -84,24 +82,29 @@ def run(
         )
     say(f"fitting {len(measured.operations):,} operations, {len(measured.steps):,} steps")
     content = rounded(fitted(hardware, precision, measured, kind=kind))
-    data: list[dict[str, Any]] = [_described(path) for path in files]
+    data = [described(path) for path in files]
     if own:
-        studies = sorted({run.study for run in runs})
-        data.append({"studies": studies, "runs": len(own)})
+        data.append({"studies": sorted({run.study for run in runs}), "runs": len(own)})
     seen = any(one in _earlier(hardware, precision)["data"] for one in data)
     content["data"] += [one for one in data if one not in content["data"]]
     written = write(content, hardware, out)
-    after = content["held_out"]
     return {
         **{name: None if path is None else str(path) for name, path in written.items()},
+        **_report(content, rounded(_before(before, measured.steps))),
+        "before_saw_the_data": seen,
+    }
+
+
+def _report(content: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new artifact says of itself; its totals beside those of the model before."""
+    after = content["held_out"]
+    return {
         "kind": content["kind"],
         "operations": after.get("operations"),
         "memory": after.get("memory"),
         "totals": {
-            name: {"before": scored, "after": after.get(name)}
-            for name, scored in rounded(_before(before, measured.steps)).items()
+            name: {"before": scored, "after": after.get(name)} for name, scored in before.items()
         },
-        "before_saw_the_data": seen,
         "noise": content["noise"],
     }
 
@@ -154,8 +157,7 @@ def _earlier(hardware: Hardware, precision: Precision) -> dict[str, Any]:
 
     Its file was read before, when its model was made.
     """
-    name = hardware.artifact.get(precision)
-    found = {} if name is None else json.loads(Path(name).read_text(encoding="utf-8"))
+    found = content_of(hardware, precision)
     return {
         "kind": "roofline",
         "device": hardware.name,
@@ -223,7 +225,3 @@ def _noise(logs: Array) -> Mapping[str, Any]:
         "median": float(np.median(apart)),
         "p90": float(np.quantile(apart, 0.9)),
     }
-
-
-def _described(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
