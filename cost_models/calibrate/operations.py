@@ -30,7 +30,7 @@ class FittedOperations:
     Attributes:
         content: what it adds to the artifact; `cost_models.artifacts.KINDS` builds it from that.
         ratio, sigma: measured / predicted of rows that no fit had seen, and the spread that was
-            foretold, (R,).
+            predicted, (R,).
         more: other errors held out, by name.
     """
 

@@ -189,10 +189,10 @@ def _operations(
 
 
 def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[str, Any]]:
-    """Score what the device's model foretells of all measured totals."""
+    """Score what the device's model predicts of all measured totals."""
     found = {}
     for name, rows in named_totals(steps).items():
-        predicted = [_foretold(model, step, total) for step, total in rows]
+        predicted = [_median_and_spread(model, step, total) for step, total in rows]
         median_s, sigma = np.array(predicted).T
         measured_s = np.array([step.seconds[total] for step, total in rows])
         examples = np.array([float(step.batch) for step, _ in rows])
@@ -200,7 +200,7 @@ def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[s
     return found
 
 
-def _foretold(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
+def _median_and_spread(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
     """Median seconds, and the spread that the interval stands for."""
     median_s, high_s = model.seconds(
         step.operations(total), total, (0.0, 1.0), compiled=step.training.compile

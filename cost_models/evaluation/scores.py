@@ -29,7 +29,7 @@ def one_sided(ratio: Array, sigma: Array, confidence: float = CONFIDENCE) -> dic
 
     Args:
         ratio: measured / predicted, > 0, (R,).
-        sigma: standard deviation of its logarithm that was foretold, (R,).
+        sigma: standard deviation of its logarithm that was predicted, (R,).
         confidence: of each end, in (0.5, 1).
     """
     z = NormalDist().inv_cdf(confidence)
@@ -50,7 +50,7 @@ def scores(predicted_s: Array, sigma: Array, measured_s: Array, examples: Array)
 
     Args:
         predicted_s, measured_s: seconds of a step, (R,).
-        sigma: standard deviation of log(measured / predicted) that was foretold, (R,).
+        sigma: standard deviation of log(measured / predicted) that was predicted, (R,).
         examples: of a step, (R,): designs are ranked by seconds for each example.
 
     Returns:

@@ -79,7 +79,7 @@ class Fitted:
     largest: Predicted
 
     def sigma(self, predicted: Predicted) -> Array:
-        """Return the spread foretold of such products, (R,)."""
+        """Return the spread predicted of such products, (R,)."""
         return self.spread.sigma(predicted.disagreement, predicted.law_s, np.zeros(1))
 
 
