@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from codesign.errors import ConfigError
+from cost_models.artifact_form import mistakes
 from cost_models.hardware import Hardware, Precision
 from cost_models.times.cost_model import CostModel, Operations
 from cost_models.times.learned.model import Learned
@@ -41,13 +42,17 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         return CostModel(operations=Roofline(hardware=hardware, precision=precision))
     hint = f"`codesign calibrate` makes one; or take artifact out of {hardware.path}"
     try:
-        return from_content(hardware, precision, content_of(hardware, precision))
+        content = content_of(hardware, precision)
+        if wrong := list(mistakes(content, precision, KINDS)):
+            what = f"\n{name}: is no artifact: ".join(wrong)
+            raise ConfigError(f"is no artifact: {what}", where=name, hint=hint)
+        return from_content(hardware, precision, content)
     except OSError as error:
         where = f"{hardware.path}: artifact.{precision}"
         raise ConfigError(
             f"{name} cannot be read: {error.strerror}", where=where, hint=hint
         ) from error
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
 
 

@@ -31,6 +31,7 @@ _BETWEEN_DEVICES = (
     "network_latency_s",
     "devices_per_node",
 )
+_COUNTS = ("multiprocessors", "devices_per_node")
 _KEYS = ("name", "reported_as", "flop_per_s", *_FIGURES, *_BETWEEN_DEVICES, "artifact")
 
 
@@ -106,6 +107,15 @@ class Hardware:
         return self.flop_per_s[precision].value
 
 
+def is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold."""
+    try:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def shipped() -> list[str]:
     """Return the names of the devices that come with the package."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
@@ -126,7 +136,8 @@ def load_hardware(name: str) -> Hardware:
         path = Path(name)
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    # Values that are tagged, or look like a date, fail in other ways.
+    except (OSError, ValueError, LookupError, AttributeError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot be read: {error}", where=str(path)) from error
     mistakes = list(_mistakes(values))
     if mistakes:
@@ -208,9 +219,10 @@ def _figure_mistakes(key: str, entry: Any) -> Iterator[str]:
         yield f"{key} is {entry!r}; must be a mapping with value, origin and source"
         return
     value, origin = entry["value"], entry["origin"]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not (math.isfinite(value) and value > 0):
-        yield f"{key}.value is {value!r}; must be a finite number > 0, such as 3.35e+12"
+    if not is_finite(value) or value <= 0:
+        yield f"{key}.value is {value!r:.40}; must be a finite number > 0, such as 3.35e+12"
+    elif key in _COUNTS and value != int(value):
+        yield f"{key}.value is {value!r}; must be a whole number ≥ 1"
     if origin not in get_args(Origin):
         yield f"{key}.origin is {origin!r}; must be one of {', '.join(get_args(Origin))}"
     if not isinstance(entry["source"], str) or not entry["source"]:

@@ -4,7 +4,8 @@ The device computes unit after unit while its links are busy with the neighbours
 next unit's weights come in; in backward those of the unit before, while the gradients of the unit
 after go out, to ranks that share the weights and to replicas. In each such slot the longer of
 computing and sending counts. Nothing hides the root's weights before forward and its gradients
-after backward. The root is what is not a layer: inputs and heads.
+after backward. The root is what is not a layer: inputs and heads. What else is sent meanwhile finds
+the links busy with these messages: it has only the rest of the time of computing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +42,20 @@ class UnitTime:
     repeats: Array
 
 
+class Exposed(NamedTuple):
+    """Seconds of a step, arrays (..., N) or (..., 1).
+
+    Attributes:
+        fsdp_s: that gathering and scattering add.
+        replicas_s: that sums over replicas add.
+        hidden_s: of computing during which any of them is sent.
+    """
+
+    fsdp_s: Array
+    replicas_s: Array
+    hidden_s: Array
+
+
 @dataclass(frozen=True)
 class _Slot:
     """A time of computing, what is sent meanwhile, and how often it comes."""
@@ -50,20 +66,21 @@ class _Slot:
     times: Array
 
 
-def exposed_s(units: Sequence[UnitTime]) -> tuple[Array, Array]:
-    """Return the seconds that gathering and scattering add to a step, and those of replicas.
+def exposed(units: Sequence[UnitTime]) -> Exposed:
+    """Return what sending adds to a step, and what computing hides of it.
 
     Args:
         units: the inputs, the layers, the heads; the messages of inputs and heads are the root's.
     """
-    fsdp_s, replicate_s = _ZERO, _ZERO
+    fsdp_s, replicas_s, hidden_s = _ZERO, _ZERO, _ZERO
     for slot in (*_forward(units[:-1]), *_backward(units)):
         sent_s = slot.fsdp_s + slot.replicate_s
         # A share of what is sent: nothing where nothing is.
         share = np.maximum(sent_s - slot.computing_s, 0.0) / np.where(sent_s > 0, sent_s, 1.0)
         fsdp_s = fsdp_s + slot.times * share * slot.fsdp_s
-        replicate_s = replicate_s + slot.times * share * slot.replicate_s
-    return fsdp_s, replicate_s
+        replicas_s = replicas_s + slot.times * share * slot.replicate_s
+        hidden_s = hidden_s + slot.times * np.minimum(sent_s, slot.computing_s)
+    return Exposed(fsdp_s, replicas_s, hidden_s)
 
 
 def _forward(units: Sequence[UnitTime]) -> Iterator[_Slot]:

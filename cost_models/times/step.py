@@ -2,7 +2,8 @@
 
 A device computes one operation after the other (`cost_models.times.step_ops`). Over ranks it waits
 for looked-up vectors and their gradients, for sums over all ranks, and for what of FSDP's messages
-no computing hides (`cost_models.times.overlap`); ids travel during the step before. At a quantile
+no computing hides (`cost_models.times.overlap`); ids travel during the step before, while FSDP's
+messages leave the links free. At a quantile
 all operations, and all messages, are as slow together.
 """
 
@@ -24,7 +25,7 @@ from cost_models.times.messages import (
     sum_messages,
     vector_messages,
 )
-from cost_models.times.overlap import UnitTime, exposed_s
+from cost_models.times.overlap import UnitTime, exposed
 from cost_models.times.step_ops import StepWork, Unit, step_work
 from cost_models.training import Training
 from wukong.schema import InputSchema
@@ -140,20 +141,23 @@ class _Sending:
         """Return part → seconds (Z, N) or (Z, 1)."""
         forward = [op for unit in work.units for op in unit.forward]
         sums_s = self._seconds(sum_messages(forward, training))
-        fsdp_s, replicas_s = exposed_s(
+        waited = exposed(
             [
                 self._unit(unit, seconds, training)
                 for unit, seconds in zip(work.units, computed, strict=True)
             ]
         )
-        found = {"FSDP, not hidden": fsdp_s, "all-reduce, not hidden": sums_s + replicas_s}
+        found = {
+            "FSDP, not hidden": waited.fsdp_s,
+            "all-reduce, not hidden": sums_s + waited.replicas_s,
+        }
         if work.share is None:
             return found
         ids_s = self._seconds(id_messages(work.share, batch, work.features, training))
         dense_s = sum((forward_s + backward_s for forward_s, backward_s in computed), np.zeros(1))
         vectors_s = self._seconds(vector_messages(work.share, batch, training))
         return {
-            "ids all-to-all, not hidden": np.maximum(ids_s - dense_s, 0.0),
+            "ids all-to-all, not hidden": np.maximum(ids_s - (dense_s - waited.hidden_s), 0.0),
             "embedding all-to-all": vectors_s,
             **found,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,31 @@ def test_a_figure_that_cannot_be_is_refused_by_file_and_key(
     assert error.value.what.startswith(f"{key}.value is {value!r}; must be a finite number > 0")
 
 
+@pytest.mark.parametrize("value", ["2001-99-99", "!!timestamp x", "!!int x", "!!int ''", "[*a]"])
+def test_a_value_that_yaml_cannot_make_is_refused_by_file(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"name: mine\nlaunch_s: {{value: {value}}}\n")
+    with pytest.raises(ConfigError, match="cannot be read") as error:
+        load_hardware(str(path))
+    assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("launch_s", 10**400, "a finite number > 0"),
+        ("multiprocessors", 0.5, "a whole number"),
+        ("devices_per_node", 7.5, "a whole number"),
+    ],
+)
+def test_numbers_that_no_float_holds_and_parts_of_devices_are_refused(
+    tmp_path: Path, key: str, value: float, allowed: str
+) -> None:
+    entry = {"value": value, "origin": "assumed", "source": "a slip"}
+    with pytest.raises(ConfigError, match=rf"{key}\.value is .*; must be {allowed}"):
+        load_hardware(written(tmp_path, {**GOOD, key: entry}))
+
+
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     values = copy.deepcopy(GOOD)
     del values["memory_bytes"]
@@ -152,6 +178,57 @@ def test_a_file_that_is_no_artifact_is_refused(tmp_path: Path, content: str) -> 
     path = written(tmp_path, {**GOOD, "artifact": {"fp32": "own.json"}})
     with pytest.raises(ConfigError, match=r"own\.json: is no artifact"):
         cost_model(load_hardware(path), "fp32")
+
+
+@pytest.mark.parametrize(
+    ("device", "key", "value"),
+    [
+        ("cpu", "kind", "forest"),
+        ("cpu", "precision", "bf16"),
+        ("cpu", "kinds", []),
+        ("cpu", "kinds.gemm.utilisation", NAN),
+        ("cpu", "kinds.gemm.overhead_s", -1e-6),
+        ("cpu", "kinds.gemm.sigma", "wide"),
+        ("cpu", "kinds.gem", {}),
+        ("cpu", "kinds.gemm.utilization", 0.5),
+        ("cpu", "totals", None),
+        ("cpu", "totals.step.factor", 0),
+        ("cpu", "totals.step.correction.low", 10**400),
+        ("cpu", "totals.step.correction.weights", {}),
+        ("cpu", "memory.sigma", INFINITE),
+        ("cpu", "data", [5]),
+        ("h100-sxm", "products.law.best", True),
+        ("h100-sxm", "products.members", []),
+        ("h100-sxm", "products.members", [["+1", "c0"]]),
+        ("h100-sxm", "products.thresholds", ["0.5 nan"]),
+        ("h100-sxm", "products.spread.low.gemm", [0.0, 9.0]),
+    ],
+)
+def test_what_cannot_be_in_an_artifact_is_named_with_file_and_key(
+    tmp_path: Path, device: str, key: str, value: Any
+) -> None:
+    shipped = load_hardware(device)
+    content = json.loads(Path(shipped.artifact["fp32"]).read_text())
+    *sections, last = key.split(".")
+    changed = content
+    for section in sections:
+        changed = changed[section]
+    changed[last] = value
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError) as error:
+        cost_model(dataclasses.replace(shipped, artifact={"fp32": str(path)}), "fp32")
+    assert f"{path}: is no artifact: " in str(error.value)
+    assert key in str(error.value)
+
+    # Cut short, and with studies behind it, which have no checksum.
+    content = json.loads(Path(shipped.artifact["fp32"]).read_text())
+    content["data"].append({"studies": ["mine"], "runs": 8})
+    path.write_text(json.dumps(content))
+    assert cost_model(dataclasses.replace(shipped, artifact={"fp32": str(path)}), "fp32")
+    path.write_text(json.dumps(content)[:-300])
+    with pytest.raises(ConfigError, match="is no artifact"):
+        cost_model(dataclasses.replace(shipped, artifact={"fp32": str(path)}), "fp32")
 
 
 def test_an_artifact_beside_ones_own_file_comes_before_a_shipped_one(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ class Learned:
         """Build it from the content of an artifact.
 
         Raises:
-            KeyError, TypeError, ValueError, IndexError: the content is no learned model, or one of
+            KeyError, TypeError, ValueError: the content is no learned model, or one of
                 other features.
         """
         content = fitted["products"]
@@ -226,10 +226,16 @@ def members(lines: Sequence[Sequence[str]], thresholds: Sequence[str]) -> list[T
         thresholds: of each feature, one line of numbers.
 
     Raises:
-        ValueError, IndexError: they cannot be read.
+        ValueError: they cannot be read.
     """
     numbers = [np.array([float(number) for number in line.split()]) for line in thresholds]
-    return [Trees.parse(trees, numbers) for trees in lines]
+    found = []
+    for place, trees in enumerate(lines):
+        try:
+            found.append(Trees.parse(trees, numbers))
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"products.members[{place}]: {error}") from error
+    return found
 
 
 def mean_and_sd(members: Sequence[Trees], features_UF: Array) -> tuple[Array, Array]:
@@ -239,9 +245,9 @@ def mean_and_sd(members: Sequence[Trees], features_UF: Array) -> tuple[Array, Ar
 
 
 def _shapes(op: OpColumns) -> Shapes:
-    """The dims of a product; 1 where no design has it."""
+    """The dims of a product, whole as on the busiest device; 1 where no design has it."""
     dims = np.broadcast_arrays(op.count, op.batch, op.m, op.n, op.k)
-    batch, m, n, k = (np.where(dims[0] > 0, dim, 1.0) for dim in dims[1:])
+    batch, m, n, k = (np.where(dims[0] > 0, np.ceil(dim), 1.0) for dim in dims[1:])
     return Shapes(batched=np.full(len(m), op.kind == "bmm"), batch=batch, m=m, n=n, k=k)
 
 

@@ -190,6 +190,19 @@ def test_what_is_kept_changes_nothing() -> None:
         np.testing.assert_array_equal(fresh.sigma(op), alone.sigma(op))
 
 
+def test_an_uneven_share_of_a_batch_is_predicted_alone_as_in_company() -> None:
+    """A device's mean share may be 512.5 examples, or less than one: some device has one more."""
+    shares = np.array([[1, share, 640, 512] for share in (0.01, 0.9, 512, 512.5, 513)])
+    for ask in ("seconds", "sigma"):
+        together = getattr(dataclasses.replace(model(), _kept={}, _last=[]), ask)(product(shares))
+        alone = [
+            getattr(dataclasses.replace(model(), _kept={}, _last=[]), ask)(product(one))[0]
+            for one in shares[::-1, None]
+        ]
+        assert together.tolist() == alone[::-1]
+        assert np.isfinite(together).all()
+
+
 def test_dims_mean_nothing_where_no_design_has_the_product() -> None:
     op = product(np.array([[2, 64, 64, 64], [0, -1, 0, 5]]))
     op = dataclasses.replace(op, count=np.array([1.0, 0.0]), bytes=op.bytes * [1, 0])

@@ -20,7 +20,7 @@ from cost_models.operations.trace import trace
 from cost_models.operations.wukong_ops import operations
 from cost_models.times.communication import ASSUMED_SHARE, ASSUMED_SIGMA
 from cost_models.times.cost_model import CostModel
-from cost_models.times.overlap import UnitTime, exposed_s
+from cost_models.times.overlap import UnitTime, exposed
 from cost_models.times.step import step_time
 from cost_models.times.step_ops import step_work
 from cost_models.training import Training
@@ -63,10 +63,11 @@ def test_what_is_exposed_is_what_a_walk_from_unit_to_unit_waits_for(
         waited += max(comes + leaves - walked[i][1], 0)
     waited += sum(root[3:])
     given_units = [unit_time(root, 1), *(unit_time(u, n) for u, n in layers), unit_time(heads, 1)]
-    fsdp_s, replicas_s = exposed_s(given_units)
-    assert fsdp_s + replicas_s == pytest.approx(waited, abs=1e-9)
+    found = exposed(given_units)
+    assert found.fsdp_s + found.replicas_s == pytest.approx(waited, abs=1e-9)
+    assert found.hidden_s <= sum(unit[0] + unit[1] for unit in walked) + 1e-9
     silent = [dataclasses.replace(unit, replicate_s=np.zeros(1)) for unit in given_units]
-    assert exposed_s(silent)[1] == 0
+    assert exposed(silent).replicas_s == 0
 
 
 def unit_time(figures: tuple[float, ...], repeats: int) -> UnitTime:
@@ -98,6 +99,30 @@ def test_parts_add_up_to_the_median_and_quantiles_widen(settings: dict[str, Any]
     assert high / median == pytest.approx(median / low, rel=0.1)
     assert high / median >= np.exp(1.5 * min(0.5, ASSUMED_SIGMA)) * 0.999
     assert all(s[0] >= 0 for s in found.parts_s.values())
+
+
+@pytest.mark.parametrize("ranks", [64, 1024])
+def test_no_slower_device_trains_faster(ranks: int) -> None:
+    """One second of computing hides one second of messages, whether of ids or of weights."""
+    hardware = load_hardware("a100")
+    training = Training(ranks=ranks, **FUSED)
+    steps_s = []
+    for slower in (0.25, 0.5, 1, 2, 4, 8):
+        device = dataclasses.replace(
+            hardware,
+            flop_per_s={
+                key: dataclasses.replace(rate, value=rate.value / slower)
+                for key, rate in hardware.flop_per_s.items()
+            },
+            bytes_per_s=dataclasses.replace(
+                hardware.bytes_per_s, value=hardware.bytes_per_s.value / slower
+            ),
+            launch_s=dataclasses.replace(hardware.launch_s, value=5e-6 * slower),
+        )
+        model = cost_model(device, "fp32")
+        found = step_time(model, SHAPE, SCHEMA, batch=16 * BATCH, training=training, zs=(0.0,))
+        steps_s.append(found.quantiles_s[0].item())
+    assert (np.diff(steps_s) > -1e-12).all()
 
 
 def work_of(**settings: Any) -> Any:
