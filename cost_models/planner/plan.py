@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -118,6 +117,8 @@ def make_plan(
         InfeasibleError: no system is within the budgets; names the tightest, and the nearest.
     """
     hardware = load_hardware(request.hardware)
+    base = dataclasses.replace(workload.base, on_cpu=hardware.is_cpu)
+    workload = dataclasses.replace(workload, base=base)
     evaluator = Evaluator.of(workload, request, hardware)
     found = best_by_devices(evaluator, most_evaluations=most_evaluations, seed=seed, say=say)
     if not found:
@@ -147,7 +148,6 @@ def _parts_ms(evaluator: Evaluator, best: Candidate) -> dict[str, float]:
         workload.schema,
         batch=np.array([float(system.batch_size)]),
         training=system.training(workload.base),
-        zs=(0.0, NormalDist().inv_cdf(evaluator.request.confidence)),
     )
     return {part: 1e3 * float(seconds.item()) for part, seconds in found.parts_s.items()}
 
