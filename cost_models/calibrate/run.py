@@ -31,7 +31,6 @@ from cost_models.times.cost_model import CostModel
 from cost_models.times.totals import Total
 
 AUTO = "auto"
-_NONE = np.zeros(0)
 
 
 def run(
