@@ -15,7 +15,10 @@ from codesign.study.findings import planned_trials
 from codesign.study.state import StudyState
 
 SAMPLE = 256
-LEFT_OUT = "steps of training alone: start, reading data, evaluations and checkpoints come on top"
+LEFT_OUT = (
+    "steps of training alone: start, compiling, reading data, evaluations and checkpoints come on "
+    "top"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,14 +67,9 @@ def content_of(hardware: Hardware, precision: Precision) -> dict[str, Any]:
     return found
 
 
-def described(path: Path) -> dict[str, Any]:
-    """Return a measured file as `data` of an artifact names it."""
-    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
 def was_fitted_to(path: Path, hardware: Hardware, precision: Precision) -> bool:
     """Whether a file is one of those that the device's cost model was fitted to."""
-    checksum = described(path)["sha256"]
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     data = content_of(hardware, precision).get("data", ())
     return any(one.get("sha256") == checksum for one in data)
 

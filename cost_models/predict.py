@@ -12,6 +12,7 @@ from statistics import NormalDist
 import numpy as np
 
 from codesign.contracts import HardwareSpec, PredictionColumns
+from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.exact import Array, Columns
 from cost_models.hardware import DTYPES, load_hardware
@@ -72,8 +73,17 @@ class Predictor:
         return {name: figure(box, z) for name, figure in by_name if name in metrics}
 
     def step_parts_ms(self, columns: Columns, schema: InputSchema) -> dict[str, float]:
-        """Predict the median milliseconds of each part of one design's training step."""
+        """Predict the median milliseconds of each part of one design's training step.
+
+        Raises:
+            ConfigError: a device would see no example.
+        """
         box = self._box(columns, columns, schema)
+        if box.low_batch.min() < self.devices:
+            raise ConfigError(
+                f"batch_size is {box.low_batch.min():g}; {self.devices:,} devices need an example "
+                "of each step each"
+            )
         found = step_time(self.model, columns, schema, batch=box.low_batch, training=box.training)
         return {part: 1e3 * float(s[0]) for part, s in found.parts_s.items()}
 

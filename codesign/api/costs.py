@@ -183,9 +183,14 @@ def calibrate(
     Raises:
         CodesignError: whatever a person can mend.
     """
+    from codesign.errors import ConfigError
     from codesign.study.measured import measured_runs
 
     paths = [Path(source) for source in sources]
+    folders = [path.resolve() for path in paths if path.is_dir()]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise ConfigError("is given twice", where=str(folder), hint="name each study once")
     runs = [
         run for path in paths if path.is_dir() for run in measured_runs(path, data_path=data_path)
     ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from codesign import api
 from codesign.cli import options
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # heading → figure, of a table of scores; but for rows and tau, in percent
 _SHOWN = {
@@ -91,6 +95,8 @@ def _print(report: dict[str, Any]) -> None:
     console.print(_LEGEND, highlight=False)
     if report["before_saw_the_data"]:
         console.print("before: fitted to some of these very measurements")
+    else:
+        _warn_of_worse(report["totals"], console)
     for name, noise in report["noise"].items():
         console.print(
             f"measured twice, {name} differ by {100 * noise['median']:.1f}% (median of "
@@ -100,6 +106,19 @@ def _print(report: dict[str, Any]) -> None:
     kept = f"; the one before is {report['kept']}" if report["kept"] else ""
     console.print(f"{report['artifact']}{kept}", highlight=False, soft_wrap=True)
     console.print(f"hardware: {report['hardware']}", highlight=False, soft_wrap=True)
+
+
+def _warn_of_worse(totals: Mapping[str, Any], console: Console) -> None:
+    """Name the totals that were foretold better by the model before."""
+    error = "mean_relative_error"
+    for name, scored in totals.items():
+        if scored["after"] and scored["after"][error] > scored["before"][error]:
+            console.print(
+                f"{name.replace('_', ' ')}: errs more than before; keep the old model, or measure "
+                "more",
+                style="yellow",
+                highlight=False,
+            )
 
 
 def _cells(scored: dict[str, Any]) -> list[str]:

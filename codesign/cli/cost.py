@@ -11,7 +11,6 @@ import click
 from codesign import api
 from codesign.cli import options
 from codesign.contracts import HardwareSpec
-from codesign.predicted import CONFIDENCE
 
 
 @click.command("cost", help="Explain what a design costs, part by part.")
@@ -21,23 +20,23 @@ from codesign.predicted import CONFIDENCE
 @click.option(
     "--devices",
     type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="That train one model together.",
+    default=None,
+    help="That train one model together.  [default: 1]",
 )
-@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
+@options.confidence
 @options.as_json
 def command(
     design: Path,
     data_path: str | None,
     hardware: str | None,
-    devices: int,
+    devices: int | None,
     confidence: float,
     as_json: bool,
 ) -> None:
     """Parse, count, print."""
-    device = None if hardware is None else HardwareSpec(name=hardware, devices=devices)
+    if hardware is None and devices is not None:
+        raise click.UsageError("--devices needs --hardware: counts are the same on any device.")
+    device = None if hardware is None else HardwareSpec(name=hardware, devices=devices or 1)
     found = api.cost(design, data_path=data_path, hardware=device, confidence=confidence)
     if as_json:
         click.echo(json.dumps(found))

@@ -10,7 +10,6 @@ import click
 
 from codesign import api
 from codesign.cli import options
-from codesign.predicted import CONFIDENCE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,8 +27,7 @@ BASIS = {
 )
 @click.argument("table", type=click.Path(path_type=Path), metavar="FILE.csv")
 @click.option("--hardware", required=True, metavar="NAME|FILE", help="The device.")
-@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
+@options.confidence
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE.csv",
               help="Write the predictions of all rows.")  # fmt: skip
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.svg",
@@ -81,13 +79,13 @@ def _print_operations(found: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
     rows = sorted(found["operations"], key=lambda row: -row["count"] * row["predicted_ms"])
-    table = Table("line", "operation, B × M × N × K", "ms, predicted", "rests on")
+    table = Table("line", "operation, B×M×N×K, precision", "ms of one, predicted", "rests on")
     is_measured = bool(found["compared"])
     for column in ("measured", "error") if is_measured else ():
         table.add_column(column, justify="right")
     for row in rows[:SHOWN]:
         dims = "×".join(str(row[name]) for name in "BMNK")
-        name = f"{row['count']} × {row['op']} {dims}"
+        name = f"{row['count']} × {row['op']} {dims} {row['precision']}"
         cells = [str(row["line"]), name, _interval(row), row["basis"]]
         if is_measured:
             cells += [_ms(row["measured_ms"]), _percent(row["error"])]

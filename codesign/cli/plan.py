@@ -14,7 +14,6 @@ import yaml
 from codesign import api
 from codesign.cli import options
 from codesign.contracts import PlanRequest
-from codesign.predicted import CONFIDENCE
 
 QUIET_S = 2.0
 
@@ -70,7 +69,7 @@ def doublings(low: int, high: int) -> list[int]:
 
 
 def _positive(name: str, text: str, **more: Any) -> Callable[[Any], Any]:
-    return click.option(name, type=click.FloatRange(min=0, min_open=True), help=text, **more)
+    return click.option(name, type=options.FiniteRange(min=0, min_open=True), help=text, **more)
 
 
 @click.command("plan", help="Choose the system to train a design on: devices, batch, sharding, …")
@@ -92,8 +91,7 @@ def _positive(name: str, text: str, **more: Any) -> Callable[[Any], Any]:
 @_positive("--hours", "Most hours of all examples.")
 @_positive("--gpu-hours", "Most device-hours of all examples.")
 @_positive("--price", "Of a device-hour, in any currency.")
-@click.option("--confidence", type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-              default=CONFIDENCE, show_default=True, help="Of each end.")  # fmt: skip
+@options.confidence
 @click.option("--out", type=click.Path(path_type=Path),
               help="Write a design file with the system.")  # fmt: skip
 @options.as_json

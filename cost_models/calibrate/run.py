@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 
 from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
-from cost_models.artifacts import content_of, cost_model, described, from_content
+from cost_models.artifacts import content_of, cost_model, from_content
 from cost_models.calibrate.artifact import rounded, write
 from cost_models.calibrate.operations import (
     FITS,
@@ -64,10 +66,11 @@ def run(
         `operations`, `memory`: errors held out; `noise`: of rows measured twice.
 
     Raises:
-        ConfigError: what is measured is malformed, of another device or nothing at all, or the
-            folder cannot be written.
+        ConfigError: what is measured is malformed, of another device, too little or nothing at
+            all, or is given twice, or the folder cannot be written.
     """
     hardware = load_hardware(device)
+    data: list[dict[str, Any]] = _described(files)
     before = cost_model(hardware, precision)
     say("reading")
     measured = read_files(files, hardware, precision, accept_mismatch=accept_mismatch)
@@ -79,9 +82,9 @@ def run(
             where=", ".join(map(str, files)) or "the studies",
             hint="name another --precision, or measure with `codesign profile`",
         )
+    _check_enough(measured)
     say(f"fitting {len(measured.operations):,} operations, {len(measured.steps):,} steps")
     content = rounded(fitted(hardware, precision, measured, kind=kind))
-    data = [described(path) for path in files]
     if own:
         data.append({"studies": sorted({run.study for run in runs}), "runs": len(own)})
     seen = any(one in _earlier(hardware, precision)["data"] for one in data)
@@ -108,15 +111,36 @@ def _report(content: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def _check_enough(measured: Measurements) -> None:
+    """Hold that something can be fitted, so that no artifact is replaced by one of assumptions.
+
+    Raises:
+        ConfigError: no kind of operation and no total was measured often enough.
+    """
+    operations = _most(measured.operations.kind)
+    steps = max((len(rows) for rows in named_totals(measured.steps).values()), default=0)
+    if max(operations, steps) < FEWEST_ROWS:
+        raise ConfigError(
+            f"too little was measured: {operations} operations of one kind and {steps} steps alike "
+            f"at most; a fit needs {FEWEST_ROWS}",
+            hint="measure more with `codesign profile`, or give more studies",
+        )
+
+
+def _most(kinds: Array) -> int:
+    return max(Counter(kinds.tolist()).values(), default=0)
+
+
 def fitted(
     hardware: Hardware, precision: Precision, measured: Measurements, *, kind: str = AUTO
 ) -> dict[str, Any]:
     """Fit operations, totals and memory; return the artifact's content.
 
-    Where no operation was measured, what the device had stays, and totals are fitted over that.
+    Where no kind of operation was measured often enough, what the device had stays, and totals are
+    fitted over that.
     """
     content = _earlier(hardware, precision)
-    if len(measured.operations):
+    if _most(measured.operations.kind) >= FEWEST_ROWS:
         content = _fresh(hardware, precision, measured, kind)
     seconds = from_content(hardware, precision, content).operations.seconds
     for name, rows in named_totals(measured.steps).items():
@@ -224,3 +248,25 @@ def _noise(logs: Array) -> Mapping[str, Any]:
         "median": float(np.median(apart)),
         "p90": float(np.quantile(apart, 0.9)),
     }
+
+
+def _described(files: Sequence[Path]) -> list[dict[str, Any]]:
+    """Name and checksum of each file.
+
+    Raises:
+        ConfigError: a file cannot be read, or another holds the same.
+    """
+    found: dict[str, Path] = {}
+    for path in files:
+        try:
+            checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        if checksum in found:
+            raise ConfigError(
+                f"holds what {found[checksum]} holds",
+                where=str(path),
+                hint="name each file once: rows count as often as they are given",
+            )
+        found[checksum] = path
+    return [{"file": path.name, "sha256": checksum} for checksum, path in found.items()]

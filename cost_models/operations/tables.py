@@ -300,7 +300,10 @@ def _mistakes(cell: Mapping[str, str]) -> Iterator[str]:
     if not any(cell[name] for name in SIZES):
         yield f"{', '.join(SIZES)} are all blank; one must say how large the operation is"
     if cell.get("count") and not _is_whole(cell["count"], least=0):
-        yield f"count is {cell['count'][:20]!r}; must be a whole number ≥ 0, or blank for 1"
+        yield (
+            f"count is {cell['count'][:20]!r}; must be a whole number ≥ 0 and < {MOST:.3g}, "
+            "or blank for 1"
+        )
     latency_ms = _number(cell.get("latency_ms") or "1")
     if latency_ms is None or not 0 < latency_ms < math.inf:
         yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,8 @@ class Plan:
 
     Attributes:
         parts_ms: part of a step → its median; they add up to the median of the step.
-        memory_parts_gib: what a device holds at its peak, in the closed form; the prediction adds
-            what an allocator does.
+        memory_parts_gib: part of what a device holds at its peak → its median; they add up to the
+            median of its memory.
         front: of `by_devices`, those than which no other takes fewer hours without more GPU-hours.
     """
 
@@ -113,10 +114,12 @@ def make_plan(
         say: called with a line for a person now and then.
 
     Raises:
-        ConfigError: the device is unknown, its files are malformed, or nothing can be chosen.
+        ConfigError: the device is unknown, its files are malformed, a number of the request cannot
+            be, or nothing can be chosen.
         InfeasibleError: no system is within the budgets; names the tightest, and the nearest.
     """
     hardware = load_hardware(request.hardware)
+    _check(request, hardware)
     base = dataclasses.replace(workload.base, on_cpu=hardware.is_cpu)
     workload = dataclasses.replace(workload, base=base)
     evaluator = Evaluator.of(workload, request, hardware)
@@ -136,8 +139,31 @@ def make_plan(
         by_devices=every,
         front=on_front(every),
         parts_ms=_parts_ms(evaluator, best),
-        memory_parts_gib=_memory_parts_gib(workload, best),
+        memory_parts_gib=_memory_parts_gib(evaluator, best),
     )
+
+
+def _check(request: PlanRequest, hardware: Hardware) -> None:
+    """Hold a request's numbers to what they may be.
+
+    Raises:
+        ConfigError: names each that cannot be.
+    """
+    limits = ("memory_per_device_gib", "step_ms", "hours", "gpu_hours", "price_per_gpu_hour")
+    given = {name: getattr(request, name) for name in ("examples", *limits)}
+    bad = [
+        f"{name} is {value}; must be finite and > 0"
+        for name, value in given.items()
+        if value is not None and not (math.isfinite(value) and value > 0)
+    ]
+    if not 0.5 < request.confidence < 1:
+        bad.append(f"confidence is {request.confidence}; must be above 0.5 and below 1")
+    most = hardware.memory_bytes.value / GIB
+    if not bad and (request.memory_per_device_gib or 0) > most:
+        asked = f"{request.memory_per_device_gib:,.6g}"
+        bad.append(f"memory_per_device_gib is {asked}; {hardware.name} has {most:,.4g}")
+    if bad:
+        raise ConfigError("; ".join(bad), where="plan")
 
 
 def _parts_ms(evaluator: Evaluator, best: Candidate) -> dict[str, float]:
@@ -152,11 +178,15 @@ def _parts_ms(evaluator: Evaluator, best: Candidate) -> dict[str, float]:
     return {part: 1e3 * float(seconds.item()) for part, seconds in found.parts_s.items()}
 
 
-def _memory_parts_gib(workload: Workload, best: Candidate) -> dict[str, float]:
+def _memory_parts_gib(evaluator: Evaluator, best: Candidate) -> dict[str, float]:
+    """The closed form, and what an allocator adds to it."""
+    workload = evaluator.workload
     batch = np.array([float(best.system.batch_size)])
     training = best.system.training(workload.base)
     found = peak_parts(workload.columns, workload.schema, batch=batch, training=training)
-    return {part: float(size.item()) / GIB for part, size in found.items()}
+    parts = {part: float(size.item()) / GIB for part, size in found.items()}
+    memory = best.figures["memory_per_device_gib"].value
+    return {**parts, "allocator's slack": memory - sum(parts.values())}
 
 
 def _nothing_to_choose(evaluator: Evaluator) -> str:

@@ -119,3 +119,22 @@ def test_what_holds_no_measurement_is_refused(tmp_path: Path) -> None:
     profile.write_text(MEASURED.read_text().splitlines()[0] + "\n")
     with pytest.raises(ConfigError, match="nothing was measured in fp32"):
         api.calibrate("cpu", [profile], out=tmp_path)
+
+
+def test_too_little_to_fit_anything_replaces_no_model(tmp_path: Path) -> None:
+    table, out = tmp_path / "own.csv", tmp_path / "out"
+    rows = [f"linear,1,{64 * i},64,64,{i}" for i in range(1, 8)]
+    table.write_text("\n".join(["op,B,M,N,K,latency_ms", *rows]) + "\n")
+    with pytest.raises(ConfigError, match=r"7 operations of one kind and 0 steps.*a fit needs 8"):
+        api.calibrate("cpu", [table], out=out)
+    assert not out.exists()
+
+
+def test_what_is_given_twice_is_refused(study: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.csv"
+    again.write_bytes(MEASURED.read_bytes())
+    with pytest.raises(ConfigError, match=rf"holds what {MEASURED} holds") as caught:
+        api.calibrate("cpu", [MEASURED, again], out=tmp_path / "out")
+    assert caught.value.where == str(again)
+    with pytest.raises(ConfigError, match="is given twice"):
+        api.calibrate("cpu", [study, study.parent / "." / study.name], out=tmp_path / "out")

@@ -60,7 +60,7 @@ def test_the_terminal_shows_every_figure_with_interval_label_and_what_is_left_ou
         "label: law of abacus",
         "each end holds with confidence 0.9, all trials alike",
         "budgets.study_gpu_hours is enough for about",
-        "start, reading data, evaluations and checkpoints come on top",
+        "start, compiling, reading data, evaluations and checkpoints come on top",
     ):
         assert said in shown, said
     unpriced = {**SECTIONS, "hardware": "abacus"}

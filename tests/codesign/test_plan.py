@@ -132,6 +132,10 @@ def test_what_cannot_be_is_named_with_what_can(design: Path) -> None:
         )
         assert done.exit_code == 2
         assert "must be whole numbers ≥ 1" in done.output
+    for option in ("--examples=nan", "--confidence=nan", "--hours=inf", "--memory-gib=inf"):
+        done = CliRunner().invoke(command, [str(design), "--hardware", "h100-sxm", option])
+        assert done.exit_code == 2
+        assert "is no finite number" in done.output
     done = codesign("plan", design, "--hardware", "h100-sxm", "--memory-gib", 0.01)
     assert done.returncode == 4
     assert "tightest is memory_per_device_gib" in done.stderr

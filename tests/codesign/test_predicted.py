@@ -308,6 +308,15 @@ def test_cost_and_validate_print_predictions_with_interval_and_label(tmp_path: P
     assert {"dense forward", "FSDP, not hidden"} <= eight["step_parts_ms"].keys()
     assert "FSDP, not hidden" not in json.loads(one.stdout)["step_parts_ms"]
     assert "│ dense forward " in shown.stdout
+    batch_size = eight["design"]["batch_size"]
+    for options, refusal in (
+        (["--devices", "4"], "--devices needs --hardware"),
+        (["--hardware", "a100", "--confidence", "nan"], "nan is no finite number"),
+        (["--hardware", "a100", "--devices", str(batch_size + 1)], f"batch_size is {batch_size};"),
+    ):
+        refused = codesign("cost", path, *options)
+        assert refused.returncode == 2
+        assert refusal in refused.stderr
     path.write_text(yaml.safe_dump({**design, "train": {"precision": "bf16"}}))
     half = codesign("cost", path, "--hardware", "a100")
     assert "roofline of a100, bf16: uncalibrated" in " ".join(half.stdout.split())

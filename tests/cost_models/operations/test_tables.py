@@ -217,7 +217,10 @@ GOOD["latency_ms"] = "0.5"
 SIZES_BAD = ["0", "-1", "nan", "inf", "1e300", "1.5", "1_000", "wide", "1e13"]
 BAD_CELLS = [
     *itertools.product("BMNK", SIZES_BAD, ["must be a whole number ≥ 1"]),
-    *(("count", bad, "must be a whole number ≥ 0") for bad in ("-1", "1.5", "nan", "inf", "x")),
+    *(
+        ("count", bad, "must be a whole number ≥ 0 and < 1.1e+12")
+        for bad in ("-1", "1.5", "nan", "inf", "x", "1" + 12 * "0" + "0")
+    ),
     *(("latency_ms", bad, "must be finite and > 0") for bad in ("nan", "0", "-1", "inf", "fast")),
     ("dtype", "fp8", "must be one of fp32, float32"),
     ("op", "lenear", "did you mean linear"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -237,21 +238,43 @@ def test_pf_days_and_mfu_are_those_of_a_pocket_calculator() -> None:
     [
         (WORKLOAD.base, REQUEST),
         # A CPU runs these layers as one step of autograd, which holds less.
-        (Training(), replace(REQUEST, hardware="cpu", devices=(1,), choices={"compile": (False,)})),
+        (
+            Training(),
+            replace(REQUEST, hardware="cpu", devices=(1,), batch_sizes=(1024,), choices={}),
+        ),
     ],
     ids=["h100-sxm", "cpu"],
 )
 def test_the_parts_of_a_step_and_of_memory_add_up(base: Training, request_of: PlanRequest) -> None:
     categorical = SCHEMA.categorical[:2]
     workload = replace(WORKLOAD, base=base, schema=replace(SCHEMA, categorical=categorical))
-    plan = make_plan(workload, replace(request_of, memory_per_device_gib=1000.0))
+    plan = make_plan(workload, request_of)
     step = plan.best.figures["step_ms"]
     assert sum(plan.parts_ms.values()) == pytest.approx(step.value, rel=1e-9)
     assert step.low < step.value < step.high
     precision: Any = plan.best.system.precision
-    slack = cost_model(plan.hardware, precision).memory.factor
+    factor = cost_model(plan.hardware, precision).memory.factor
     memory = plan.best.figures["memory_per_device_gib"].value
-    assert slack * sum(plan.memory_parts_gib.values()) == pytest.approx(memory, rel=1e-9)
+    assert sum(plan.memory_parts_gib.values()) == pytest.approx(memory, rel=1e-9)
+    slack = plan.memory_parts_gib["allocator's slack"]
+    assert slack == pytest.approx((1 - 1 / factor) * memory, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.0, -1.0])
+@pytest.mark.parametrize(
+    "name",
+    ["examples", "memory_per_device_gib", "step_ms", "hours", "gpu_hours", "price_per_gpu_hour"],
+)
+def test_a_number_that_is_none_is_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value}; must be finite and > 0"):
+        make_plan(WORKLOAD, replace(REQUEST, **{name: value}))
+
+
+def test_no_plan_counts_on_more_memory_than_a_device_has_or_on_no_confidence() -> None:
+    with pytest.raises(ConfigError, match=r"is 100; h100-sxm has 74\.51"):
+        make_plan(WORKLOAD, replace(REQUEST, memory_per_device_gib=100))
+    with pytest.raises(ConfigError, match=r"confidence is nan; must be above 0\.5"):
+        make_plan(WORKLOAD, replace(REQUEST, confidence=math.nan))
 
 
 def test_a_thousand_gpus_are_planned_where_none_is_present() -> None:
