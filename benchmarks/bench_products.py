@@ -28,14 +28,14 @@ import sklearn  # noqa: E402
 
 from cost_models.calibrate.operations import fit_kind  # noqa: E402
 from cost_models.calibrate.read import read_files  # noqa: E402
+from cost_models.exact import Array  # noqa: E402
 from cost_models.hardware import load_hardware  # noqa: E402
-from cost_models.times.learned.features import Array, Shapes  # noqa: E402
 from cost_models.times.learned.fit import (  # noqa: E402
     FOLDS,
     Products,
     cross_validated,
     fit,
-    folds,
+    shape_folds,
 )
 from cost_models.times.roofline import Roofline  # noqa: E402
 
@@ -51,12 +51,6 @@ def errors(log_ratio: Array) -> dict[str, float]:
     decile = np.quantile(relative, 0.9)
     found = {"mean": relative.mean(), "median": np.median(relative), "p90": decile}
     return {name: round(float(value), 2) for name, value in found.items()}
-
-
-def products_of(files: list[Path]) -> Products:
-    rows = read_files(files, H100, "fp32").operations
-    shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
-    return Products(shapes=shapes, seconds=rows.seconds)
 
 
 def roofline(train: Products, rest: Products) -> Array:
@@ -77,8 +71,8 @@ def _floor_s(products: Products) -> Array:
 
 def cross_validation(products: Products, seed: int, log_ratio: Array) -> dict[str, Any]:
     """Errors of one draw of folds, of which the learned model's are given."""
-    fold = folds(products.shapes, seed=seed)
-    beside = np.zeros(len(fold))
+    beside = np.zeros(len(products.seconds))
+    fold = shape_folds(products.shapes, seed=seed)
     for number in range(FOLDS):
         held_out = fold == number
         beside[held_out] = roofline(products[~held_out], products[held_out])
@@ -97,7 +91,7 @@ def cross_validation(products: Products, seed: int, log_ratio: Array) -> dict[st
 def curve(products: Products) -> list[dict[str, Any]]:
     """Errors of cross-validation where only a share of the shapes was measured."""
     found = []
-    groups = folds(products.shapes, seed=1, count=20)
+    groups = shape_folds(products.shapes, seed=1, count=20)
     for share in SHARES:
         known = products[groups < 20 * share]
         learned = cross_validated(known, ROOFLINE)
@@ -136,7 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", type=Path, nargs="+")
     files = parser.parse_args().files
-    products = products_of(files)
+    products = read_files(files, H100, "fp32").operations.products
     result = {
         "what": "relative errors in percent on products that no fit has seen",
         "products": len(products.seconds),

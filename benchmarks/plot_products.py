@@ -16,9 +16,7 @@ import numpy as np
 from cost_models.calibrate.read import read_files
 from cost_models.evaluation.scatter import scatter_svg
 from cost_models.hardware import load_hardware
-from cost_models.operations.ops import PRODUCTS
-from cost_models.times.learned.features import Shapes
-from cost_models.times.learned.fit import Products, cross_validated
+from cost_models.times.learned.fit import cross_validated
 from cost_models.times.roofline import Roofline
 
 NAMES = {"gemm": "linear maps", "bmm": "batched products"}
@@ -32,15 +30,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     hardware = load_hardware(given.device)
-    found = read_files(given.files, hardware, given.precision).operations
-    rows = found[np.isin(found.kind, PRODUCTS)]
-    is_bmm = rows.kind == "bmm"
-    shapes = Shapes(batched=is_bmm, batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
-    products = Products(shapes=shapes, seconds=rows.seconds)
+    products = read_files(given.files, hardware, given.precision).operations.products
+    is_bmm, seconds = products.shapes.batched, products.seconds
     roofline = Roofline(hardware=hardware, precision=given.precision)
     ratio = np.exp(cross_validated(products, roofline).log_ratio)
     series = {
-        name: (1e3 * rows.seconds[chosen], 1e3 * (rows.seconds / ratio)[chosen])
+        name: (1e3 * seconds[chosen], 1e3 * (seconds / ratio)[chosen])
         for name, chosen in ((NAMES["gemm"], ~is_bmm), (NAMES["bmm"], is_bmm))
         if chosen.any()
     }

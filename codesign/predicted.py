@@ -34,7 +34,7 @@ class PredictedCosts:
             their intervals, throughput by the lower end.
         limits: budgets of predicted metrics.
         planned: each design is predicted under the system that suits it best, within `limits`.
-        hopeful: bounds hold the better ends in place of the worse ones.
+        optimistic: bounds hold the better ends in place of the worse ones.
     """
 
     task: Task
@@ -42,7 +42,7 @@ class PredictedCosts:
     confidence: float = CONFIDENCE
     limits: Mapping[str, float] = field(default_factory=dict)
     planned: bool = False
-    hopeful: bool = False
+    optimistic: bool = False
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -59,7 +59,7 @@ class PredictedCosts:
         rows = len(next(iter(low.values())))
         found = self.task.predict(self.predictor, low, high, confidence=self.confidence)
         bounds = {
-            name: np.broadcast_to(self._end(name, prediction, hopeful=self.hopeful), (rows,))
+            name: np.broadcast_to(self._end(name, prediction, optimistic=self.optimistic), (rows,))
             for name, prediction in found.items()
         }
         return {**self.task.cost_floor(low, high), **bounds}
@@ -85,7 +85,9 @@ class PredictedCosts:
     def near_misses(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether each design keeps all limits by the better ends, not by the worse ones, (N,)."""
         found = self.predict(columns)
-        worse, better = (self._keeps_limits(found, columns, hopeful=h) for h in (False, True))
+        worse, better = (
+            self._keeps_limits(found, columns, optimistic=each) for each in (False, True)
+        )
         return better & ~worse
 
     def believed(self, columns: Columns) -> dict[str, LogNormal]:
@@ -144,19 +146,19 @@ class PredictedCosts:
         return found
 
     def _keeps_limits(
-        self, found: Mapping[str, PredictionColumns], columns: Columns, *, hopeful: bool
+        self, found: Mapping[str, PredictionColumns], columns: Columns, *, optimistic: bool
     ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         inside = np.ones(len(next(iter(columns.values()))), dtype=bool)
         for name, limit in self.limits.items():
-            end = self._end(name, found[name], hopeful=hopeful)
+            end = self._end(name, found[name], optimistic=optimistic)
             inside &= keeps(end, limit, self.metrics[name].goal)
         return inside
 
     def _end(
-        self, name: str, prediction: PredictionColumns, *, hopeful: bool
+        self, name: str, prediction: PredictionColumns, *, optimistic: bool
     ) -> np.ndarray[Any, Any]:
         goal = self.metrics[name].goal
-        return prediction.hope(goal) if hopeful else prediction.bound(goal)
+        return prediction.better_end(goal) if optimistic else prediction.bound(goal)
 
 
 def keeps(value: Any, limit: float, goal: Goal) -> Any:

@@ -42,7 +42,7 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         return CostModel(operations=Roofline(hardware=hardware, precision=precision))
     hint = f"`codesign calibrate` makes one; or take artifact out of {hardware.path}"
     try:
-        content = json.loads(Path(name).read_text("utf-8"))
+        content = content_of(hardware, precision)
         if wrong := list(mistakes(content, precision, KINDS)):
             what = f"\n{name}: is no artifact: ".join(wrong)
             raise ConfigError(f"is no artifact: {what}", where=name, hint=hint)
@@ -56,13 +56,22 @@ def cost_model(hardware: Hardware, precision: Precision) -> CostModel:
         raise ConfigError(f"is no artifact: {error!r}", where=name, hint=hint) from error
 
 
+def content_of(hardware: Hardware, precision: Precision) -> dict[str, Any]:
+    """Read the artifact that the device names; empty where it names none.
+
+    Raises:
+        OSError, ValueError: it cannot be read, or is no JSON.
+    """
+    name = hardware.artifact.get(precision)
+    found: dict[str, Any] = {} if name is None else json.loads(Path(name).read_text("utf-8"))
+    return found
+
+
 def was_fitted_to(path: Path, hardware: Hardware, precision: Precision) -> bool:
     """Whether a file is one of those that the device's cost model was fitted to."""
-    name = hardware.artifact.get(precision)
-    if name is None:
-        return False
-    data = json.loads(Path(name).read_text("utf-8")).get("data", ())
-    return hashlib.sha256(path.read_bytes()).hexdigest() in {one.get("sha256") for one in data}
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    data = content_of(hardware, precision).get("data", ())
+    return any(one.get("sha256") == checksum for one in data)
 
 
 def from_content(hardware: Hardware, precision: Precision, content: Mapping[str, Any]) -> CostModel:

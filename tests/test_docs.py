@@ -29,7 +29,10 @@ from wukong.evaluate import LOSS_EXAMPLES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COSTS = " ".join((ROOT / "docs/costs.md").read_text(encoding="utf-8").split())
+COSTS, CALIBRATE = (
+    " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
+    for name in ("costs.md", "calibrate.md")
+)
 
 
 def test_the_page_of_the_spec_is_what_schema_and_tables_say_now() -> None:
@@ -42,15 +45,23 @@ def test_the_page_of_the_spec_is_what_schema_and_tables_say_now() -> None:
     assert found == generate.page(), "run `make docs`"
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link may name after `#`, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_file_make_target_and_module_named_is_there(page: Path) -> None:
+def test_every_file_link_make_target_and_module_named_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(
         r"\b(?:spaces|docs|requirements|benchmarks|cost_models)/[\w./-]*\w", text
     ):
         assert (ROOT / name).exists(), name
-    for target in re.findall(r"\((\w+\.md)\)", text):
-        assert (page.parent / target).exists(), target
+    for target, place in re.findall(r"\]\(([\w./-]*)(#[\w-]+)?\)", text):
+        other = page.parent / target if target else page
+        assert other.exists(), target
+        assert not place or place[1:] in anchors(other), target + place
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make ([a-z][a-z-]*[a-z])\b", text):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
@@ -136,7 +147,7 @@ def test_the_table_of_held_out_totals_is_that_of_the_artifacts(
         f"{percent('median_relative_error')} | {percent('coverage')} | "
         f"{found['kendall_tau']:.2f} | {percent('pairwise_accuracy')} | {percent('regret')} | "
         f"{percent('largest_tenth_mean_relative_error')} |"
-    ) in COSTS
+    ) in CALIBRATE
 
 
 def test_every_field_of_the_schema_is_described() -> None:

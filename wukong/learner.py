@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from codesign.errors import ConfigError
 from wukong.device.compute import Logits
+from wukong.device.heap import return_freed_memory
 from wukong.embeddings import Cluster, TableLayout, TableOptimizer, Tables, build_tables
 from wukong.evaluate import Evaluation, Quality
 from wukong.loss import batch_totals, label_weights, loss_share
@@ -75,6 +76,7 @@ class Learner:
     ) -> None:
         mesh = dense_mesh(config, ranks)
         self.model = _built(model, schema, config, ranks, cluster or Cluster(), seed=seed)
+        return_freed_memory()  # Each table was made beside its place.
         trained = prepare(self.model, config, ranks, mesh)
         self.logits = Logits(self.model, ranks.device, config.precision)
         self._train_logits = Logits(trained, ranks.device, config.precision)
@@ -124,6 +126,7 @@ class Learner:
             nn.utils.clip_grad_norm_(self.weights.dense, self._clip_norm)
         for optimizer in self._optimizers:
             optimizer.step()
+            optimizer.zero_grad()  # An evaluation, or the best weights, may need the room.
         self.loss_sum += loss.detach() * total.weight
         self._loss_weight += total.weight
         self._examples += total.examples
@@ -262,6 +265,7 @@ class Best:
         self.evaluation, self.step = evaluation, self._learner.steps
         self.stale_evaluations = 0
         self._weights.clear()  # The last ones are freed before the new ones take their place.
+        return_freed_memory()
         self._weights = self._learner.weights.copy()
         return True
 

@@ -19,7 +19,7 @@ from wukong.checkpoint.run_state import RunState
 from wukong.checkpoint.saver import Saver
 from wukong.curve import TrainProgress, curve_file
 from wukong.device.compute import pick_device, products_in, torch_threads
-from wukong.device.heap import kept_heap
+from wukong.device.heap import give_back_garbage, kept_heap
 from wukong.device.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
@@ -132,6 +132,7 @@ def train(
         products_in(config.precision, device),
         torch.random.fork_rng(devices=gpus),
     ):
+        give_back_garbage()  # of earlier runs: it is neither lacking nor part of this one's peak
         ranks = Ranks.present(device)
         if expected is not None and config.memory_check:
             refuse_what_does_not_fit(expected, ranks)

@@ -27,10 +27,10 @@ _SHOWN = {
     "largest": "largest_tenth_mean_relative_error",
 }
 _LEGEND = (
-    "after: foretold by fits that have not seen the design. In percent: mean and median relative "
+    "after: predicted by fits that have not seen the design. In percent: mean and median relative "
     "error; rows within their interval of 90%; pairs 5 to 50% apart that are in the right order, "
     "as tau (Kendall's) by seconds for each example; regret, by how much the predicted-fastest of "
-    "20 rows is slower than the fastest; mean error of the largest tenth, foretold from the rest."
+    "20 rows is slower than the fastest; mean error of the largest tenth, predicted from the rest."
 )
 
 

@@ -109,9 +109,9 @@ def _print_compared(compared: dict[str, dict[str, Any]], console: Console) -> No
     for column in table.columns[1:]:
         column.justify = "right"
     for name, label in (
-        ("mean_absolute_error", "mean error of a row"),
-        ("median_absolute_error", "median error of a row"),
-        ("p90_absolute_error", "one row in ten beyond"),
+        ("mean_relative_error", "mean error of a row"),
+        ("median_relative_error", "median error of a row"),
+        ("p90_relative_error", "one row in ten beyond"),
         ("error_of_sum", "error of the sum"),
         ("share_within_interval", "rows within their interval"),
         ("expected_within_interval", "of these expected"),

@@ -85,7 +85,7 @@ class PredictionColumns:
         """The end of the interval that a budget holds: the worse one."""
         return self.high if goal == "minimize" else self.low
 
-    def hope(self, goal: Goal) -> np.ndarray[Any, Any]:
+    def better_end(self, goal: Goal) -> np.ndarray[Any, Any]:
         """The better end of the interval."""
         return self.low if goal == "minimize" else self.high
 

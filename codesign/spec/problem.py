@@ -53,8 +53,8 @@ class Problem:
         """Designs that keep the predicted budgets by the better ends of the intervals alone."""
         predicted = self.predicted
         assert predicted is not None, "only predicted budgets can be missed"
-        hopeful = dataclasses.replace(predicted, hopeful=True)
-        base = _within_bounds(self.spec, self.space, hopeful)
+        optimistic = dataclasses.replace(predicted, optimistic=True)
+        base = _within_bounds(self.spec, self.space, optimistic)
         return FilteredSet(base, predicted.near_misses, predicted.believed)
 
 

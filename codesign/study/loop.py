@@ -22,8 +22,9 @@ from codesign.study.folder import (
     read_resolved_spec,
     write_json,
 )
+from codesign.study.outcomes import checked
 from codesign.study.proposals import next_design
-from codesign.study.requests import Request, received
+from codesign.study.requests import received
 from codesign.study.snapshot import Snapshot
 from codesign.study.spending import used_up
 from codesign.study.state import StudyState, Trial, apply, fold
@@ -142,7 +143,7 @@ class StudyLoop:
                 for trial in running:
                     if trial.number in request.trials:
                         self._executor.cancel(self._job(trial))
-                self._say(_answer(request))
+                self._say(f"as requested: {request.effect}")
             path.unlink(missing_ok=True)
 
     def _resume(self) -> None:
@@ -258,7 +259,7 @@ class StudyLoop:
         if retry:
             self._submit(trial, lost=lost)
             return
-        outcome = self._checked(outcome, trial)
+        outcome = checked(outcome, trial, self._problem.spec.objectives)
         seconds = self._result(job).get("seconds")
         payload = {
             "token": trial.token,
@@ -272,23 +273,6 @@ class StudyLoop:
         self._record(kind, job.trial, payload)
         if outcome.failure == "bug":
             self._stop_on_bugs(outcome)
-
-    def _checked(self, outcome: Outcome, trial: Trial) -> Outcome:
-        """A trial completes only with a finite value of every objective."""
-        if outcome.failure is not None:
-            return outcome
-        found = {**trial.costs, **trial.predicted, **outcome.metrics}
-        names = [o.name for o in self._problem.spec.objectives]
-        missing = [name for name in names if name not in found]
-        if missing:
-            reason = f"the task reported no {', '.join(missing)}"
-            return dataclasses.replace(outcome, failure="bug", reason=reason)
-        # JSON has no NaN: a value that was not finite comes back as None.
-        wild = [name for name in names if found[name] is None]
-        if wild:
-            reason = f"{', '.join(wild)} is not finite"
-            return dataclasses.replace(outcome, failure="diverged", reason=reason)
-        return outcome
 
     def _stop_on_bugs(self, outcome: Outcome) -> None:
         bugs = [t for t in self.state.trials.values() if t.failure == "bug"]
@@ -326,17 +310,3 @@ class StudyLoop:
             objectives=tuple(objective.name for objective in spec.objectives),
             running=running,
         )
-
-
-def _answer(request: Request) -> str:
-    """Say what a request makes the loop do."""
-    trials = ", ".join(map(str, request.trials))
-    return (
-        "as requested: "
-        + {
-            "stop": "no trial starts any more; those that run end first",
-            "stop now": "ending the trials that run, which run again when the study continues",
-            "cancel": f"trials {trials} are cancelled, where they had not ended",
-            "extend": f"{request.total} designs are searched in all",
-        }[request.ask]
-    )

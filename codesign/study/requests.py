@@ -39,6 +39,20 @@ class Request:
     total: int = 0
     id: str = ""
 
+    @property
+    def effect(self) -> str:
+        """What it makes the loop do, for people."""
+        match self.ask:
+            case "stop":
+                return "no trial starts any more; those that run end first"
+            case "stop now":
+                return "ending the trials that run, which run again when the study continues"
+            case "cancel":
+                trials = ", ".join(map(str, self.trials))
+                return f"trials {trials} are cancelled, where they had not ended"
+            case "extend":
+                return f"{self.total} designs are searched in all"
+
     @classmethod
     def from_json(cls, found: Any) -> Request:
         """Rebuild a request.

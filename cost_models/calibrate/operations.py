@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from cost_models.calibrate.read import MeasuredOperations
-from cost_models.calibrate.scores import CONFIDENCE, folds, one_sided
+from cost_models.evaluation.scores import CONFIDENCE, Z_ONE_SIDED, folds, one_sided
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.operations.ops import PRODUCTS
 from cost_models.times.learned import fit as learned
-from cost_models.times.learned.features import NAMES, Shapes
-from cost_models.times.learned.fit import FEWEST_PRODUCTS, Products
+from cost_models.times.learned.features import NAMES
+from cost_models.times.learned.fit import FEWEST_PRODUCTS
 from cost_models.times.roofline import KindFit, Roofline
 from cost_models.times.totals import Spread
 
 FEWEST_ROWS = 8
 OVERHEADS_S = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 61)])
-_Z = NormalDist().inv_cdf(CONFIDENCE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class FittedOperations:
     Attributes:
         content: what it adds to the artifact; `cost_models.artifacts.KINDS` builds it from that.
         ratio, sigma: measured / predicted of rows that no fit had seen, and the spread that was
-            foretold, (R,).
+            predicted, (R,).
         more: other errors held out, by name.
     """
 
@@ -85,10 +83,8 @@ def fit_learned(
     Raises:
         ConfigError: too few products were measured.
     """
-    is_product = np.isin(measured.kind, PRODUCTS)
-    rows, others = measured[is_product], fit_roofline(measured[~is_product], hardware, precision)
-    shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
-    found = learned.fit(Products(shapes=shapes, seconds=rows.seconds), hardware, precision)
+    others = fit_roofline(measured[~np.isin(measured.kind, PRODUCTS)], hardware, precision)
+    found = learned.fit(measured.products, hardware, precision)
     ratio, sigma = np.exp(found.seen.log_ratio), found.sigma(found.seen)
     largest = one_sided(np.exp(found.largest.log_ratio), found.sigma(found.largest))
     return FittedOperations(
@@ -138,6 +134,6 @@ def fit_spread(ratio: Array) -> Spread:
     """Fit the spread of measured / predicted, (R,); where its tails are heavy, that of these."""
     factor = float(np.median(ratio))
     logs = np.log(ratio / factor)
-    tails = np.abs(np.quantile(logs, [1 - CONFIDENCE, CONFIDENCE])) / _Z
+    tails = np.abs(np.quantile(logs, [1 - CONFIDENCE, CONFIDENCE])) / Z_ONE_SIDED
     sigma = float(max(np.sqrt(np.mean(logs**2)), *tails))
     return Spread(factor=factor, sigma=sigma, rows=len(ratio))

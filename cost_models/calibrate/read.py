@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from cost_models.calibrate.peaks import profiled_peak_bytes
 from cost_models.calibrate.steps import MeasuredStep, profiled_step
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
+from cost_models.operations.ops import PRODUCTS
 from cost_models.operations.tables import read_table
 from cost_models.profile.record import COLUMNS, Row, read
+from cost_models.times.learned.features import Shapes
+from cost_models.times.learned.fit import Products
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class MeasuredOperations:
 
     def __len__(self) -> int:
         return len(self.seconds)
+
+    @property
+    def products(self) -> Products:
+        """Those that are matrix products."""
+        rows = self[np.isin(self.kind, PRODUCTS)]
+        shapes = Shapes(batched=rows.kind == "bmm", batch=rows.batch, m=rows.m, n=rows.n, k=rows.k)
+        return Products(shapes=shapes, seconds=rows.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,28 +113,26 @@ def read_files(
                     _check_device(path, here, hardware)
             elif case.precision == precision and result.status == "ok":
                 rows.append((case, result))
-    if len(versions) > 1 and not accept_mismatch:
-        said = "; ".join(f"{path} by torch {version}" for version, path in versions.items())
-        raise ConfigError(
-            f"measurements are of several versions: {said}",
-            hint="measure again with one version, or accept it with --accept-mismatch",
-        )
+    if not accept_mismatch:
+        _check_versions(versions)
     steps = [row for row in rows if row[0].section == "step"]
-    eager = [row for row in steps if row[0].mode == "eager"]
     return Measurements(
         operations=MeasuredOperations.joined([_profiled(rows), *tables]),
         steps=[profiled_step(*row) for row in steps],
-        peak_ratios=np.array(
-            [
-                result.peak_bytes / profiled_peak_bytes(case, one_step_layers=hardware.is_cpu)
-                for case, result in eager
-            ]
-            if precision != "bf16"
-            else []
-        ),
+        peak_ratios=np.zeros(0) if precision == "bf16" else _peak_ratios(steps, hardware),
         repeats={"operations": _repeats(rows, "op"), "steps": _repeats(rows, "step")},
         torch=frozenset(versions),
     )
+
+
+def _peak_ratios(steps: Sequence[Row], hardware: Hardware) -> Array:
+    """Measured / predicted peak bytes of eager steps."""
+    found = [
+        result.peak_bytes / profiled_peak_bytes(case, one_step_layers=hardware.is_cpu)
+        for case, result in steps
+        if case.mode == "eager"
+    ]
+    return np.array(found)
 
 
 def _profiled(rows: Sequence[Row]) -> MeasuredOperations:
@@ -144,12 +152,12 @@ def _profiled(rows: Sequence[Row]) -> MeasuredOperations:
 def _table(path: Path, precision: Precision) -> list[MeasuredOperations]:
     """The measured rows of a table that are in this precision."""
     table = read_table(path)
-    latency_s = table.latency_s
-    if np.isnan(latency_s).all():
+    latency_s, is_measured = table.latency_s, table.is_measured
+    if not is_measured.any():
         raise ConfigError("has no measured row", where=str(path), hint="add a column latency_ms")
     found = []
     for group in table.groups():
-        measured = ~np.isnan(latency_s[group.rows])
+        measured = is_measured[group.rows]
         if group.precision != precision or not measured.any():
             continue
         op, rows = group.op, len(group.rows)
@@ -226,6 +234,16 @@ def _check_device(path: Path, run: dict[str, Any], hardware: Hardware) -> None:
         hint="name the device that was measured (reported_as in a hardware file of your own), or "
         "accept it with --accept-mismatch",
     )
+
+
+def _check_versions(versions: Mapping[str, Path]) -> None:
+    """Refuse measurements of several versions of torch: version → a file of it."""
+    if len(versions) > 1:
+        said = "; ".join(f"{path} by torch {version}" for version, path in versions.items())
+        raise ConfigError(
+            f"measurements are of several versions: {said}",
+            hint="measure again with one version, or accept it with --accept-mismatch",
+        )
 
 
 def _repeats(rows: Sequence[Row], section: str) -> Array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ import numpy as np
 
 from codesign.contracts import MeasuredRun
 from codesign.errors import ConfigError
-from cost_models.artifacts import cost_model, from_content
+from cost_models.artifacts import content_of, cost_model, from_content
 from cost_models.calibrate.artifact import rounded, write
 from cost_models.calibrate.operations import (
     FITS,
@@ -25,16 +24,15 @@ from cost_models.calibrate.operations import (
 )
 from cost_models.calibrate.read import Measurements, read_files
 from cost_models.calibrate.runs import steps_of
-from cost_models.calibrate.scores import folds, one_sided, scores
 from cost_models.calibrate.steps import MeasuredStep, measured_totals, named_totals
 from cost_models.calibrate.totals import FEWEST_ROWS, fit_total, held_out_scores
+from cost_models.evaluation.scores import folds, one_sided, scores
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision, load_hardware
 from cost_models.times.cost_model import CostModel
 from cost_models.times.totals import Total
 
 AUTO = "auto"
-_NONE = np.zeros(0)
 
 
 def run(
@@ -88,22 +86,27 @@ def run(
     say(f"fitting {len(measured.operations):,} operations, {len(measured.steps):,} steps")
     content = rounded(fitted(hardware, precision, measured, kind=kind))
     if own:
-        studies = sorted({run.study for run in runs})
-        data.append({"studies": studies, "runs": len(own)})
+        data.append({"studies": sorted({run.study for run in runs}), "runs": len(own)})
     seen = any(one in _earlier(hardware, precision)["data"] for one in data)
     content["data"] += [one for one in data if one not in content["data"]]
     written = write(content, hardware, out)
-    after = content["held_out"]
     return {
         **{name: None if path is None else str(path) for name, path in written.items()},
+        **_report(content, rounded(_before(before, measured.steps))),
+        "before_saw_the_data": seen,
+    }
+
+
+def _report(content: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new artifact says of itself; its totals beside those of the model before."""
+    after = content["held_out"]
+    return {
         "kind": content["kind"],
         "operations": after.get("operations"),
         "memory": after.get("memory"),
         "totals": {
-            name: {"before": scored, "after": after.get(name)}
-            for name, scored in rounded(_before(before, measured.steps)).items()
+            name: {"before": scored, "after": after.get(name)} for name, scored in before.items()
         },
-        "before_saw_the_data": seen,
         "noise": content["noise"],
     }
 
@@ -177,8 +180,7 @@ def _earlier(hardware: Hardware, precision: Precision) -> dict[str, Any]:
 
     Its file was read before, when its model was made.
     """
-    name = hardware.artifact.get(precision)
-    found = {} if name is None else json.loads(Path(name).read_text(encoding="utf-8"))
+    found = content_of(hardware, precision)
     return {
         "kind": "roofline",
         "device": hardware.name,
@@ -210,10 +212,10 @@ def _operations(
 
 
 def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[str, Any]]:
-    """Score what the device's model foretells of all measured totals."""
+    """Score what the device's model predicts of all measured totals."""
     found = {}
     for name, rows in named_totals(steps).items():
-        predicted = [_foretold(model, step, total) for step, total in rows]
+        predicted = [_median_and_spread(model, step, total) for step, total in rows]
         median_s, sigma = np.array(predicted).T
         measured_s = np.array([step.seconds[total] for step, total in rows])
         examples = np.array([float(step.batch) for step, _ in rows])
@@ -221,7 +223,7 @@ def _before(model: CostModel, steps: Sequence[MeasuredStep]) -> dict[str, dict[s
     return found
 
 
-def _foretold(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
+def _median_and_spread(model: CostModel, step: MeasuredStep, total: Total) -> tuple[float, float]:
     """Median seconds, and the spread that the interval stands for."""
     median_s, high_s = model.seconds(
         step.operations(total), total, (0.0, 1.0), compiled=step.training.compile

@@ -4,7 +4,7 @@
 
 Ridge regression on standardised features (`cost_models.times.totals.FEATURES`); the overhead that
 leaves the least. How strongly weights are held back is chosen, and the spread is set, by what is
-foretold of designs that the fit has not seen. Few rows get a factor alone.
+predicted of designs that the fit has not seen. Few rows get a factor alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from cost_models.calibrate.operations import OVERHEADS_S
-from cost_models.calibrate.scores import CONFIDENCE, Z_TWO_SIDED, folds, scores
 from cost_models.calibrate.steps import MeasuredTotals
+from cost_models.evaluation.scores import CONFIDENCE, Z_TWO_SIDED, folds, scores
 from cost_models.exact import Array
 from cost_models.times.totals import FEATURES, Correction, TotalFit
 
@@ -36,11 +36,11 @@ def fit_total(measured: MeasuredTotals) -> TotalFit:
 
 
 def held_out_scores(measured: MeasuredTotals) -> dict[str, Any]:
-    """Score totals foretold by fits that saw neither their design nor chose anything by it.
+    """Score totals predicted by fits that saw neither their design nor chose anything by it.
 
     Returns:
         See `scores.scores`; `largest_tenth_mean_relative_error` is of the tenth with the largest
-        sums, foretold by a fit to all others.
+        sums, predicted by a fit to all others.
     """
     predicted_s, sigma = np.zeros(len(measured)), np.zeros(len(measured))
     for held_out in folds(measured.design):
@@ -59,12 +59,12 @@ def held_out_scores(measured: MeasuredTotals) -> dict[str, Any]:
 
 
 def _residuals(measured: MeasuredTotals, strength: float) -> Array:
-    """log(measured / foretold), (R,), each by a fit that has not seen its design."""
+    """log(measured / predicted), (R,), each by a fit that has not seen its design."""
     logs = np.zeros(len(measured))
     for held_out in folds(measured.design):
         fit = _fit(measured[~held_out], strength)
-        foretold_s = fit.median_s(measured[held_out].sums)
-        logs[held_out] = np.log(measured.seconds[held_out] / foretold_s)
+        predicted_s = fit.median_s(measured[held_out].sums)
+        logs[held_out] = np.log(measured.seconds[held_out] / predicted_s)
     return logs
 
 

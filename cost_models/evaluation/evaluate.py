@@ -26,6 +26,7 @@ from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model, was_fitted_to
 from cost_models.evaluation.ranking import kendall_tau, pairwise_accuracy
 from cost_models.evaluation.scatter import scatter_svg
+from cost_models.evaluation.scores import one_sided
 from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision, load_hardware
 from cost_models.operations.tables import SIZES, OpTable, read_table
@@ -113,7 +114,7 @@ def evaluate(
         "operations": operations,
         "sum": _sum(found, confidence),
         "kinds": _kinds(operations),
-        "compared": _compared(operations, confidence),
+        "compared": _compared(found, confidence),
     }
 
 
@@ -173,7 +174,6 @@ def _operations(found: PredictedTable, confidence: float) -> list[dict[str, Any]
                 "basis": found.basis[place],
                 "measured_ms": None if measured_s is None else 1e3 * measured_s,
                 "error": None if measured_s is None else predicted_s / measured_s - 1,
-                "is_product": row.op.is_product,
             }
         )
     return made
@@ -200,35 +200,28 @@ def _kinds(operations: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return dict(sorted(found.items(), key=lambda item: -item[1]["predicted_ms"]))
 
 
-def _compared(operations: list[dict[str, Any]], confidence: float) -> dict[str, Any]:
+def _compared(found: PredictedTable, confidence: float) -> dict[str, Any]:
     """Statistics over the rows that were measured, each once: of products, and of all."""
-    measured = [row for row in operations if row["measured_ms"] is not None]
-    parts = {"products": [row for row in measured if row["is_product"]], "all": measured}
-    return {name: _statistics(rows, confidence) for name, rows in parts.items() if rows}
+    table = found.table
+    parts = {"products": table.is_measured & table.is_product, "all": table.is_measured}
+    return {name: _statistics(found, rows, confidence) for name, rows in parts.items() if any(rows)}
 
 
-def _statistics(rows: list[dict[str, Any]], confidence: float) -> dict[str, Any]:
-    names = ("predicted_ms", "measured_ms", "low_ms", "high_ms", "count")
-    predicted, measured, low, high, count = (
-        np.array([float(row[name]) for row in rows]) for name in names
-    )
-    error = np.abs(predicted / measured - 1)
-    predicted_ms, measured_ms = float(count @ predicted), float(count @ measured)
-    below, above = measured <= high, measured >= low
+def _statistics(found: PredictedTable, rows: Array, confidence: float) -> dict[str, Any]:
+    predicted_s, measured_s = found.seconds[rows], found.table.latency_s[rows]
+    sigma, count = found.sigma[rows], found.table.count[rows]
+    z = NormalDist().inv_cdf(confidence)
+    logs = np.log(measured_s / predicted_s)
+    predicted_ms, measured_ms = 1e3 * float(count @ predicted_s), 1e3 * float(count @ measured_s)
     return {
-        "rows": len(rows),
-        "mean_absolute_error": float(error.mean()),
-        "median_absolute_error": float(np.median(error)),
-        "p90_absolute_error": float(np.quantile(error, 0.9)),
+        **one_sided(measured_s / predicted_s, sigma, confidence),
+        "share_within_interval": float(np.mean(np.abs(logs) <= z * sigma)),
+        "expected_within_interval": 2 * confidence - 1,
         "predicted_ms": predicted_ms,
         "measured_ms": measured_ms,
         "error_of_sum": predicted_ms / measured_ms - 1 if measured_ms else None,
-        "share_below_upper_end": float(below.mean()),
-        "share_above_lower_end": float(above.mean()),
-        "share_within_interval": float((below & above).mean()),
-        "expected_within_interval": 2 * confidence - 1,
-        "kendall_tau": kendall_tau(predicted, measured),
-        "pairwise_accuracy": pairwise_accuracy(predicted, measured),
+        "kendall_tau": kendall_tau(predicted_s, measured_s),
+        "pairwise_accuracy": pairwise_accuracy(predicted_s, measured_s),
     }
 
 
@@ -248,14 +241,13 @@ def _csv(operations: list[dict[str, Any]]) -> str:
 
 def _drawing(found: PredictedTable) -> str:
     measured_ms, predicted_ms = 1e3 * found.table.latency_s, 1e3 * found.seconds
-    is_measured = np.isfinite(measured_ms)
+    is_measured, is_product = found.table.is_measured, found.table.is_product
     if not is_measured.any():
         raise ConfigError(
             "has no latency to draw predictions against",
             where=str(found.table.path),
             hint="add a column latency_ms, or leave --plot out",
         )
-    is_product = np.array([row.op.is_product for row in found.table.rows])
     chosen = {"products": is_measured & is_product, "other kinds": is_measured & ~is_product}
     return scatter_svg(
         {

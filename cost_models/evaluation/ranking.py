@@ -25,7 +25,7 @@ def kendall_tau(predicted: Array, measured: Array) -> float | None:
 
 
 def pairwise_accuracy(predicted: Array, measured: Array) -> float | None:
-    """Return the share of pairs, measured 5 to 50% apart, whose order is foretold.
+    """Return the share of pairs, measured 5 to 50% apart, whose order is predicted right.
 
     Args:
         predicted, measured: seconds, > 0, (R,).

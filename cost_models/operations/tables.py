@@ -104,6 +104,16 @@ class OpTable:
         found = [math.nan if row.latency_s is None else row.latency_s for row in self.rows]
         return np.array(found)
 
+    @property
+    def is_measured(self) -> Array:
+        """Which rows have a latency, bool, (R,)."""
+        return np.isfinite(self.latency_s)
+
+    @property
+    def is_product(self) -> Array:
+        """Which rows are matrix products, bool, (R,)."""
+        return np.array([row.op.is_product for row in self.rows])
+
     def groups(self) -> list[OpGroup]:
         """Sort the rows into operations that one set of columns holds, by first appearance."""
         places: dict[tuple[NamedOp, Dtype], list[int]] = {}

@@ -6,7 +6,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -121,6 +120,8 @@ def make_plan(
     """
     hardware = load_hardware(request.hardware)
     _check(request, hardware)
+    base = dataclasses.replace(workload.base, on_cpu=hardware.is_cpu)
+    workload = dataclasses.replace(workload, base=base)
     evaluator = Evaluator.of(workload, request, hardware)
     found = best_by_devices(evaluator, most_evaluations=most_evaluations, seed=seed, say=say)
     if not found:
@@ -173,7 +174,6 @@ def _parts_ms(evaluator: Evaluator, best: Candidate) -> dict[str, float]:
         workload.schema,
         batch=np.array([float(system.batch_size)]),
         training=system.training(workload.base),
-        zs=(0.0, NormalDist().inv_cdf(evaluator.request.confidence)),
     )
     return {part: 1e3 * float(seconds.item()) for part, seconds in found.parts_s.items()}
 

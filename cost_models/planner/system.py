@@ -98,7 +98,7 @@ class Choices:
             by_field |= {name: by_field[name][:1] for name in _BETWEEN_DEVICES}
         if not training.fused:
             by_field |= {name: (getattr(training, name),) for name in _FUSED}
-        elif hardware.name == "cpu":  # TorchRec has no kernel for it.
+        elif hardware.is_cpu:  # TorchRec has no kernel for it.
             shardings = [name for name in by_field["table_sharding"] if name != "row_wise"]
             by_field["table_sharding"] = shardings
         return by_field

@@ -107,6 +107,12 @@ def test_what_is_computed_again_is_not_kept() -> None:
     assert kept_for_backward(again) < 0.5 * kept_for_backward(SGD)
 
 
+def test_after_a_step_no_gradient_takes_room() -> None:
+    learner = Learner(MODEL, SCHEMA, SGD, steps=1, seed=0)
+    learner.step(batch_of(64, 0))
+    assert all(weight.grad is None for weight in learner.model.parameters())
+
+
 def test_bf16_stays_within_its_rounding_of_fp32_at_every_number_of_ranks() -> None:
     """BF16 keeps 8 bits: 0.4% of a number. Here losses differ by less than that after six steps."""
     exact = course(MODEL, SGD)

@@ -7,6 +7,7 @@ activations page by page anew, and each page is a fault: a third of a large step
 from __future__ import annotations
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,6 +40,12 @@ def return_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def give_back_garbage() -> None:
+    """Free what only reference cycles hold, such as an earlier run's model, and give it back."""
+    gc.collect()
+    return_freed_memory()
 
 
 def _set(libc: ctypes.CDLL, values: dict[int, int]) -> None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from codesign.errors import ConfigError
-from wukong.device.heap import return_freed_memory
 
 if TYPE_CHECKING:
     from wukong.parallel.ranks import Ranks
@@ -153,15 +152,14 @@ class PeakMeter:
     """Measures the most memory that a rank holds beyond what it held at the start.
 
     Of a GPU what torch's allocator gave out; of the CPU the growth of the resident set, libraries
-    that are loaded meanwhile and pages of mapped files among it.
+    that are loaded meanwhile, pages of mapped files and holes of the heap among it. What is garbage
+    at the start should be given back before: growth into it would be unseen.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self._ranks = ranks
         self._steps_bytes: int | None = None
         self._before_steps = 0
-        if ranks.device.type == "cpu":
-            return_freed_memory()  # of an earlier run: else growth into it would be unseen
         self._at_start = self._held()
         self._forget_peak()
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.exact import Array
 from cost_models.hardware import Hardware
-
-Array = np.ndarray[Any, Any]
 
 TILES = ((128, 128), (256, 128), (128, 256), (128, 64), (64, 128), (64, 64), (32, 128), (128, 32))
 DECIMALS = 5  # features are rounded, so that thresholds between them can be written down

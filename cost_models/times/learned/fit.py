@@ -10,21 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from codesign.errors import ConfigError
+from cost_models.evaluation.scores import CONFIDENCE, Z_ONE_SIDED, Z_TWO_SIDED
+from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
-from cost_models.times.learned.features import DECIMALS, NAMES, Array, Shapes, features
-from cost_models.times.learned.model import Law, Spread, mean_and_sd, members
+from cost_models.times.learned.features import DECIMALS, NAMES, Shapes, features
+from cost_models.times.learned.model import Law, ProductSpread, mean_and_sd, members
 from cost_models.times.learned.trees import LEAF, LETTERS
 from cost_models.times.roofline import Roofline
 
 FEWEST_PRODUCTS = 1000  # of four dims: fewer leave most of the range unseen
 FOLDS = 5
-CONFIDENCE = 0.9
 ROUNDS = 600
 _MEMBERS = 3
 _LARGE = 0.9  # products beyond this quantile of flop are large
@@ -74,12 +74,12 @@ class Fitted:
     """
 
     content: dict[str, Any]
-    spread: Spread
+    spread: ProductSpread
     seen: Predicted
     largest: Predicted
 
     def sigma(self, predicted: Predicted) -> Array:
-        """Return the spread foretold of such products, (R,)."""
+        """Return the spread predicted of such products, (R,)."""
         return self.spread.sigma(predicted.disagreement, predicted.law_s, np.zeros(1))
 
 
@@ -113,7 +113,7 @@ def fit(
     )
 
 
-def folds(shapes: Shapes, *, seed: int = 0, count: int = FOLDS) -> Array:
+def shape_folds(shapes: Shapes, *, seed: int = 0, count: int = FOLDS) -> Array:
     """Return the fold of each product, (R,): those of one kind and rounded log2 dims share one."""
     rounded = np.round(np.log2(shapes.dims))
     _, group = np.unique(np.column_stack([shapes.batched, rounded]), axis=0, return_inverse=True)
@@ -125,8 +125,8 @@ def cross_validated(
     products: Products, roofline: Roofline, *, seed: int = 0, rounds: int = ROUNDS
 ) -> Predicted:
     """Predict each product by a fit to the other folds."""
-    fold = folds(products.shapes, seed=seed)
-    found = np.zeros((3, len(fold)))
+    found = np.zeros((3, len(products.seconds)))
+    fold = shape_folds(products.shapes, seed=seed)
     for number in range(FOLDS):
         held_out = fold == number
         found[:, held_out] = _held_out(products[~held_out], products[held_out], roofline, rounds)
@@ -181,7 +181,7 @@ def _fit_law(products: Products, floor_s: Array) -> Law:
     )
 
 
-def _fit_spread(seen: Predicted, largest: Predicted, shapes: Shapes) -> Spread:
+def _fit_spread(seen: Predicted, largest: Predicted, shapes: Shapes) -> ProductSpread:
     """Least squares on the logarithm of errors, scaled to hold `CONFIDENCE` of them.
 
     Of all products and of the largest, on either side and within both.
@@ -189,20 +189,19 @@ def _fit_spread(seen: Predicted, largest: Predicted, shapes: Shapes) -> Spread:
     powers = np.linalg.lstsq(
         _known(seen), np.log(np.maximum(np.abs(seen.log_ratio), _LEAST_ERROR)), rcond=None
     )[0]
-    one_sided, two_sided = (NormalDist().inv_cdf(p) for p in (CONFIDENCE, (1 + CONFIDENCE) / 2))
     scale = 0.0
     for predicted in (seen, largest):
         each = predicted.log_ratio / np.exp(_known(predicted) @ powers)
         scale = max(
             scale,
-            np.quantile(np.abs(each), CONFIDENCE) / two_sided,
-            np.quantile(each, CONFIDENCE) / one_sided,
-            np.quantile(-each, CONFIDENCE) / one_sided,
+            np.quantile(np.abs(each), CONFIDENCE) / Z_TWO_SIDED,
+            np.quantile(each, CONFIDENCE) / Z_ONE_SIDED,
+            np.quantile(-each, CONFIDENCE) / Z_ONE_SIDED,
         )
     dims = np.log2(shapes.dims)
     by_kind = {"gemm": dims[~shapes.batched], "bmm": dims[shapes.batched]}
     measured = {kind: logs for kind, logs in by_kind.items() if len(logs)}
-    return Spread(
+    return ProductSpread(
         constant=_rounded(np.exp(powers[0]) * scale),
         of_disagreement=_rounded(powers[1]),
         of_seconds=_rounded(powers[2]),

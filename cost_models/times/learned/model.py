@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from cost_models.exact import Array
 from cost_models.hardware import Hardware, Precision
 from cost_models.operations.ops import PRODUCTS, OpColumns
-from cost_models.times.learned.features import NAMES, Array, Shapes, features
+from cost_models.times.learned.features import NAMES, Shapes, features
 from cost_models.times.learned.trees import Trees
 from cost_models.times.roofline import ASSUMED_SIGMA, Basis, Roofline
 
@@ -51,7 +52,7 @@ class Law:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class ProductSpread:
     """How far measured products lie from predicted ones: sd of log(measured / predicted).
 
         constant · disagreement ** of_disagreement · law's seconds ** of_seconds
@@ -106,7 +107,7 @@ class Learned:
     others: Roofline
     law: Law
     members: Sequence[Trees]
-    spread: Spread
+    spread: ProductSpread
     products: int
     _kept: dict[tuple[float, ...], tuple[float, float, float]] = field(
         default_factory=dict, repr=False, compare=False
@@ -131,7 +132,7 @@ class Learned:
             others=Roofline.from_artifact(hardware, precision, fitted),
             law=Law(**content["law"]),
             members=members(content["members"], content["thresholds"]),
-            spread=Spread(**content["spread"]),
+            spread=ProductSpread(**content["spread"]),
             products=content["rows"],
         )
 

@@ -11,11 +11,10 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from cost_models.exact import Array
 
 LETTERS = string.ascii_letters + "!#$%&()*/:;<=>?@[]^_{|}~"
 LEAF = 1e-4

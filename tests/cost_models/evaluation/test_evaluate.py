@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import re
 import shlex
@@ -17,14 +16,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as st_numpy
 from scipy import stats
 
 from codesign import api
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.evaluation.evaluate import evaluate, predict
-from cost_models.evaluation.ranking import kendall_tau, pairwise_accuracy
 from cost_models.evaluation.scatter import scatter_svg
 from cost_models.hardware import SHIPPED, load_hardware
 from cost_models.operations.names import find
@@ -92,31 +89,14 @@ def test_sums_and_statistics_are_those_of_the_rows_by_hand(tmp_path: Path) -> No
         within = [row["low_ms"] <= row["measured_ms"] <= row["high_ms"] for row in own]
         said = found["compared"][part]
         assert said["rows"] == len(own)
-        assert said["mean_absolute_error"] == pytest.approx(error.mean())
-        assert said["median_absolute_error"] == pytest.approx(np.percentile(error, 50))
-        assert said["p90_absolute_error"] == pytest.approx(np.percentile(error, 90))
+        assert said["mean_relative_error"] == pytest.approx(error.mean())
+        assert said["median_relative_error"] == pytest.approx(np.percentile(error, 50))
+        assert said["p90_relative_error"] == pytest.approx(np.percentile(error, 90))
         ratio = (predicted * count).sum() / (measured * count).sum()
         assert said["error_of_sum"] == pytest.approx(ratio - 1)
         assert said["share_within_interval"] == pytest.approx(np.mean(within))
         tau = stats.kendalltau(predicted, measured).statistic
         assert said["kendall_tau"] == pytest.approx(tau)
-
-
-COLUMN = st_numpy.arrays(float, 12, elements=st.sampled_from([1.0, 1.04, 1.2, 1.3, 2.0, 7.0]))
-
-
-@settings(max_examples=100, deadline=None)
-@given(COLUMN, COLUMN)
-def test_ranking_is_that_of_scipy_and_of_pairs_one_by_one(x: np.ndarray, y: np.ndarray) -> None:
-    tau = stats.kendalltau(x, y).statistic
-    assert (kendall_tau(x, y) is None) == bool(np.isnan(tau))
-    assert (kendall_tau(x, y) or 0) == pytest.approx(0 if np.isnan(tau) else tau)
-    pairs = [
-        (x[i] - x[j]) * (y[i] - y[j]) > 0
-        for i, j in itertools.combinations(range(12), 2)
-        if 1.05 <= max(y[i], y[j]) / min(y[i], y[j]) <= 1.5
-    ]
-    assert pairwise_accuracy(x, y) == (pytest.approx(np.mean(pairs)) if pairs else None)
 
 
 def test_a_row_counted_four_times_is_four_rows(tmp_path: Path) -> None:
@@ -271,7 +251,7 @@ def test_a_missing_rate_or_artifact_is_missed_by_name(tmp_path: Path) -> None:
 
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs/costs.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/evaluate-cost.md").read_text(encoding="utf-8")
 
 
 def test_the_commands_of_the_page_run_on_its_table(tmp_path: Path) -> None:
@@ -308,8 +288,6 @@ def test_the_page_says_what_dims_mean_and_what_is_assumed_as_the_code_has_it() -
     }.items():
         assert words.format(round(100 * ASSUMED_UTILISATION[kind, phase])) in said, kind
     assert load_hardware("h100-sxm").launch_s.value == 5e-6
-    least_ms = re.search(r"took less than (\d+) µs", said)
-    assert least_ms is not None
 
 
 def test_the_plot_of_the_page_holds_all_published_products_and_is_small() -> None:
@@ -319,3 +297,5 @@ def test_the_plot_of_the_page_holds_all_published_products_and_is_small() -> Non
     artifact = json.loads(Path(load_hardware("h100-sxm").artifact["fp32"]).read_text())
     assert sum(counted) == artifact["held_out"]["operations"]["rows"] == 3517
     assert "predicted by fits that have not seen them" in drawn
+    page = " ".join((ROOT / "docs/costs.md").read_text(encoding="utf-8").split())
+    assert f"took less than {1e6 * artifact['products']['law']['overhead_s']:.0f} µs" in page

@@ -233,12 +233,27 @@ def test_pf_days_and_mfu_are_those_of_a_pocket_calculator() -> None:
     )
 
 
-def test_the_parts_of_a_step_and_of_memory_add_up() -> None:
-    plan = make_plan(WORKLOAD, REQUEST)
+@pytest.mark.parametrize(
+    ("base", "request_of"),
+    [
+        (WORKLOAD.base, REQUEST),
+        # A CPU runs these layers as one step of autograd, which holds less.
+        (
+            Training(),
+            replace(REQUEST, hardware="cpu", devices=(1,), batch_sizes=(1024,), choices={}),
+        ),
+    ],
+    ids=["h100-sxm", "cpu"],
+)
+def test_the_parts_of_a_step_and_of_memory_add_up(base: Training, request_of: PlanRequest) -> None:
+    categorical = SCHEMA.categorical[:2]
+    workload = replace(WORKLOAD, base=base, schema=replace(SCHEMA, categorical=categorical))
+    plan = make_plan(workload, request_of)
     step = plan.best.figures["step_ms"]
     assert sum(plan.parts_ms.values()) == pytest.approx(step.value, rel=1e-9)
     assert step.low < step.value < step.high
-    factor = cost_model(load_hardware("h100-sxm"), "bf16").memory.factor
+    precision: Any = plan.best.system.precision
+    factor = cost_model(plan.hardware, precision).memory.factor
     memory = plan.best.figures["memory_per_device_gib"].value
     assert sum(plan.memory_parts_gib.values()) == pytest.approx(memory, rel=1e-9)
     slack = plan.memory_parts_gib["allocator's slack"]

@@ -19,9 +19,10 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from codesign.errors import ConfigError
 from cost_models.artifacts import cost_model
 from cost_models.calibrate.artifact import rounded
+from cost_models.exact import Array
 from cost_models.hardware import load_hardware
 from cost_models.operations.ops import OpColumns
-from cost_models.times.learned.features import NAMES, TILES, Array, Shapes, features
+from cost_models.times.learned.features import NAMES, TILES, Shapes, features
 from cost_models.times.learned.fit import Products, cross_validated, fit, written
 from cost_models.times.learned.model import Learned, members
 from cost_models.times.learned.trees import LEAF, Trees

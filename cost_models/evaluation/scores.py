@@ -24,17 +24,24 @@ def folds(group: Array, count: int = _FOLDS) -> list[Array]:
     return [held_out for held_out in found if held_out.any()]
 
 
-def one_sided(ratio: Array, sigma: Array) -> dict[str, Any]:
-    """Sum up measured / predicted, (R,), and how often each end of its interval holds."""
+def one_sided(ratio: Array, sigma: Array, confidence: float = CONFIDENCE) -> dict[str, Any]:
+    """Sum up measured / predicted, and how often each end of its interval holds.
+
+    Args:
+        ratio: measured / predicted, > 0, (R,).
+        sigma: standard deviation of its logarithm that was predicted, (R,).
+        confidence: of each end, in (0.5, 1).
+    """
+    z = NormalDist().inv_cdf(confidence)
     relative = np.abs(1 / ratio - 1)
     return {
         "rows": len(ratio),
         "mean_relative_error": float(np.mean(relative)),
         "median_relative_error": float(np.median(relative)),
         "p90_relative_error": float(np.quantile(relative, 0.9)),
-        "share_below_upper_bound": float(np.mean(np.log(ratio) <= Z_ONE_SIDED * sigma)),
-        "share_above_lower_bound": float(np.mean(np.log(ratio) >= -Z_ONE_SIDED * sigma)),
-        "confidence": CONFIDENCE,
+        "share_below_upper_bound": float(np.mean(np.log(ratio) <= z * sigma)),
+        "share_above_lower_bound": float(np.mean(np.log(ratio) >= -z * sigma)),
+        "confidence": confidence,
     }
 
 
@@ -43,7 +50,7 @@ def scores(predicted_s: Array, sigma: Array, measured_s: Array, examples: Array)
 
     Args:
         predicted_s, measured_s: seconds of a step, (R,).
-        sigma: standard deviation of log(measured / predicted) that was foretold, (R,).
+        sigma: standard deviation of log(measured / predicted) that was predicted, (R,).
         examples: of a step, (R,): designs are ranked by seconds for each example.
 
     Returns:

@@ -1,7 +1,4 @@
-"""What a spec means before anything starts: its space, and what the study will take.
-
-Heavy packages are imported by the functions that need them.
-"""
+"""Specs: one to start from, and what one means before anything starts."""
 
 from __future__ import annotations
 
@@ -11,6 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from codesign.estimate import Estimate
+
+
+def init(path: str | Path) -> None:
+    """Write a commented spec to start from.
+
+    Raises:
+        SpecError: there is a file already, or none can be written.
+    """
+    from importlib import resources
+
+    from codesign.errors import SpecError
+
+    text = resources.files("codesign.spec").joinpath("starter.yaml").read_text(encoding="utf-8")
+    try:
+        with Path(path).open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise SpecError("exists already", where=str(path), hint="name another file") from None
+    except OSError as error:
+        raise SpecError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 def validate(
