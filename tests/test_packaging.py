@@ -59,7 +59,7 @@ def test_the_wheel_ships_every_file_of_the_packages_and_the_spaces(
         for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    wanted |= {f"{data}/spaces/{path.name}" for path in (ROOT / "spaces").glob("*.yaml")}
+    wanted |= {f"{data}/{path.relative_to(ROOT)}" for path in (ROOT / "spaces").rglob("*.yaml")}
     assert f"{data}/spaces/quickstart.yaml" in wanted
     assert {"codesign/spec/schema.json", "codesign/report/page.html"} <= wanted
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
