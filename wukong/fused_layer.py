@@ -85,7 +85,7 @@ class FusedLayer(torch.autograd.Function):
         mix_grads = (own_grad_MN[F:], own_grad_MN) if ctx.mixes else (own_grad_MN, None)
         to_x = _each(own_MN.T, x_BND)
         x_grad_BND = to_x.bmm(own_BMD) if ctx.mixes else torch.baddbmm(grad_BMD, to_x, own_BMD)
-        grad_BP = grad_BMD[:, :F].reshape(len(grad_BMD), -1)
+        grad_BP = grad_BMD[:, :F].flatten(1).contiguous()  # or each product would copy it
         del grad_BMD, own_BMD
         ones_B = grad_BP.new_ones(len(grad_BP))  # a product is faster than torch's sum
         mlp_grads: list[Tensor] = []

@@ -102,7 +102,7 @@ LIVE: dict[str, dict[str, Any]] = {
     ("optimizer", "tasks", "rows"),
     [("adam", 1, 64), ("adam", 1, 2048), ("rowwise_adagrad", 1, 64), ("sgd", 4, 64)],
 )
-def test_a_step_of_the_trainer_is_met_within_four_percent(
+def test_a_step_of_the_trainer_is_met_within_three_percent(
     changed: dict[str, Any], optimizer: Any, tasks: int, rows: int
 ) -> None:
     """Of 64 rows all products are torch's own, of 2048 most are oneDNN's."""
@@ -119,7 +119,7 @@ def test_a_step_of_the_trainer_is_met_within_four_percent(
         batch=np.array([float(rows)]),
         training=Training(table_optimizer=optimizer, on_cpu=True),
     )
-    assert predicted[0] == pytest.approx(live_peak_bytes(config, train, schema), rel=0.04)
+    assert predicted[0] == pytest.approx(live_peak_bytes(config, train, schema), rel=0.03)
 
 
 KNOBS = {
