@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign.contracts import HardwareSpec, PlanRequest, Prediction
+from codesign.contracts import HardwareSpec, PlanRequest
 from codesign.errors import ConfigError, InfeasibleError
 from cost_models.artifacts import cost_model
 from cost_models.hardware import load_hardware
 from cost_models.planner.evaluate import Workload, usable_gib
 from cost_models.planner.plan import Plan, make_plan
-from cost_models.planner.search import Candidate, on_front
+from cost_models.planner.search import Candidate
 from cost_models.planner.system import System
 from cost_models.predict import Predictor
 from cost_models.training import Training
@@ -323,41 +323,6 @@ def test_what_cannot_be_chosen_is_named() -> None:
         make_plan(WORKLOAD, replace(REQUEST, choices={"dense_shard_ranks": (7,)}))
     with pytest.raises(ConfigError, match=r"hardware 'h100-sxn' is unknown"):
         make_plan(WORKLOAD, replace(REQUEST, hardware="h100-sxn"))
-
-
-SYSTEM = System(
-    devices=1, batch_size=1, table_sharding="column_wise", table_shard_columns=128,
-    dense_shard_ranks=1, precision="fp32", gradient_precision="fp32", lookup_precision="fp32",
-    activation_checkpointing=False, compile=False,
-)  # fmt: skip
-
-
-def candidate(hours: float, gpu_hours: float, *, over: float) -> Candidate:
-    figures = {
-        name: Prediction(value=value, low=value, high=value, label="")
-        for name, value in (("hours", hours), ("gpu_hours", gpu_hours))
-    }
-    return Candidate(system=SYSTEM, figures=figures, over={"hours": over}, loss=0.0)
-
-
-FIGURE = st.integers(1, 4).map(float)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(FIGURE, FIGURE, st.sampled_from([0.5, 2.0])), min_size=1, max_size=6))
-def test_the_front_holds_what_no_other_within_the_budgets_beats(
-    points: list[tuple[float, float, float]],
-) -> None:
-    marks = on_front([candidate(*point[:2], over=point[2]) for point in points])
-    within = [(hours, gpu_hours) for hours, gpu_hours, over in points if over <= 1]
-    marked = [point[:2] for point, mark in zip(points, marks, strict=True) if mark]
-    beaten = {
-        one
-        for one in within
-        for other in within
-        if other != one and other[0] <= one[0] and other[1] <= one[1]
-    }
-    assert sorted(marked) == sorted(set(within) - beaten)
 
 
 def test_predictions_of_a_plan_are_those_of_the_predictor() -> None:
