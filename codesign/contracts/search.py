@@ -57,11 +57,21 @@ class Feasible(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:
-    """A finished trial as a proposer sees it. `metrics` is empty where `failure` is set."""
+    """What a trial has shown of its design: how it ended, or a point of its curve.
+
+    Attributes:
+        metrics: empty where `failure` is set; exact costs of the design among them.
+        fidelity: share of the full training that the metrics rest on, in (0, 1]. Below 1 it is a
+            point of a curve: a trial may be seen at several, whether or not it ends at 1.
+        task: the earlier study whose trial it is; empty: this study's own. A related task's values
+            may differ, and its designs are not taken here.
+    """
 
     design: Design
     metrics: Mapping[str, float]
     failure: FailureKind | None = None
+    fidelity: float = 1.0
+    task: str = ""
 
 
 class Proposer(Protocol):
@@ -75,4 +85,7 @@ class Proposer(Protocol):
         n: int,
         rng: np.random.Generator,
     ) -> list[Design]:
-        """Propose up to `n` designs, none observed or pending; none where none is left."""
+        """Propose up to `n` designs; none where none is left.
+
+        None of them is pending, or observed in this study, at any fidelity.
+        """

@@ -31,6 +31,7 @@ from ax.generation_strategy.external_generation_node import ExternalGenerationNo
 from ax.generation_strategy.generation_strategy import GenerationStrategy
 
 from codesign.designs import Key, as_columns, key_of
+from codesign.search.candidates import final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +130,7 @@ class AxExperiment:
         rng: np.random.Generator,
     ) -> list[Design]:
         """See `Proposer.ask`."""
-        self._follow(feasible, observed, pending)
+        self._follow(feasible, final(observed), pending)
         self._node.prepare(
             _Call(feasible=feasible, observed=observed, pending=pending, n=n, rng=rng)
         )

@@ -6,11 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from codesign.contracts import Design, Feasible
+from codesign.contracts import Design, Feasible, Observation
 from codesign.designs import as_designs, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+
+def taken_designs(observed: Sequence[Observation], pending: Sequence[Design]) -> list[Design]:
+    """Collect what may not be proposed: each design once that this study has begun."""
+    own = [o.design for o in observed if not o.task]
+    return list({key_of(design): design for design in [*own, *pending]}.values())
+
+
+def final(observed: Sequence[Observation]) -> list[Observation]:
+    """Leave out points of curves and other studies' trials: at most one for each design is left."""
+    return [o for o in observed if o.fidelity == 1.0 and not o.task]
 
 
 def unseen(designs: Iterable[Design], taken: Iterable[Design]) -> list[Design]:

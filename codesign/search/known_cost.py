@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.search import support_points
-from codesign.search.candidates import sample_unseen, unseen
+from codesign.search.candidates import final, sample_unseen, taken_designs, unseen
 from codesign.search.gains import is_informative, is_success
 from codesign.search.problem import build, near_best
 
@@ -76,7 +76,8 @@ class KnownCostSearch:
         Raises:
             ConfigError: nothing has to be learned, or a completed trial lacks an objective.
         """
-        taken = [o.design for o in observed] + list(pending)
+        taken = taken_designs(observed, pending)
+        observed = final(observed)
         drawn = sample_unseen(feasible, taken, max(n, self.options.candidates), rng)
         if not drawn:
             return []

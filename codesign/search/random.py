@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codesign.search.candidates import sample_unseen
+from codesign.search.candidates import sample_unseen, taken_designs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class RandomSearch:
         rng: np.random.Generator,
     ) -> list[Design]:
         """See `Proposer.ask`."""
-        taken = [observation.design for observation in observed] + list(pending)
+        taken = taken_designs(observed, pending)
         return sample_unseen(feasible, taken, n, rng)
 
 

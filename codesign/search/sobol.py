@@ -14,7 +14,7 @@ import numpy as np
 
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
-from codesign.search.candidates import sample, unseen
+from codesign.search.candidates import sample, taken_designs, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ class SobolSearch:
         rng: np.random.Generator,
     ) -> list[Design]:
         """See `Proposer.ask`."""
-        taken = [observation.design for observation in observed] + list(pending)
+        taken = taken_designs(observed, pending)
         everything = sample(feasible, max(n, self.options.candidates) + len(taken), rng)
         designs = unseen(everything, taken)
         if n < 1 or not designs:

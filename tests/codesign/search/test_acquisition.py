@@ -5,7 +5,7 @@ import pytest
 import torch
 from botorch.acquisition.multi_objective import logei
 
-from codesign.search import acquisition
+from codesign.search import acquisition, models
 from codesign.search.acquisition import choose
 from codesign.search.problem import Problem
 
@@ -59,7 +59,7 @@ def problem(*, known: bool, seed: int = 0) -> Problem:
 
 
 def test_a_known_objective_is_its_own_column_without_uncertainty():
-    model = acquisition._model(problem(known=True))
+    model = models.model_of(problem(known=True))
     inputs = torch.tensor([[0.3, 0.4], [0.7, -7.0]], dtype=torch.float64)
     posterior = model.posterior(inputs)
     assert posterior.mean[:, 1].tolist() == [0.4, -7.0]
@@ -67,7 +67,7 @@ def test_a_known_objective_is_its_own_column_without_uncertainty():
 
 
 def test_the_learned_model_does_not_see_the_known_column():
-    model = acquisition._model(problem(known=True))
+    model = models.model_of(problem(known=True))
     inputs = torch.tensor([[0.3, 0.4], [0.3, -7.0]], dtype=torch.float64)
     mean = model.posterior(inputs).mean[:, 0]
     assert mean[0].item() == pytest.approx(mean[1].item(), rel=1e-12)
@@ -75,7 +75,7 @@ def test_the_learned_model_does_not_see_the_known_column():
 
 
 def test_a_prediction_has_the_deviation_of_its_interval_half_its_variance_shared():
-    model = acquisition._Predicted(0, 1)
+    model = models._Predicted(0, 1)
     inputs = torch.tensor([[0.3, 0.4], [0.7, 2.0]], dtype=torch.float64)
     posterior = model.posterior(inputs)
     assert posterior.mean[:, 0].tolist() == [0.3, 0.7]
@@ -118,7 +118,7 @@ def test_a_wide_interval_is_worth_trying_where_its_median_alone_is_not():
 
 
 def test_objectives_draw_their_errors_apart():
-    model = acquisition._model(predicted(1.0))
+    model = models.model_of(predicted(1.0))
     posterior = model.posterior(torch.from_numpy(predicted(1.0).candidates_CX[:1]))
     draws = acquisition._sampler(posterior, 4096, seed=0)(posterior)[:, 0].detach()
     assert abs(np.corrcoef(draws.T.numpy())[0, 1]) < 0.1
