@@ -79,6 +79,7 @@ def build_spec(
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
+    warm_start = tuple(search.pop("warm_start", ()))
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)
@@ -102,7 +103,7 @@ def build_spec(
             for entry in values["objectives"]
         ),
         baseline=values.get("baseline"),
-        search=SearchSpec(confirm=confirm, **search),
+        search=SearchSpec(confirm=confirm, warm_start=warm_start, **search),
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
         source=source,

@@ -80,6 +80,7 @@ class SearchSpec:
     Attributes:
         explore_infeasible: share of trials that are near misses: designs that keep the predicted
             budgets by the better ends of the intervals alone, in [0, 0.5].
+        warm_start: folders of earlier studies whose trials the proposer learns from.
     """
 
     trials: int = 20
@@ -87,6 +88,7 @@ class SearchSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
     explore_infeasible: float = 0.0
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +193,8 @@ class StudySpec:
             del objective["predicted"]  # It follows from the metric.
         if not self.search.explore_infeasible:
             del fields["search"]["explore_infeasible"]
+        if not self.search.warm_start:
+            del fields["search"]["warm_start"]
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
             del fields["hardware"], fields["confidence"]
         else:

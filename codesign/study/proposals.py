@@ -17,11 +17,12 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     """
     seed, number = problem.spec.seed, len(state.trials)
     searched = state.of_kind("baseline", "search")
+    related = [o for earlier in state.earlier for o in earlier.observations]
 
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [trial.observation() for trial in searched if trial.tells],
+            [*related, *(trial.observation() for trial in searched if trial.tells)],
             [trial.design for trial in searched if not trial.tells],
             1,
             np.random.default_rng([seed, number]),
