@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from codesign.contracts import (
@@ -92,6 +93,7 @@ class Trial:
         held_s = wall_s - self.began_s if self.status == "running" else 0.0
         return self.device_s + self.processes * held_s
 
+    @cached_property
     def observation(self) -> Observation:
         """What a proposer may know of it."""
         metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
@@ -152,6 +154,16 @@ class StudyState:
     def of_kind(self, *kinds: TrialKind) -> list[Trial]:
         """The trials of some kinds, by number."""
         return [trial for trial in self.trials.values() if trial.kind in kinds]
+
+    @cached_property
+    def searched(self) -> tuple[Trial, ...]:
+        """The trials of the search, the baseline among them, by number."""
+        return tuple(self.of_kind("baseline", "search"))
+
+    @cached_property
+    def open_trials(self) -> tuple[Trial, ...]:
+        """The trials that still have to end, by number."""
+        return tuple(trial for trial in self.trials.values() if trial.open)
 
     def confirming(self, number: int) -> list[Trial]:
         """The confirming runs that repeat a trial."""
