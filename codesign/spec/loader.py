@@ -79,6 +79,7 @@ def build_spec(
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
+    fidelity = _fidelity(search.pop("fidelity")) if "fidelity" in search else None
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)
@@ -102,12 +103,16 @@ def build_spec(
             for entry in values["objectives"]
         ),
         baseline=values.get("baseline"),
-        search=SearchSpec(confirm=confirm, **search),
+        search=SearchSpec(confirm=confirm, fidelity=fidelity, **search),
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
         source=source,
         overrides=tuple(overrides),
     )
+
+
+def _fidelity(section: Mapping[str, Any]) -> FidelitySpec:
+    return FidelitySpec(**{**section, "rungs": tuple(section["rungs"])})
 
 
 def _hardware(values: Mapping[str, Any]) -> HardwareSpec:

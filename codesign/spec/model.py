@@ -74,12 +74,31 @@ class ConfirmSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FidelitySpec:
+    """Train every design a part of the way, and only the best of them further.
+
+    Attributes:
+        rungs: shares of the full training at which a design pauses, rising, each in (0, 1).
+        keep: share of those that reached a rung that train on, in (0, 1).
+    """
+
+    rungs: tuple[float, ...]
+    keep: float = 0.33
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Where a design stands one after another: the rungs, and the full training."""
+        return (*self.rungs, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSpec:
     """How many designs to train, and who proposes them.
 
     Attributes:
         explore_infeasible: share of trials that are near misses: designs that keep the predicted
             budgets by the better ends of the intervals alone, in [0, 0.5].
+        fidelity: None: every design trains in full.
     """
 
     trials: int = 20
@@ -87,6 +106,7 @@ class SearchSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
     explore_infeasible: float = 0.0
+    fidelity: FidelitySpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +209,8 @@ class StudySpec:
         del fields["study_budgets"]
         for objective in fields["objectives"]:
             del objective["predicted"]  # It follows from the metric.
+        if self.search.fidelity is None:
+            del fields["search"]["fidelity"]
         if not self.search.explore_infeasible:
             del fields["search"]["explore_infeasible"]
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
