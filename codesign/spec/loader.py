@@ -20,6 +20,7 @@ from codesign.spec.model import (
     ConfirmSpec,
     DataSpec,
     DesignFile,
+    FidelitySpec,
     LaunchSpec,
     Parameter,
     Range,

@@ -90,6 +90,12 @@ class FidelitySpec:
         """Where a design stands one after another: the rungs, and the full training."""
         return (*self.rungs, 1.0)
 
+    @property
+    def expected_share(self) -> float:
+        """The share of its full training that a design sees on average, in (0, 1)."""
+        steps = zip(self.shares, (0.0, *self.rungs), strict=True)
+        return sum(self.keep**i * (share - before) for i, (share, before) in enumerate(steps))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpec:

@@ -21,8 +21,8 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [trial.observation() for trial in searched if trial.tells],
-            [trial.design for trial in searched if not trial.tells],
+            [observation for trial in searched for observation in trial.observations()],
+            [t.design for t in searched if not t.tells and t.status != "paused"],
             1,
             np.random.default_rng([seed, number]),
         )

@@ -22,7 +22,7 @@ from codesign.errors import StudyError
 
 VERSION = 2
 EventKind = Literal[
-    "opened", "created", "submitted", "completed", "failed", "requested", "exhausted"
+    "opened", "created", "submitted", "reached", "completed", "failed", "requested", "exhausted"
 ]
 
 
