@@ -42,6 +42,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
         yield f"warm     start with {count} trials of {study}"
     if found.gpu_hours_limit is not None:
         yield f"used     {found.gpu_hours:.3g} of {found.gpu_hours_limit:g} GPU-hours"
+    if found.savings is not None:
+        yield f"saved    {found.savings.told}"
     if found.best is not None:
         values = ", ".join(brief_figures(found.best.metrics, found.objectives))
         yield f"best     trial {found.best.trial}: {values}"

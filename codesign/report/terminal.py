@@ -62,6 +62,7 @@ def front_as_json(content: ReportContent) -> dict[str, Any]:
         "reference": content.reference,
         "floor": {"name": content.floor_name, "metrics": _finite_values(content.floor)},
         "noise_sd": _finite_values(content.noise_sd),
+        "savings": None if content.savings is None else asdict(content.savings),
         "front": [_trial_as_json(content, trial) for trial in content.front],
     }
 
@@ -223,6 +224,8 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
         notes.append(f"{plus_minus}1 sd of one model's {label(quality)} from sampling: {noise:.4f}")
     for study, trials in content.warm_start.items():
         notes.append(f"warm start: {trials} trials of {study}")
+    if content.savings is not None:
+        notes.append(content.savings.told)
     same = constant_knobs(content)
     if same and front:
         notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))

@@ -22,8 +22,8 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [*related, *(trial.observation for trial in searched if trial.tells)],
-            [trial.design for trial in searched if not trial.tells],
+            [*related, *(found for trial in searched for found in trial.observations)],
+            [t.design for t in searched if not t.tells and t.status != "paused"],
             1,
             np.random.default_rng([seed, number]),
         )

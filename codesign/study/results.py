@@ -25,6 +25,7 @@ from codesign.study.findings import (
     planned_trials,
 )
 from codesign.study.folder import StudyFolder
+from codesign.study.halving import savings
 from codesign.study.paired import comparisons
 from codesign.study.spending import gpu_hours
 from codesign.study.state import StudyState, Trial
@@ -62,6 +63,7 @@ def report_content(
         best=None if best is None else best.trial.number,
         baseline=next((t.number for t in state.of_kind("baseline")), None),
         reference=reference,
+        savings=savings(state, spec),
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
@@ -110,13 +112,18 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
         system=trial.system.get("train", {}),
         failure=trial.failure,
-        reason=trial.reason or "; ".join((*_near_miss(trial), *trial.facts.get("warnings", ()))),
+        reason=trial.reason
+        or "; ".join((*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _paused(trial: Trial) -> list[str]:
+    return [f"stopped at {trial.share:.0%} of its training"] if trial.status == "paused" else []
 
 
 def _near_miss(trial: Trial) -> list[str]:

@@ -33,6 +33,8 @@ class Trial:
         processes: that train it together in its latest attempt; 0: another study's did.
         began_s: when that attempt began, on the clock of `StudyState.wall_s`.
         device_s: seconds of all attempts that ended, each times its processes.
+        reached: share of the full training, below 1 → metrics *measured* there.
+        examples: that the full training sees at most; None: not recorded.
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
         system: chosen for it (see `PredictedCosts.foreseen`); empty: the study's own settings.
@@ -59,6 +61,8 @@ class Trial:
     device_s: float = 0.0
     ended: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reached: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
+    examples: float | None = None
     failure: FailureKind | None = None
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -66,8 +70,18 @@ class Trial:
 
     @property
     def open(self) -> bool:
-        """Whether it still has to end."""
+        """Whether an attempt at it still has to end."""
         return self.status in ("pending", "running")
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it may still train."""
+        return self.open or self.status == "paused"
+
+    @property
+    def share(self) -> float:
+        """The share of the full training that its latest figures rest on; 0: it has none."""
+        return 1.0 if self.status == "completed" else max(self.reached, default=0.0)
 
     @property
     def awake(self) -> dict[str, Value]:
@@ -94,10 +108,16 @@ class Trial:
         return self.device_s + self.processes * held_s
 
     @cached_property
-    def observation(self) -> Observation:
-        """What a proposer may know of it."""
-        metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
-        return Observation(design=self.design, metrics=metrics, failure=self.failure)
+    def observations(self) -> tuple[Observation, ...]:
+        """What a proposer may know of it: how it ended, and where it paused on the way."""
+        found = [
+            Observation(design=self.design, metrics={**self.costs, **metrics}, fidelity=share)
+            for share, metrics in self.reached.items()
+        ]
+        if self.tells:
+            metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
+            found.append(Observation(design=self.design, metrics=metrics, failure=self.failure))
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +249,7 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
                 ended=event.number,
             )
             for number in request["trials"]
-            if (trial := state.trials.get(number)) is not None and trial.open
+            if (trial := state.trials.get(number)) is not None and trial.may_go_on
         }
         return dataclasses.replace(state, trials={**state.trials, **cancelled})
     if request["ask"] == "extend":
@@ -256,6 +276,19 @@ def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     seconds = payload["seconds"]
     if seconds is not None:  # The worker knows better than the loop, which looks now and then.
         device_s = trial.device_s + trial.processes * seconds
+    # Of all attempts that have led to where it stands.
+    seconds = (
+        None if seconds is None else seconds + ((trial.seconds or 0.0) if trial.reached else 0.0)
+    )
+    if event.kind == "reached":
+        return dataclasses.replace(
+            trial,
+            status="paused",
+            reached={**trial.reached, payload["share"]: payload["metrics"]},
+            facts=payload["facts"],
+            seconds=seconds,
+            device_s=device_s,
+        )
     return dataclasses.replace(
         trial,
         status="completed" if event.kind == "completed" else "failed",

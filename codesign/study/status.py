@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codesign.contracts import Value
+from codesign.report.content import Savings
 from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
+from codesign.study.halving import savings
 from codesign.study.lock import Owner, owner_of
 from codesign.study.recorded import RecordedStudy
 from codesign.study.spending import gpu_hours
@@ -78,6 +80,7 @@ class StudyStatus:
         gpu_hours: *measured*: hours of all attempts, each times its processes.
         gpu_hours_limit: `budgets.study_gpu_hours`.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
+        savings: what pausing at rungs has saved; None where every design trains in full.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
     """
 
@@ -92,6 +95,7 @@ class StudyStatus:
     gpu_hours: float
     gpu_hours_limit: float | None
     left_s: float | None
+    savings: Savings | None
     event: int
     time: float | None
     best: BestTrial | None
@@ -131,6 +135,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         gpu_hours=gpu_hours(study.state),
         gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
+        savings=savings(study.state, study.spec),
         event=study.state.events,
         time=study.state.ended,
         best=None if best is None else BestTrial(

@@ -22,7 +22,7 @@ from codesign.errors import StudyError
 
 VERSION = 2
 StudyEventKind = Literal["opened", "warm_started", "requested", "exhausted"]
-TrialEventKind = Literal["created", "submitted", "completed", "failed"]
+TrialEventKind = Literal["created", "submitted", "reached", "completed", "failed"]
 EventKind = StudyEventKind | TrialEventKind
 
 
