@@ -107,6 +107,7 @@ class ReportContent:
         hypervolume: after each completed trial, in order of completion.
         budgets: metric → limit; at most where the metric is minimised, else at least.
         trial_budget: trials that the study will launch in all, confirming runs included.
+        warm_start: earlier study → how many of its trials the proposer knew.
         provenance: label → value (commit, versions, host, seed, started, ended).
 
     Raises:
@@ -131,6 +132,7 @@ class ReportContent:
     hypervolume: tuple[float, ...] = ()
     budgets: Mapping[str, float] = field(default_factory=dict)
     trial_budget: int | None = None
+    warm_start: Mapping[str, int] = field(default_factory=dict)
     spec_yaml: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
 

@@ -57,6 +57,7 @@ def front_as_json(content: ReportContent) -> dict[str, Any]:
             {"metric": o.name, "goal": o.goal, "reference": finite(o.reference)}
             for o in content.objectives
         ],
+        "warm_start": dict(content.warm_start),
         "best": content.best,
         "reference": content.reference,
         "floor": {"name": content.floor_name, "metrics": _finite_values(content.floor)},
@@ -223,6 +224,8 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
         notes.append(f"{plus_minus}1 sd of one model's {label(quality)} from sampling: {noise:.4f}")
     if content.savings is not None:
         notes.append(content.savings.told)
+    for study, trials in content.warm_start.items():
+        notes.append(f"warm start: {trials} trials of {study}")
     same = constant_knobs(content)
     if same and front:
         notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))

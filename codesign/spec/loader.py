@@ -81,6 +81,7 @@ def build_spec(
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
     fidelity = _fidelity(search.pop("fidelity")) if "fidelity" in search else None
+    warm_start = tuple(search.pop("warm_start", ()))
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)
@@ -104,7 +105,7 @@ def build_spec(
             for entry in values["objectives"]
         ),
         baseline=values.get("baseline"),
-        search=SearchSpec(confirm=confirm, fidelity=fidelity, **search),
+        search=SearchSpec(confirm=confirm, fidelity=fidelity, warm_start=warm_start, **search),
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
         source=source,

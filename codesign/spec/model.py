@@ -105,6 +105,7 @@ class SearchSpec:
         explore_infeasible: share of trials that are near misses: designs that keep the predicted
             budgets by the better ends of the intervals alone, in [0, 0.5].
         fidelity: None: every design trains in full.
+        warm_start: folders of earlier studies whose trials the proposer learns from.
     """
 
     trials: int = 20
@@ -113,6 +114,7 @@ class SearchSpec:
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
     explore_infeasible: float = 0.0
     fidelity: FidelitySpec | None = None
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +221,8 @@ class StudySpec:
             del fields["search"]["fidelity"]
         if not self.search.explore_infeasible:
             del fields["search"]["explore_infeasible"]
+        if not self.search.warm_start:
+            del fields["search"]["warm_start"]
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
             del fields["hardware"], fields["confidence"]
         else:

@@ -17,11 +17,12 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     """
     seed, number = problem.spec.seed, len(state.trials)
     searched = state.of_kind("baseline", "search")
+    related = [o for earlier in state.earlier for o in earlier.observations]
 
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [observation for trial in searched for observation in trial.observations()],
+            [*related, *(each for trial in searched for each in trial.observations())],
             [t.design for t in searched if not t.tells and t.status != "paused"],
             1,
             np.random.default_rng([seed, number]),

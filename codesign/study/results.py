@@ -67,6 +67,7 @@ def report_content(
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
+        warm_start={each.name: len(each.observations) for each in state.earlier},
         spec_yaml=spec.text,
         provenance=provenance_rows(state, spec),
     )
@@ -215,11 +216,13 @@ def provenance_rows(state: StudyState, spec: StudySpec) -> dict[str, str]:
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
     limit = spec.study_budgets.study_gpu_hours
     used = {} if limit is None else {"GPU-hours": f"{gpu_hours(state):.3g} of {limit:g} used"}
+    read = "; ".join(each.told for each in state.earlier)
     return {
         "seed": str(spec.seed),
         "started": written(state.started),
         "last event": written(state.ended),
         **used,
+        **({"warm start": read} if read else {}),
         **opened,
         **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }

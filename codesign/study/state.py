@@ -119,10 +119,35 @@ class Trial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlierStudy:
+    """What a warm start has read of another study.
+
+    Attributes:
+        name: of the task that its observations belong to, unique in this study.
+        folder: where it was read, for people.
+        observations: its trials as designs of this study's space.
+        left_out: reason → how many of its trials were not used.
+    """
+
+    name: str
+    folder: str
+    observations: tuple[Observation, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def told(self) -> str:
+        """One line of what was read, for people."""
+        why = "; ".join(f"{count} left out: {reason}" for reason, count in self.left_out.items())
+        read = f"{len(self.observations)} trials of {self.name}"
+        return f"{read} ({why})" if why else read
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyState:
     """All trials by number, and the payload of the latest `opened` event.
 
     Attributes:
+        earlier: the studies that a warm start has read.
         exhausted: no feasible design was left to propose.
         requests: ids of the requests that were obeyed.
         stopping: how the loop was asked to stop, if it was.
@@ -133,6 +158,7 @@ class StudyState:
 
     trials: Mapping[int, Trial] = field(default_factory=dict)
     opened: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[EarlierStudy, ...] = ()
     exhausted: bool = False
     requests: frozenset[str] = frozenset()
     stopping: Stopping = ""
@@ -176,6 +202,8 @@ def apply(state: StudyState, event: Event) -> StudyState:
         return dataclasses.replace(state, exhausted=True)
     if event.kind == "requested":
         return _obeyed(state, event)
+    if event.kind == "warm_started":
+        return dataclasses.replace(state, earlier=(*state.earlier, _earlier(event.payload)))
     if event.kind == "opened" or event.trial is None:
         return dataclasses.replace(state, opened=event.payload, stopping="")
     if event.kind == "created":
@@ -183,6 +211,17 @@ def apply(state: StudyState, event: Event) -> StudyState:
     else:
         trial = _changed(state.trials[event.trial], event, state.wall_s)
     return dataclasses.replace(state, trials={**state.trials, event.trial: trial})
+
+
+def _earlier(payload: Mapping[str, Any]) -> EarlierStudy:
+    name = payload["name"]
+    observations = [Observation(task=name, **fields) for fields in payload["observations"]]
+    return EarlierStudy(
+        name=name,
+        folder=payload["folder"],
+        observations=tuple(observations),
+        left_out=payload["left_out"],
+    )
 
 
 def _obeyed(state: StudyState, event: Event) -> StudyState:

@@ -75,6 +75,7 @@ class StudyStatus:
         owner: who runs it, or ran it last and died.
         objectives: their names.
         trials: status → how many; `running` are those that had begun where nothing runs any more.
+        warm_start: earlier study → how many of its trials the proposer knows.
         planned: trials in all, confirming runs included, as far as is known.
         gpu_hours: *measured*: hours of all attempts, each times its processes.
         gpu_hours_limit: `budgets.study_gpu_hours`.
@@ -89,6 +90,7 @@ class StudyStatus:
     owner: Owner | None
     objectives: tuple[str, ...]
     trials: Mapping[str, int]
+    warm_start: Mapping[str, int]
     planned: int
     gpu_hours: float
     gpu_hours_limit: float | None
@@ -128,6 +130,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         owner=owner,
         objectives=tuple(objective.name for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
+        warm_start={each.name: len(each.observations) for each in study.state.earlier},
         planned=planned,
         gpu_hours=gpu_hours(study.state),
         gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
