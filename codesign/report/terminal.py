@@ -222,10 +222,10 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
     noise = finite(content.noise_sd.get(quality))
     if noise is not None:
         notes.append(f"{plus_minus}1 sd of one model's {label(quality)} from sampling: {noise:.4f}")
-    for study, trials in content.warm_start.items():
-        notes.append(f"warm start: {trials} trials of {study}")
     if content.savings is not None:
         notes.append(content.savings.told)
+    for study, trials in content.warm_start.items():
+        notes.append(f"warm start: {trials} trials of {study}")
     same = constant_knobs(content)
     if same and front:
         notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))

@@ -80,8 +80,8 @@ def build_spec(
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
-    warm_start = tuple(search.pop("warm_start", ()))
     fidelity = _fidelity(search.pop("fidelity")) if "fidelity" in search else None
+    warm_start = tuple(search.pop("warm_start", ()))
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)

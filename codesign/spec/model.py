@@ -104,8 +104,8 @@ class SearchSpec:
     Attributes:
         explore_infeasible: share of trials that are near misses: designs that keep the predicted
             budgets by the better ends of the intervals alone, in [0, 0.5].
-        warm_start: folders of earlier studies whose trials the proposer learns from.
         fidelity: None: every design trains in full.
+        warm_start: folders of earlier studies whose trials the proposer learns from.
     """
 
     trials: int = 20
@@ -113,8 +113,8 @@ class SearchSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
     explore_infeasible: float = 0.0
-    warm_start: tuple[str, ...] = ()
     fidelity: FidelitySpec | None = None
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
