@@ -23,7 +23,7 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
         return proposer.ask(
             feasible,
             [*related, *(found for trial in searched for found in trial.observations)],
-            [t.design for t in searched if not t.tells and t.status != "paused"],
+            [trial.design for trial in searched if trial.open],
             1,
             np.random.default_rng([seed, number]),
         )

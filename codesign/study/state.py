@@ -89,11 +89,6 @@ class Trial:
         return {name: value for name, value in self.design.items() if name not in self.asleep}
 
     @property
-    def tells(self) -> bool:
-        """Whether it says something of its design: it ended, and not because it was cancelled."""
-        return self.status in ("completed", "failed")
-
-    @property
     def predicted(self) -> dict[str, float]:
         """The medians of what was predicted of it, by the names of predicted objectives."""
         return {f"predicted_{name}": found["value"] for name, found in self.predictions.items()}
@@ -114,9 +109,11 @@ class Trial:
             Observation(design=self.design, metrics={**self.costs, **metrics}, fidelity=share)
             for share, metrics in self.reached.items()
         ]
-        if self.tells:
+        if self.ended is not None:
             metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
-            found.append(Observation(design=self.design, metrics=metrics, failure=self.failure))
+            # A cancelled trial says as little of its design as one that was preempted.
+            failure = "preempted" if self.status == "cancelled" else self.failure
+            found.append(Observation(design=self.design, metrics=metrics, failure=failure))
         return tuple(found)
 
 
