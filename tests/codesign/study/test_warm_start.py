@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from codesign import api
 from codesign.errors import StudyError
+from codesign.study.folder import StudyFolder
+from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState
 from codesign.study.store import Store
+from tests.support.command import codesign
 from tests.support.recorder import told
-from tests.support.studies import essence, state_of
+from tests.support.studies import essence, state_of, write_store
 from tests.support.toy_spec import TOY_SPEC, write_spec
 
 SPACE: dict[str, Any] = TOY_SPEC["space"]
@@ -170,7 +176,52 @@ def test_a_study_that_tells_nothing_is_refused_by_name_and_nothing_is_recorded(
     run(tmp_path, "unmeasured", space={"width": [1, 2], "depth": 1, "fate": "diverges"})
     with pytest.raises(StudyError, match="unmeasured: has no trial that measured log_loss"):
         run(tmp_path, "next", unmeasured)
+    run(tmp_path, "stranger", model={"name": "tests.support.predicted_task"})
+    other = "searches tests.support.predicted_task, and this study tests.support.toy_task"
+    with pytest.raises(StudyError, match=f"stranger: {other}"):
+        run(tmp_path, "next", tmp_path / "stranger")
     with Store(tmp_path / "new/study.sqlite") as store:
         assert not list(store.events())
     state = run(tmp_path, "new", old[0])
     assert len(state.earlier[0].observations) == 8
+
+
+def test_of_very_many_trials_a_part_enters_spread_over_all_of_them(
+    tmp_path: Path, old: tuple[Path, StudyState]
+) -> None:
+    many = tmp_path / "many"
+    shutil.copytree(old[0], many)
+    *_, opened = [e for e in recorded_events(StudyFolder(many)) if e.kind == "opened"]
+    of_one = [e for e in recorded_events(StudyFolder(many)) if e.trial == 0]
+    events = [opened]
+    for number in range(700):
+        for event in of_one:
+            payload = {**event.payload, "metrics": {"log_loss": number, "auc": 0.5}}
+            payload = payload if event.kind == "completed" else event.payload
+            events.append(dataclasses.replace(event, trial=number, payload=payload))
+    (many / "study.sqlite").unlink()
+    (many / "snapshot.jsonl").unlink()
+    write_store(many / "study.sqlite", events)
+    [earlier] = run(tmp_path, "new", many).earlier
+    losses = np.array([o.metrics["log_loss"] for o in earlier.observations])
+    assert len(losses) == 300
+    assert (losses[0], losses[-1]) == (0, 697)
+    assert set(np.diff(losses)) == {2, 3}
+    assert earlier.left_out == {"more than 300": 400}
+
+
+def test_the_command_takes_several_earlier_studies(
+    tmp_path: Path, old: tuple[Path, StudyState]
+) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(old[0], again)
+    spec = write_spec(tmp_path, search={"trials": 1, "proposer": "random"})
+    given = ["--warm-start", old[0], "--warm-start", again]
+    done = codesign("optimize", spec, "--study", tmp_path / "new", *given, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["warm_start"] == {"first": 8, "first (2)": 8}
+    lines = codesign("status", tmp_path / "new").stdout.splitlines()
+    assert "warm     start with 8 trials of first" in lines
+    assert "warm start: 8 trials of first (2)" in codesign("report", tmp_path / "new").stdout
+    wrong = codesign("optimize", spec, "--study", tmp_path / "x", "--warm-start", tmp_path / "no")
+    assert (wrong.returncode, "no: holds no study" in wrong.stderr) == (5, True)
