@@ -14,9 +14,10 @@ from codesign import api
 from codesign.errors import SpecError
 from codesign.spec.problem import load_problem
 from codesign.study.folder import StudyFolder
+from codesign.study.halving import last_resort, promotion
 from codesign.study.proposals import next_design
 from codesign.study.snapshot import recorded_events
-from codesign.study.state import StudyState
+from codesign.study.state import StudyState, apply
 from codesign.study.store import Event
 from tests.support.command import codesign
 from tests.support.kills import Disturbed
@@ -53,7 +54,7 @@ def test_a_design_that_trains_on_continues_from_where_it_paused(state: StudyStat
     for trial in state.of_kind("baseline", "search"):
         # What the last attempt found of the one before.
         before = sorted(s for s in RUNGS if s < trial.share)
-        assert trial.facts["from"] == before[-1:]
+        assert trial.facts.get("from", []) == before[-1:]
         assert trial.attempt == len(before) + 1
 
 
@@ -178,6 +179,25 @@ def test_kills_change_no_promotion(tmp_path: Path, kind: str) -> None:
     result = getattr(disturbed, kind)(3)
     assert result.hits == 3
     assert result.faults == 0
+
+
+def test_with_several_workers_each_decision_follows_from_the_events_before_it(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, search={**SEARCH, "trials": 20}, launch={"workers": 3})
+    problem = load_problem(tmp_path / "toy.yaml")
+    state, promoted, begun = StudyState(), 0, 0
+    for event in recorded_events(StudyFolder(tmp_path / "study")):
+        before, state = state, apply(state, event)
+        if event.kind == "created":
+            assert promotion(before, problem.spec) is None
+            begun += 1
+        elif event.kind == "submitted" and before.trials[event.trial].reached:
+            expected = promotion(before, problem.spec) or last_resort(before, problem.spec)
+            assert expected is before.trials[event.trial]
+            promoted += 1
+    assert (begun, promotion(state, problem.spec)) == (20, None)
+    assert promoted > 5
 
 
 def test_a_result_at_a_rung_that_no_loop_saw_is_collected(tmp_path: Path) -> None:
