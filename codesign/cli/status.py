@@ -36,6 +36,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
     alive = found.loop in ("running", "silent")
     yield f"{found.study}: {_loop(found)}"
     words = {} if alive else {"running": "interrupted"}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found.failed.items())
+    words |= {"failed": f"failed ({kinds})"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
     yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
     for study, count in found.warm_start.items():

@@ -106,7 +106,7 @@ class StudyLoop:
         while self.state.stopping != "stop now":
             self._launch()
             self._snapshot.refresh()
-            if not self._running():
+            if not self.state.open_trials:
                 break
             for job, outcome in self._executor.poll(POLL_S):
                 self._ended(job, outcome)
@@ -149,7 +149,7 @@ class StudyLoop:
         """Do what other processes asked for: the event first, then its consequences."""
         for path, request in received(self._folder, say=self._say):
             if request.id not in self.state.requests:
-                running = [t for t in self.state.trials.values() if t.status == "running"]
+                running = [t for t in self.state.open_trials if t.status == "running"]
                 self._record("requested", None, dataclasses.asdict(request))
                 for trial in running:
                     if trial.number in request.trials:
@@ -159,7 +159,7 @@ class StudyLoop:
 
     def _resume(self) -> None:
         """Collect what finished while no loop ran; start the rest again."""
-        for trial in [t for t in self.state.trials.values() if t.open]:
+        for trial in self.state.open_trials:
             job = self._job(trial)
             mine = trial.status == "running" and self._result(job).get("token") == trial.token
             if mine and (outcome := job.outcome()) is not None:
@@ -168,7 +168,7 @@ class StudyLoop:
                 self._submit(trial, lost=trial.lost)
 
     def _launch(self) -> None:
-        while self._running() < self._executor.slots:
+        while len(self.state.open_trials) < self._executor.slots:
             if not self._create():
                 return
 
@@ -176,14 +176,14 @@ class StudyLoop:
         """Create and submit one more trial; False where none is due yet."""
         if self.state.stopping or self._used_up():
             return False
-        searched = self.state.of_kind("baseline", "search")
+        searched = self.state.searched
         due = designs_to_search(self.state, self._problem.spec)
         if (trial := promotion(self.state, self._problem.spec)) is not None:
             self._submit(trial)
             return True
         if len(searched) < due and not self.state.exhausted:
             baseline = complete_baseline(self._problem)
-            if baseline is not None and not self.state.of_kind("baseline"):
+            if baseline is not None and not any(t.kind == "baseline" for t in searched):
                 self._add("baseline", baseline)
                 return True
             design = next_design(self._problem, self._proposer, self.state)
@@ -191,7 +191,7 @@ class StudyLoop:
                 self._add("search", design)
                 return True
             self._record("exhausted", None, {})
-        if any(trial.open for trial in searched):
+        if any(trial.kind != "confirm" for trial in self.state.open_trials):
             return False
         if (trial := last_resort(self.state, self._problem.spec)) is not None:
             self._submit(trial)
@@ -286,12 +286,9 @@ class StudyLoop:
         event = self._store.append(kind, trial, payload, time=self._now(), elapsed_s=elapsed_s)
         self.state = apply(self.state, event)
 
-    def _running(self) -> int:
-        return sum(trial.open for trial in self.state.trials.values())
-
     def _view(self) -> View:
         running = {}
-        for trial in self.state.trials.values():
+        for trial in self.state.open_trials:
             if trial.status == "running":
                 folder = self._folder.attempt(trial.number, trial.attempt)
                 running[trial.number] = read_json_if_whole(folder / "progress.json")

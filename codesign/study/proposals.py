@@ -16,14 +16,14 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     after a kill proposes what an undisturbed one would have.
     """
     seed, number = problem.spec.seed, len(state.trials)
-    searched = state.of_kind("baseline", "search")
+    searched = state.searched
     related = [o for earlier in state.earlier for o in earlier.observations]
 
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [*related, *(each for trial in searched for each in trial.observations())],
-            [t.design for t in searched if not t.tells and t.status != "paused"],
+            [*related, *(found for trial in searched for found in trial.observations)],
+            [trial.design for trial in searched if trial.open],
             1,
             np.random.default_rng([seed, number]),
         )

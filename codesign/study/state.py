@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from codesign.contracts import (
@@ -88,11 +89,6 @@ class Trial:
         return {name: value for name, value in self.design.items() if name not in self.asleep}
 
     @property
-    def tells(self) -> bool:
-        """Whether it says something of its design: it ended, and not because it was cancelled."""
-        return self.status in ("completed", "failed")
-
-    @property
     def predicted(self) -> dict[str, float]:
         """The medians of what was predicted of it, by the names of predicted objectives."""
         return {f"predicted_{name}": found["value"] for name, found in self.predictions.items()}
@@ -106,16 +102,19 @@ class Trial:
         held_s = wall_s - self.began_s if self.status == "running" else 0.0
         return self.device_s + self.processes * held_s
 
-    def observations(self) -> list[Observation]:
+    @cached_property
+    def observations(self) -> tuple[Observation, ...]:
         """What a proposer may know of it: how it ended, and where it paused on the way."""
         found = [
             Observation(design=self.design, metrics={**self.costs, **metrics}, fidelity=share)
             for share, metrics in self.reached.items()
         ]
-        if self.tells:
+        if self.ended is not None:
             metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
-            found.append(Observation(design=self.design, metrics=metrics, failure=self.failure))
-        return found
+            # A cancelled trial says as little of its design as one that was preempted.
+            failure = "preempted" if self.status == "cancelled" else self.failure
+            found.append(Observation(design=self.design, metrics=metrics, failure=failure))
+        return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +171,16 @@ class StudyState:
     def of_kind(self, *kinds: TrialKind) -> list[Trial]:
         """The trials of some kinds, by number."""
         return [trial for trial in self.trials.values() if trial.kind in kinds]
+
+    @cached_property
+    def searched(self) -> tuple[Trial, ...]:
+        """The trials of the search, the baseline among them, by number."""
+        return tuple(self.of_kind("baseline", "search"))
+
+    @cached_property
+    def open_trials(self) -> tuple[Trial, ...]:
+        """The trials that still have to end, by number."""
+        return tuple(trial for trial in self.trials.values() if trial.open)
 
     def confirming(self, number: int) -> list[Trial]:
         """The confirming runs that repeat a trial."""

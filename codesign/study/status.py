@@ -107,9 +107,19 @@ class StudyStatus:
         """How many trials have ended, whichever way."""
         return sum(self.trials.values()) - len(self.running) - self.trials.get("pending", 0)
 
+    @property
+    def failed(self) -> dict[str, int]:
+        """Kind of failure → how many trials ended so."""
+        return dict(Counter(each.failure for each in self.failures))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder), "ended": self.ended}
+        return {
+            **dataclasses.asdict(self),
+            "folder": str(self.folder),
+            "ended": self.ended,
+            "failed": self.failed,
+        }
 
 
 def status_of(study: RecordedStudy) -> StudyStatus:

@@ -121,9 +121,9 @@ def test_what_paused_designs_left_goes_when_the_study_is_over(study: Path) -> No
 
 def test_a_study_made_longer_goes_on_with_paused_designs(tmp_path: Path) -> None:
     short = {**SEARCH, "trials": 4}
-    first = run(tmp_path, search=short)
-    longer = run(tmp_path, search=SEARCH)
-    whole = run(tmp_path, "whole", search=SEARCH)
+    first = run(tmp_path, search=short, seed=4)
+    longer = run(tmp_path, search=SEARCH, seed=4)
+    whole = run(tmp_path, "whole", search=SEARCH, seed=4)
     assert [dict(t.design) for t in longer.trials.values()] == [
         dict(t.design) for t in whole.trials.values()
     ]

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from codesign import api
-from codesign.contracts import Design, Feasible, Observation
 from codesign.errors import StudyError
-from codesign.search.random import RandomSearch
-from codesign.spec.problem import load_problem
-from codesign.study.proposals import next_design
 from codesign.study.state import StudyState
 from codesign.study.store import Store
+from tests.support.recorder import told
 from tests.support.studies import essence, state_of
 from tests.support.toy_spec import TOY_SPEC, write_spec
 
@@ -38,38 +33,13 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyState]:
     return folder / "old", state
 
 
-class Recorder:
-    """Proposes as random search does, and keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[list[Observation]] = []
-
-    def ask(
-        self,
-        feasible: Feasible,
-        observed: Sequence[Observation],
-        pending: Sequence[Design],
-        n: int,
-        rng: np.random.Generator,
-    ) -> list[Design]:
-        self.told.append(list(observed))
-        return RandomSearch().ask(feasible, observed, pending, n, rng)
-
-
-def told(folder: Path, study: str, **sections: Any) -> list[Observation]:
-    """What a proposer is told at the next proposal of a study."""
-    recorder = Recorder()
-    next_design(load_problem(write_spec(folder, **sections)), recorder, state_of(folder / study))
-    return recorder.told[0]
-
-
 def test_the_proposer_is_told_each_trial_of_the_search_as_one_of_a_related_task(
     tmp_path: Path, old: tuple[Path, StudyState]
 ) -> None:
     folder, known = old
     budgets = {"gflop_per_example": 0.02}
     state = run(tmp_path, "new", folder, budgets=budgets, train={"fate": "completes"})
-    observed = told(tmp_path, "new", budgets=budgets, train={"fate": "completes"})
+    observed = told(tmp_path / "toy.yaml", tmp_path / "new").observed
     related = [o for o in observed if o.task]
     searched = known.of_kind("search")
     assert {o.task for o in related} == {"first"}
