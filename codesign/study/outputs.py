@@ -36,12 +36,11 @@ class Outputs:
         self._shown = -1
 
     def refresh(self, view: View) -> None:
-        """Write again when a trial has ended since, every ten seconds or, with many, less often."""
-        ended = len(view.state.trials) - len(view.state.open_trials)
+        """Write what was recorded since, every ten seconds or, with many trials, less often."""
         began = time.monotonic()
-        if began >= self._next and ended != self._shown:
+        if began >= self._next and view.state.events != self._shown:
             self.write(view.state)
-            self._shown = ended
+            self._shown = view.state.events
             took_s = time.monotonic() - began
             self._next = began + max(PAGE_EVERY_S, took_s / WRITING_SHARE)
 

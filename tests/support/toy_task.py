@@ -167,7 +167,8 @@ class ToyTask:
             return Outcome(failure="diverged", reason="the loss is nan")
         loss = 0.3 + 0.2 / (width * depth) ** 0.3 + noise
         loss += (1 - until) * np.random.default_rng([seed, 1]).uniform(0.1, 0.2)
-        facts = {"seed": seed, "from": [float(p.read_text()) for p in _left(earlier)]}
+        found = [float(path.read_text()) for path in _left(earlier)]
+        facts = {"seed": seed, **({"from": found} if found else {})}
         if until < 1:
             (folder / LEFT).write_text(str(until))
         self.discard(earlier if until < 1 else [folder, *earlier])

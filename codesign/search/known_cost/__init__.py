@@ -80,17 +80,17 @@ class KnownCostSearch:
             ConfigError: nothing has to be learned, or a completed trial lacks an objective.
         """
         taken = taken_designs(observed, pending)
-        observed = final(observed)
+        ended = final(observed)
         drawn = sample_unseen(feasible, taken, max(n, self.options.candidates), rng)
         if not drawn:
             return []
         learned = self._learned(feasible, drawn[0])
-        filling = self._filling(observed, len(taken), learned, n)
+        filling = self._filling(ended, len(taken), learned, n)
         space_filling = support_points.SupportPoints(options=support_points.Options())
         first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
-        trained = [o for o in observed if is_informative(o, learned)]
+        trained = [o for o in ended if is_informative(o, learned)]
         problem, inputs = build(feasible, self.objectives, trained=trained, others=drawn)
         pool = Pool(feasible, inputs.of, [*taken, *first])
         pool.add([*drawn, *near_best(feasible, self.objectives, trained)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -104,6 +105,16 @@ class ProposerSuite:
             assert list(design) == list(LEVELS)
             for name, value in design.items():
                 assert type(value) is type(LEVELS[name][0])
+
+    def test_designs_that_paused_on_the_way_are_not_proposed_again(self):
+        space = ToySpace(levels={**LEVELS, **SMALL}, budget_gflop_per_example=1.0)
+        designs = space.all_designs()
+        # All but two have been seen at a quarter of their training, few of them to the end.
+        part = [dataclasses.replace(succeeded(d), fidelity=0.25) for d in designs[2:]]
+        for ended in ([], [succeeded(d) for d in designs[2:6]]):
+            proposed = self.ask(space, [*part, *ended], n=1)
+            assert len(proposed) == 1
+            assert proposed[0] in designs[:2]
 
     def test_asking_for_none_returns_none(self):
         assert self.ask(ToySpace(), trials(ToySpace(), 14), n=0) == []
