@@ -137,6 +137,10 @@ class KnownCostSearch:
         return min(max(self.options.initial - taken, 0), n)
 
 
+LEARNS_RELATED_TASKS = True
+"""Observations of other studies enter its models; see `codesign.registry`."""
+
+
 def make(objectives: Sequence[Objective], options: Options) -> Proposer:
     """Make a known-cost search, held by an Ax experiment (importing Ax takes seconds).
 
