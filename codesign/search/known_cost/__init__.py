@@ -86,8 +86,10 @@ class KnownCostSearch:
             return []
         learned = self._learned(feasible, drawn[0])
         filling = self._filling(observed, len(taken), learned, n)
-        space_filling = support_points.SupportPoints(options=support_points.Options())
-        first = space_filling.ask(feasible, observed, pending, filling, rng)
+        first: list[Design] = []
+        if filling:
+            space_filling = support_points.SupportPoints(options=support_points.Options())
+            first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
         trained = [o for o in observed if is_informative(o, learned)]
