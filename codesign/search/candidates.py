@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+# So few designs are looked for one by one: faster than to make a key of each taken one.
 _FEW = 16
+# Drawn beyond what is asked for, as some may be taken.
+_SPARE = 4
 
 
 def taken_designs(observed: Sequence[Observation], pending: Sequence[Design]) -> list[Design]:
@@ -30,7 +33,7 @@ def final(observed: Sequence[Observation]) -> list[Observation]:
 def unseen(designs: Iterable[Design], taken: Sequence[Design]) -> list[Design]:
     """Leave out what is taken and what came before, keeping the order."""
     designs = list(designs)
-    if len(designs) <= _FEW:  # To look for these is faster than to make a key of each taken one.
+    if len(designs) <= _FEW:
         designs, taken = [design for design in designs if design not in taken], []
     seen = {key_of(design) for design in taken}
     fresh: list[Design] = []
@@ -53,10 +56,10 @@ def sample_unseen(
 ) -> list[Design]:
     """Draw `n` distinct designs that are not taken, in random order.
 
-    Where too many of a few are taken, as many more are drawn as are taken: that leaves `n`, so
-    fewer come back only where no more exist.
+    Asking for as many more as are taken leaves `n`, so fewer come back only where no more exist.
+    That is seldom needed, and costs more the more are taken.
     """
-    fresh = unseen(sample(feasible, 2 * n, rng), taken)
+    fresh = unseen(sample(feasible, n + min(len(taken), _SPARE), rng), taken)
     if len(fresh) < n:
         fresh = unseen(sample(feasible, n + len(taken), rng), taken)
     return fresh[:n]

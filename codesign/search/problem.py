@@ -1,20 +1,28 @@
 """The state of a search in numbers, ready for a model. NumPy only.
 
-N trials to learn from, R designs, O objectives, M features that the models see, X = M + a column
-for the gain of each objective that is counted or predicted + a column for the standard deviation
-of each predicted gain.
+N trials that succeeded, F that failed because of their design, R designs, O objectives, M features
+that the models see, X = M + a column for the gain of each objective that is counted or predicted +
+a column for the standard deviation of each predicted gain.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from codesign.designs import as_columns, as_designs
 from codesign.pareto import pareto_mask
-from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
+from codesign.search.gains import (
+    Scale,
+    fenced,
+    known_scale,
+    learned_scale,
+    learned_values,
+    reference_gains,
+)
+from codesign.search.related import Related, related_gains, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,12 +79,15 @@ class Problem:
 
     Attributes:
         features: M, how many leading columns of the inputs the models see.
-        trained_NX: inputs of the trials to learn from, float64.
-        gains_NO: standardised, more is better.
+        trained_NX: inputs of this study's finished trials, float64.
+        gains_NO: theirs, standardised, more is better.
         known_column: for each objective the column of its gain, None where it is learned.
         sd_column: for each objective the column of its gain's standard deviation, None where it is
             learned or exact.
         reference_O: the reference point, in gains; not used with one objective.
+        compute: the feature that is the logarithm of compute, if one is.
+        failed_FX: inputs of the trials that diverged or ran out of memory.
+        related: points of curves and trials of earlier studies, if there are any.
     """
 
     features: int
@@ -85,6 +96,9 @@ class Problem:
     known_column: Sequence[int | None]
     sd_column: Sequence[int | None]
     reference_O: Array
+    compute: int | None = None
+    failed_FX: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    related: Related | None = None
 
 
 def build(
@@ -93,12 +107,16 @@ def build(
     *,
     trained: Sequence[Observation],
     others: Sequence[Design],
+    failed: Sequence[Design] = (),
+    related: Sequence[Observation] = (),
 ) -> tuple[Problem, Inputs]:
     """Standardise objectives and encode the trials.
 
     Args:
-        trained: informative trials only, at least one of them a success.
+        trained: this study's successful trials at full fidelity, at least one.
         others: designs that scales have to suit as well.
+        failed: designs that diverged or ran out of memory.
+        related: points of curves and trials of earlier studies.
     """
     columns = as_columns([*(o.design for o in trained), *others])
     costs, predicted = feasible.costs(columns), feasible.predicted(columns)
@@ -124,8 +142,37 @@ def build(
         known_column=known_column,
         sd_column=sd_column,
         reference_O=reference_gains(scales, gains_NO),
+        compute=None if inputs.log_compute is None else features - 1,
+        failed_FX=inputs.of(failed) if failed else trained_NX[:0],
+        related=_related(inputs, known_column, trained, related),
     )
     return problem, inputs
+
+
+def _related(
+    inputs: Inputs,
+    known_column: Sequence[int | None],
+    trained: Sequence[Observation],
+    related: Sequence[Observation],
+) -> Related | None:
+    """Encode what is related, and scale its learned values."""
+    gains_EO = np.full((len(related), len(known_column)), np.nan)
+    for at, (scale, column) in enumerate(zip(inputs.scales, known_column, strict=True)):
+        if column is None:
+            gains_EO[:, at] = related_gains(scale, trained, related)
+    told_E = np.isfinite(gains_EO).any(axis=1)
+    kept_E = thinned(related, told_E)
+    kept = [o for o, keep in zip(related, kept_E, strict=True) if keep]
+    if not kept:
+        return None
+    tasks = sorted({o.task for o in kept} - {""})
+    number = {"": 0} | {task: at for at, task in enumerate(tasks, start=1)}
+    return Related(
+        inputs_EX=inputs.of([o.design for o in kept]),
+        gains_EO=gains_EO[kept_E],
+        fidelity_E=np.array([o.fidelity for o in kept]),
+        task_E=np.array([number[o.task] for o in kept]),
+    )
 
 
 def near_best(
@@ -160,7 +207,10 @@ def _scaled(
         scale, values_N = known_scale(objective, values_R), values_R[: len(trained)]
     else:
         values_N = learned_values(objective, trained)
-        scale = Scale(objective=objective, log10=False)
+        raw = learned_scale(objective, values_N)
+        gains_N = fenced(raw.gains(values_N))
+        scale = raw.around(gains_N)
+        return scale, (gains_N - scale.centre) / scale.spread
     scale = scale.standardised(values_N)
     return scale, scale.gains(values_N)
 

@@ -184,7 +184,15 @@ class StudyState:
 
     def confirming(self, number: int) -> list[Trial]:
         """The confirming runs that repeat a trial."""
-        return [run for run in self.of_kind("confirm") if run.of == number]
+        return self._confirming.get(number, [])
+
+    @cached_property
+    def _confirming(self) -> Mapping[int | None, list[Trial]]:
+        """Trial → the confirming runs that repeat it."""
+        runs: dict[int | None, list[Trial]] = {}
+        for run in self.of_kind("confirm"):
+            runs.setdefault(run.of, []).append(run)
+        return runs
 
 
 def fold(events: Iterable[Event]) -> StudyState:

@@ -6,8 +6,9 @@ with its own uncertainty. The first trials fill the space (`support_points`); th
 maximises the expected gain, in closed form where one objective is learned, over a sample of
 feasible designs, the neighbours of the best ones so far, and what local search finds from there.
 
-A trial that diverged or ran out of memory counts as the worst value seen; other failures say
-nothing of their design and are left out (they are not proposed again all the same).
+Trials that diverged or ran out of memory tell how probable that is of a design, and the expected
+gain is weighed by it; other failures say nothing of their design and are left out (they are not
+proposed again all the same).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.search import support_points
 from codesign.search.candidates import final, sample_unseen, taken_designs
-from codesign.search.gains import is_informative, is_success
+from codesign.search.gains import ABOUT_THE_DESIGN, is_success
 from codesign.search.known_cost.pool import Pool
 from codesign.search.problem import build, near_best
 
@@ -81,17 +82,27 @@ class KnownCostSearch:
         """
         taken = taken_designs(observed, pending)
         ended = final(observed)
+        related = [o for o in observed if o.task or o.fidelity < 1.0]
         drawn = sample_unseen(feasible, taken, max(n, self.options.candidates), rng)
         if not drawn:
             return []
         learned = self._learned(feasible, drawn[0])
         filling = self._filling(ended, len(taken), learned, n)
-        space_filling = support_points.SupportPoints(options=support_points.Options())
-        first = space_filling.ask(feasible, observed, pending, filling, rng)
+        first: list[Design] = []
+        if filling:
+            space_filling = support_points.SupportPoints(options=support_points.Options())
+            first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
-        trained = [o for o in ended if is_informative(o, learned)]
-        problem, inputs = build(feasible, self.objectives, trained=trained, others=drawn)
+        trained = [o for o in ended if is_success(o, learned)]
+        problem, inputs = build(
+            feasible,
+            self.objectives,
+            trained=trained,
+            others=drawn,
+            failed=[o.design for o in ended if o.failure in ABOUT_THE_DESIGN],
+            related=related,
+        )
         pool = Pool(feasible, inputs.of, [*taken, *first])
         pool.add([*drawn, *near_best(feasible, self.objectives, trained)])
         waiting = [*pending, *first]
@@ -103,13 +114,19 @@ class KnownCostSearch:
     ) -> list[Design]:
         """Choose up to `n` designs by their expected gain, each knowing the ones before it."""
         from codesign.search.known_cost.scores import scores_of
+        from codesign.search.surrogate import learn
 
         draws = self.options.mc_samples
-        scores = scores_of(problem, problem.trained_NX, draws=draws, rng=rng)
+        beliefs = learn(problem)
+        scores = scores_of(problem, beliefs, problem.trained_NX, draws=draws, rng=rng)
+
+        def score(inputs_CX: Array) -> Array:
+            return scores.score(inputs_CX) + beliefs.log_success(inputs_CX)
+
         scores.draw(pending_PX)
         chosen: list[Design] = []
         while len(chosen) < n and pool.designs:
-            at = pool.best(scores.score, beam=_BEAM, steps=scores.steps)
+            at = pool.best(score, beam=_BEAM, steps=scores.steps)
             design, inputs_1X = pool.take(at)
             chosen.append(design)
             scores.draw(inputs_1X)

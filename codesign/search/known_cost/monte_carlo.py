@@ -19,7 +19,7 @@ from botorch.sampling.index_sampler import IndexSampler
 from botorch.sampling.list_sampler import ListSampler
 from botorch.sampling.normal import IIDNormalSampler
 
-from codesign.search.models import own_random_state
+from codesign.search.surrogate.models import own_random_state
 
 if TYPE_CHECKING:
     from botorch.models.model import Model

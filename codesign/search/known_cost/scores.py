@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from codesign.search.known_cost.closed_form import ClosedForm
-from codesign.search.models import model_of, process_of
 
 if TYPE_CHECKING:
     from codesign.search.problem import Problem
+    from codesign.search.surrogate import Beliefs
 
 Array = np.ndarray[Any, Any]
 
@@ -34,18 +34,24 @@ class Scores(Protocol):
 
 
 def scores_of(
-    problem: Problem, baseline_BX: Array, *, draws: int, rng: np.random.Generator
+    problem: Problem,
+    beliefs: Beliefs,
+    baseline_BX: Array,
+    *,
+    draws: int,
+    rng: np.random.Generator,
 ) -> Scores:
-    """Fit what has to be learned, and make the scores that suit it.
+    """Make the scores that suit what has to be learned.
 
     Args:
         baseline_BX: inputs of this study's finished trials: the designs to beat.
         draws: of their true values.
     """
-    learned = [column for column in problem.known_column if column is None]
+    learned = [process for process in beliefs.processes if process is not None]
     if len(learned) == 1 and len(problem.known_column) <= 1 + _MOST_KNOWN:
-        return ClosedForm(problem, process_of(problem), baseline_BX, draws=draws, rng=rng)
+        return ClosedForm(problem, learned[0], baseline_BX, draws=draws, rng=rng)
     from codesign.search.known_cost.monte_carlo import MonteCarlo
+    from codesign.search.surrogate.models import model_of
 
     seed = int(rng.integers(2**31))
-    return MonteCarlo(problem, model_of(problem), baseline_BX, draws=draws, seed=seed)
+    return MonteCarlo(problem, model_of(problem, beliefs), baseline_BX, draws=draws, seed=seed)

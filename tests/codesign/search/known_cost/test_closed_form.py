@@ -6,10 +6,18 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 
 from codesign.search.known_cost.closed_form import ClosedForm
 from codesign.search.known_cost.monte_carlo import MonteCarlo
-from codesign.search.models import model_of, process_of
+from codesign.search.surrogate import learn, models
 from tests.support.curve_problem import curve_problem, inputs, with_noise
 
 X_C = np.linspace(0.02, 0.98, 25)
+
+
+def model_of(problem):
+    return models.model_of(problem, learn(problem))
+
+
+def process_of(problem):
+    return learn(problem).processes[problem.known_column.index(None)]
 
 
 def closed_form(problem, *, draws=64, seed=0, baseline=None):

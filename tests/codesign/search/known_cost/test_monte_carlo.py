@@ -3,25 +3,29 @@ import pytest
 import torch
 from botorch.acquisition.multi_objective import logei
 
-from codesign.search import models
 from codesign.search.known_cost import monte_carlo
 from codesign.search.known_cost.monte_carlo import MonteCarlo
+from codesign.search.surrogate import learn, models
 from tests.support.curve_problem import curve_problem, inputs
 
 
+def model_of(problem):
+    return models.model_of(problem, learn(problem))
+
+
 def scores(problem, *, draws=64, seed=0):
-    return MonteCarlo(problem, models.model_of(problem), problem.trained_NX, draws=draws, seed=seed)
+    return MonteCarlo(problem, model_of(problem), problem.trained_NX, draws=draws, seed=seed)
 
 
 def test_a_known_objective_is_its_own_column_without_uncertainty():
-    model = models.model_of(curve_problem(known=1))
+    model = model_of(curve_problem(known=1))
     posterior = model.posterior(torch.tensor([[0.3, 0.4], [0.7, -7.0]], dtype=torch.float64))
     assert posterior.mean[:, 1].tolist() == [0.4, -7.0]
     assert posterior.variance[:, 1].tolist() == [0.0, 0.0]
 
 
 def test_the_learned_model_does_not_see_the_known_column():
-    model = models.model_of(curve_problem(known=1))
+    model = model_of(curve_problem(known=1))
     rows = torch.tensor([[0.3, 0.4], [0.3, -7.0]], dtype=torch.float64)
     mean = model.posterior(rows).mean[:, 0]
     assert mean[0].item() == pytest.approx(mean[1].item(), rel=1e-12)
@@ -41,7 +45,7 @@ def test_a_prediction_has_the_deviation_of_its_interval_half_its_variance_shared
 def test_objectives_draw_their_errors_apart():
     problem = curve_problem(known=1, sd=1.0)
     rows = torch.from_numpy(inputs(np.array([0.5]), known=1, sd=1.0))
-    posterior = models.model_of(problem).posterior(rows)
+    posterior = model_of(problem).posterior(rows)
     draws = monte_carlo._sampler(posterior, 4096, seed=0)(posterior)[:, 0].detach()
     assert abs(np.corrcoef(draws.T.numpy())[0, 1]) < 0.1
 
