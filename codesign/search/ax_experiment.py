@@ -36,6 +36,7 @@ from codesign.search.candidates import final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ax.core.generator_run import GeneratorRun
     from ax.core.trial import Trial
     from ax.core.types import TParameterization
 
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 for _handler in logging.getLogger("ax").handlers:
     _handler.setLevel(logging.WARNING)
+
+
+_NO_DATA = Data()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +141,23 @@ class AxExperiment:
         proposed: list[Design] = []
         for _ in range(n):
             try:
-                run = self._strategy.gen_single_trial(self.experiment)
+                run = self._generated()
             except SearchSpaceExhausted:
                 break
             proposed.append(run.arms[0].parameters)  # type: ignore[arg-type]
         return proposed
+
+    def _generated(self) -> GeneratorRun:
+        """Ask the strategy's node for one trial's design.
+
+        The strategy itself would first collect all that is pending from the experiment's data,
+        which takes longer the more trials there are, and which the node has from the call.
+        """
+        run = self._strategy.current_node.gen(
+            experiment=self.experiment, data=_NO_DATA, pending_observations={}, n=1
+        )
+        assert run is not None, "the node of our strategy is never skipped"
+        return run
 
     def _follow(
         self, feasible: Feasible, observed: Sequence[Observation], pending: Sequence[Design]

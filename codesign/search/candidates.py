@@ -48,5 +48,9 @@ def sample_unseen(
     """Draw `n` distinct designs that are not taken, in random order.
 
     Asking for as many more as are taken leaves `n`, so fewer come back only where no more exist.
+    That is seldom needed, and costs more the more are taken.
     """
+    fresh = unseen(sample(feasible, n, rng), taken)
+    if len(fresh) == n:
+        return fresh
     return unseen(sample(feasible, n + len(taken), rng), taken)[:n]
