@@ -7,13 +7,10 @@ import torch
 from codesign.errors import ConfigError
 from codesign.search import stock_ax
 from tests.support.suites.proposer import (
-    COMPUTE,
     LOSS,
     PAIRS,
-    SMALL,
     ProposerSuite,
     seen,
-    succeeded,
     trials,
 )
 from tests.support.toy_space import ToySpace
@@ -75,14 +72,16 @@ def test_the_middle_of_the_lattice_comes_first_and_its_own_model_after_five_tria
 
 
 def test_points_that_ax_draws_instead_of_its_model_are_counted_and_said(caplog):
-    space = ToySpace(levels=SMALL, budget_gflop_per_example=1.0)
-    designs = space.all_designs()
-    search = stock_ax.make((LOSS, COMPUTE), stock_ax.Options(initial=2))
-    observed = [succeeded(design) for design in designs[:-1]]
+    levels = {"width": tuple(range(8, 129, 8)), "depth": (1,), "norm": ("none",)}
+    line = ToySpace(levels=levels, budget_gflop_per_example=1.0)
+    designs = line.all_designs()
+    observed = [o for design in designs[:9] for o in seen(line, [design])]
+    search = by_model((LOSS,))
     with caplog.at_level(logging.WARNING, logger=stock_ax.__name__):
-        proposed = search.ask(space, observed, [], 1, np.random.default_rng(0))
-    assert proposed == designs[-1:]
-    print(search.fallbacks, caplog.text)
+        proposed = search.ask(line, observed, [], 1, np.random.default_rng(0))
+    TestAx().assert_new(line, proposed, [o.design for o in observed])
+    assert search.fallbacks == 1
+    assert "Ax drew 1 from a Sobol sequence instead (1 in all)" in caplog.text
 
 
 def test_what_cannot_be_is_refused():
