@@ -74,6 +74,17 @@ def knob_of(name: str, knobs: Mapping[str, Knob]) -> Knob | None:
     return None
 
 
+def is_geometric(values: Sequence[Value]) -> bool:
+    """Whether a list of numbers reads as a logarithmic scale: 8, 16, 32 or 1e-3, 1e-2, 0.1."""
+    numbers = np.sort(np.array(values, dtype=float))
+    if len(numbers) < 3 or numbers[0] <= 0:
+        return False
+    logs = np.log(numbers)
+    even_in_log = np.ptp(np.diff(logs)) / np.diff(logs).mean()
+    linear = np.diff(np.exp(logs))
+    return bool(even_in_log < np.ptp(linear) / linear.mean())
+
+
 def make_axes(
     name: str, parameter: Parameter, knob: Knob, *, counts: Sequence[int] = (1,)
 ) -> tuple[list[Axis], list[str]]:
@@ -91,7 +102,11 @@ def make_axes(
         return [], mistakes
     numeric = knob.kind in ("int", "float")
     levels = parameter.levels
-    log = levels.log if isinstance(levels, Range) else _geometric(values, numeric)
+    log = (
+        levels.log
+        if isinstance(levels, Range)
+        else numeric and is_geometric([float(v) for v in values])
+    )
     first = min(values, key=float) if numeric else values[0]
     otherwise = first if parameter.otherwise is None else parameter.otherwise
     every = values if otherwise in values else [*values, otherwise]
@@ -247,13 +262,3 @@ def _bound_mistakes(value: float, knob: Knob, key: str) -> list[str]:
     if knob.high is not None and value > knob.high:
         return [f"{found}; must be ≤ {knob.high:g}"]
     return []
-
-
-def _geometric(values: list[Value], numeric: bool) -> bool:
-    """Whether a list of numbers reads as a logarithmic scale: 8, 16, 32 or 1e-3, 1e-2."""
-    if not numeric or len(values) < 3 or min(float(v) for v in values) <= 0:
-        return False
-    logs = np.log(np.sort(np.array(values, dtype=float)))
-    even_in_log = np.ptp(np.diff(logs)) / np.diff(logs).mean()
-    linear = np.diff(np.exp(logs))
-    return bool(even_in_log < np.ptp(linear) / linear.mean())

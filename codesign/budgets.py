@@ -111,11 +111,9 @@ class FeasibleSet:
             return self.space.columns(self._complete(known[chosen // free], chosen % free))
         distinct: dict[bytes, None] = {}
         for _ in range(100):
-            rows = known
+            picked = known[rng.integers(len(known), size=n)]
             if not self._is_listed:
-                rows, _ = self._enumerate(rng, min(max(256 * n, 65_536), self._max_children))
-                rows = rows if len(rows) else known  # thinned to nothing, though there are designs
-            picked = rows[rng.integers(len(rows), size=n)]
+                picked = self._stirred(picked, rng)
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
             picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T
             distinct.update(dict.fromkeys(row.tobytes() for row in picked))
@@ -123,6 +121,23 @@ class FeasibleSet:
                 break
         drawn = np.frombuffer(b"".join(distinct), dtype=np.int64).reshape(-1, len(self.levels))
         return self.space.columns(drawn[:n])
+
+    def _stirred(self, rows_NK: Indices, rng: np.random.Generator) -> Indices:
+        """Redraw one knob after the other, but where that would break a budget.
+
+        Such moves are symmetric, so uniform designs stay uniform; and from the thinned share that
+        is known they reach the others. Knobs that conditions look at stay: what they wake would
+        make a move likelier than the way back.
+        """
+        looked_at = {p for k in self.space.linked for p in self.space.parents(k)}
+        for k in self._set_axes:
+            if k in looked_at:
+                continue
+            active, moved_NK = self.space.is_active(rows_NK, k), rows_NK.copy()
+            moved_NK[active, k] = rng.choice(self.space.options(k), size=int(active.sum()))
+            inside = self.contains(self.space.columns(moved_NK))
+            rows_NK = np.where(inside[:, None], moved_NK, rows_NK)
+        return rows_NK
 
     def cheapest(self, cost: str) -> tuple[dict[str, Value], float]:
         """Find the best design of the whole space by one cost alone, by best-first search."""

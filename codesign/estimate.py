@@ -25,6 +25,8 @@ LEFT_OUT = (
 class Estimate:
     """What a study will take. Predicted: each figure has an interval and a label.
 
+    Where designs pause at rungs, a share `keep` of each rung's is taken to train on.
+
     The designs are a sample of the feasible ones; a search that prefers large ones takes more. The
     ends of an interval take all trials to be as fast, or as slow, as their own ends say.
 
@@ -81,7 +83,10 @@ def estimate(problem: Problem) -> Estimate:
     # Three rows: at the median rate, at the high end of rates, at the low end.
     seconds_3N = examples_N / np.stack([found.value, found.high, found.low])
     trials = planned_trials(StudyState(), spec)
-    gpu_hours = _prediction(seconds_3N.mean(axis=1) * trials * hardware.devices / 3600, found.label)
+    fidelity = spec.search.fidelity
+    in_full = trials - spec.trials * (1 - (fidelity.expected_share if fidelity else 1.0))
+    hours_3 = seconds_3N.mean(axis=1) * in_full * hardware.devices / 3600
+    gpu_hours = _prediction(hours_3, found.label)
     workers, limit = spec.launch.workers or 1, spec.study_budgets.study_gpu_hours
     price = hardware.price_per_hour
     return Estimate(

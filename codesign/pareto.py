@@ -46,6 +46,45 @@ def pareto_mask(values_ND: ArrayLike, goals: Sequence[Goal]) -> Array:
     return mask_N
 
 
+def nondominated_order(values_ND: ArrayLike, goals: Sequence[Goal]) -> Array:
+    """Sort points, best first: by fronts, within a front by crowding distance, the larger first.
+
+    The sorting of NSGA-II (Deb et al. 2002): without the points of the first front the second
+    one stands in front, and so on. Points that are alike in both keep their order. With one
+    objective it is plain sorting. Points with a NaN come last.
+
+    Returns:
+        Numbers of the points, int64 (N,).
+    """
+    losses_ND = _as_losses(values_ND, goals)
+    if len(goals) == 1:
+        return np.argsort(losses_ND[:, 0], kind="stable")
+    left, fronts = np.arange(len(losses_ND)), [np.zeros(0, dtype=np.int64)]
+    while left.size:
+        front = pareto_mask(losses_ND[left], ["minimize"] * len(goals))
+        front |= ~front.any()
+        members = left[front]
+        fronts.append(members[np.argsort(-_crowding(losses_ND[members]), kind="stable")])
+        left = left[~front]
+    return np.concatenate(fronts)
+
+
+def _crowding(losses_ND: Array) -> Array:
+    """Sum over objectives the distance of a point's two neighbours, as a share of the range.
+
+    Returns:
+        float64 (N,), infinite for the ends.
+    """
+    distance_N = np.zeros(len(losses_ND))
+    for loss_N in losses_ND.T:
+        order = np.argsort(loss_N, kind="stable")
+        ends, span = order[[0, -1]], float(np.ptp(loss_N))
+        if span > 0:
+            distance_N[order[1:-1]] += (loss_N[order[2:]] - loss_N[order[:-2]]) / span
+            distance_N[ends] = np.inf
+    return distance_N
+
+
 def hypervolume(values_ND: ArrayLike, reference_D: ArrayLike, goals: Sequence[Goal]) -> float:
     """Measure exactly the region that the points dominate, up to the reference point.
 

@@ -1,7 +1,8 @@
 """Plug-ins by name: one table per kind, each entry a module that is imported when asked for.
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
-`make(objectives, options)`; an executor module `make(workers=…, processes=…)`; profiler and
+`make(objectives, options)`, and `LEARNS_RELATED_TASKS` where it learns from observations of other
+studies; an executor module `make(workers=…, processes=…)`; profiler and
 preparer modules `run`, an evaluator module `evaluate`, as `codesign.api` calls them. A name with a
 dot is a module of the user's own. A task's name with a colon, `package.module:name`, is what builds
 a model of the user's own.
@@ -25,6 +26,9 @@ TASKS: Mapping[str, str] = {
 OWN_MODELS = "wukong.own.task"
 PROPOSERS: Mapping[str, str] = {
     "known_cost": "codesign.search.known_cost",
+    "ax": "codesign.search.stock_ax",
+    "nevergrad": "codesign.search.evolution",
+    "regularized_evolution": "codesign.search.regularized_evolution",
     "sobol": "codesign.search.sobol",
     "support_points": "codesign.search.support_points",
     "random": "codesign.search.random",

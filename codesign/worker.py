@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ class Runner:
     def _attempt(self, payload: Mapping[str, Any], folder: Path, rank: int = 0) -> Outcome:
         try:
             task = self._task_for(payload["task"])
-            return task.run(
+            until = payload.get("until", 1.0)
+            return (task.run if until == 1 else partial(task.run, until=until))(
                 payload["design"],
                 seed=payload["seed"],
                 folder=folder,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+    from wukong.evaluate import Evaluation
 
 FILE = "curve.jsonl"
 
@@ -36,6 +38,20 @@ class TrainProgress:
     lr: float
     seconds: float
     by_task: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, evaluation: Evaluation, **where: Any) -> TrainProgress:
+        """Describe an evaluation on validation; the other fields are given."""
+        return cls(
+            validation_auc=evaluation["auc"],
+            validation_log_loss=evaluation["log_loss"],
+            by_task={
+                name: value
+                for name, value in evaluation.figures.items()
+                if name.startswith(("auc.", "log_loss."))
+            },
+            **where,
+        )
 
 
 @contextmanager

@@ -14,10 +14,12 @@ import numpy as np
 from codesign.contracts import TEST_LOSSES, Design, Outcome, Progress
 from codesign.errors import ConfigError
 from cost_models.hardware import reported_as
+from wukong.checkpoint import folders
 from wukong.data.columns import SPLITS
 from wukong.train_config import TrainConfig
 
 if TYPE_CHECKING:
+    from wukong.curve import TrainProgress
     from wukong.data.dataset import DataSet
     from wukong.device.memory import ExpectedMemory
     from wukong.embeddings import Cluster
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from wukong.parallel.ranks import Ranks
     from wukong.schema import InputSchema
     from wukong.shape import WukongConfig
-    from wukong.train import TrainProgress, TrainResult
+    from wukong.train_result import TrainResult
 
 GIB = 2**30
 
@@ -137,8 +139,12 @@ class DataTask(ABC):
         folder: Path,
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
+        until: float = 1.0,
     ) -> Outcome:
-        """Train one design, from its last checkpoint on, and evaluate it on validation and test."""
+        """Train one design, from its last checkpoint on, and evaluate it on validation and test.
+
+        Of a run that pauses the figures are those on validation, of the weights there.
+        """
         import torch
 
         from wukong.device.compute import pick_device
@@ -158,6 +164,7 @@ class DataTask(ABC):
                     seed=seed,
                     folder=folder,
                     earlier=earlier,
+                    until=until,
                     report=lambda progress: report(_progress(progress)),
                     expected=expected,
                     cluster=_cluster(ranks),
@@ -167,7 +174,12 @@ class DataTask(ABC):
         if result.test_losses is not None and ranks.is_first:
             np.save(folder / TEST_LOSSES, result.test_losses)
         threads = settings.threads or torch.get_num_threads()
-        return _outcome(result, ranks, threads, memory=_memory_facts(result, expected))
+        outcome = _outcome(result, ranks, threads, memory=_memory_facts(result, expected))
+        return dataclasses.replace(outcome, share=until if result.paused else 1.0)
+
+    def discard(self, attempts: Sequence[Path]) -> None:
+        """Remove the checkpoints of a paused run."""
+        folders.remove(attempts)
 
 
 # What the planner of tables calls the figures of links in a hardware file.
@@ -241,11 +253,12 @@ def _outcome(
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }
-    if result.validation is None or result.test is None:
+    if result.validation is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)
+    test = {} if result.test is None else result.test.figures
     metrics = {
         **result.validation.figures,
-        **{f"test_{name}": value for name, value in result.test.figures.items()},
+        **{f"test_{name}": value for name, value in test.items()},
         "examples_per_s": result.examples_per_s,
         "train_seconds": result.train_seconds,
         "memory_per_device_gib": result.memory.steps_bytes / GIB,

@@ -6,21 +6,20 @@ On the CPU, the same seed and thread count give bit-identical results. B example
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from wukong.checkpoint.folders import fingerprint
 from wukong.checkpoint.run_state import RunState
-from wukong.checkpoint.saver import Saver
+from wukong.checkpoint.saver import Saver, State
 from wukong.curve import TrainProgress, curve_file
 from wukong.device.compute import pick_device, products_in, torch_threads
 from wukong.device.heap import give_back_garbage, kept_heap
-from wukong.device.memory import ExpectedMemory, MemoryPeaks, PeakMeter, refuse_what_does_not_fit
+from wukong.device.memory import ExpectedMemory, PeakMeter, refuse_what_does_not_fit
 from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
@@ -28,6 +27,7 @@ from wukong.model import Wukong, initial_warnings
 from wukong.parallel.ranks import Ranks
 from wukong.parallel.sharding import whole_weights
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
+from wukong.train_result import TrainResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,40 +46,6 @@ __all__ = ["TrainConfig", "TrainProgress", "TrainResult", "train"]
 FINITE_CHECK_STEPS = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What came of a run, all measured.
-
-    Attributes:
-        diverged: the run was given up; `reason` says why, and nothing was evaluated.
-        validation, test: quality of the weights that were best on validation; `model` holds them.
-        test_losses: of each test example, or of evenly spread ones, with the test log loss for
-            their mean (see `wukong.evaluate.example_losses`); None where the run diverged.
-        best_step: the step after which the weights were best; 0 where the run diverged.
-        examples_seen: training examples, counted in each pass.
-        examples_per_s: of the training steps alone, without set-up and evaluations.
-        train_seconds: the whole run, from building the model to the last evaluation.
-        resumed_at_step: the step of the checkpoint that the run continued from; 0: of none.
-        warnings: what a person should know about this run.
-        memory: the most that a rank held, beyond what it held before the run.
-    """
-
-    diverged: bool
-    reason: str
-    validation: Evaluation | None
-    test: Evaluation | None
-    best_step: int
-    steps: int
-    examples_seen: int
-    examples_per_s: float
-    train_seconds: float
-    resumed_at_step: int
-    warnings: list[str]
-    model: nn.Module = field(repr=False, compare=False)
-    test_losses: np.ndarray | None = field(default=None, repr=False, compare=False)
-    memory: MemoryPeaks = field(compare=False)
-
-
 def train(
     model: WukongConfig | Builder,
     schema: InputSchema,
@@ -89,6 +55,7 @@ def train(
     seed: int,
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
+    until: float = 1.0,
     report: Callable[[TrainProgress], None] | None = None,
     expected: ExpectedMemory | None = None,
     cluster: Cluster | None = None,
@@ -105,6 +72,11 @@ def train(
     Where a checkpoint of the same run is found, it continues from there: on the CPU as if it had
     never been interrupted, to the bit.
 
+    With `until` below 1 the run pauses after that share of its steps (at least one): the weights
+    there are judged on validation, which the run does not learn from (no best weights, no plateau),
+    and its checkpoint stays in `folder`. The same call without `until`, or with a larger one,
+    goes on from there. A run that would have ended before, early or diverged, ends.
+
     Args:
         model: the shape of a Wukong, or what builds another model (see `wukong.learner`).
         seed: decides the initial weights, the order of the examples and dropout. torch's global
@@ -113,6 +85,7 @@ def train(
             checkpoint every `checkpoint_min` minutes; None writes nothing.
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
+        until: share of the steps after which the run pauses, in (0, 1]; 1: it does not.
         report: called after every evaluation, on rank 0.
         expected: what the run is predicted to hold; None: nothing is known, or checked.
         cluster: what the planner of fused tables is to know of devices and links.
@@ -137,8 +110,9 @@ def train(
         if expected is not None and config.memory_check:
             refuse_what_does_not_fit(expected, ranks)
         run = _Run(
-            model, schema, data, config, seed=seed, ranks=ranks, cluster=cluster, clock=clock
-        )
+            model, schema, data, config,
+            seed=seed, until=until, ranks=ranks, cluster=cluster, clock=clock,
+        )  # fmt: skip
         every_min = config.checkpoint_min
         with Saver(
             folder, earlier, run=run.fingerprint, ranks=ranks, every_min=every_min, clock=clock
@@ -150,7 +124,10 @@ def train(
                     if report and ranks.is_first:
                         report(progress)
             result = run.result()
-            saver.remove()
+            if result.paused:
+                saver.pause(run.state())
+            else:
+                saver.remove()
         return replace(result, warnings=[*result.warnings, *saver.warnings])
 
 
@@ -172,6 +149,7 @@ class _Run:
         config: TrainConfig,
         *,
         seed: int,
+        until: float,
         ranks: Ranks,
         cluster: Cluster | None,
         clock: Callable[[], float],
@@ -182,11 +160,13 @@ class _Run:
         self._memory = PeakMeter(ranks)
         whole, rest = divmod(data.rows("train"), config.batch_size)
         self._steps_per_pass = whole + (rest > 1)
+        self._steps = config.passes * self._steps_per_pass
+        self._last_step = min(self._steps, max(1, round(until * self._steps)))
         self._learner = Learner(
             model,
             schema,
             config,
-            steps=config.passes * self._steps_per_pass,
+            steps=self._steps,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
             ranks=ranks,
@@ -198,6 +178,7 @@ class _Run:
         self._warnings = self._initial_warnings()
         self._step_seconds = 0.0
         self._resumed_at_step = 0
+        self._latest: Evaluation | None = None
         self.curve: list[TrainProgress] = []
         settings = asdict(config)
         of_result = {name: settings[name] for name in settings if name not in NOT_OF_RESULT}
@@ -208,10 +189,12 @@ class _Run:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
         self._memory.steps_begin()
         segment_started = self._clock()
-        for batch in self._learner.ahead(self._batches()):
+        left = max(0, self._last_step - self._learner.steps)
+        for batch in self._learner.ahead(islice(self._batches(), left)):
             self._learner.step(batch)
             due = self._is_due(self._learner.steps)
-            if not due and self._learner.steps % FINITE_CHECK_STEPS:
+            look = due or self._learner.steps == self._last_step
+            if not look and self._learner.steps % FINITE_CHECK_STEPS:
                 continue
             self._step_seconds += self._clock() - segment_started
             if self._divergence.at_step(self._learner.log_loss(), self._learner.steps):
@@ -221,21 +204,24 @@ class _Run:
                 if self._divergence.reason or self._is_over():
                     return
             if saver.is_due():
-                saver.save(self._state.capture(self._loop()))
+                saver.save(self.state())
             segment_started = self._clock()
+        if self._pauses and (self._latest is None or not self._is_due(self._learner.steps)):
+            yield from self._judge_pause()
 
     def result(self) -> TrainResult:
-        """Restore the best weights, evaluate them on the test split, and sum up the run."""
-        reason, test = self._divergence.reason, None
-        if not reason:
+        """Sum up the run; unless it pauses, restore the best weights and evaluate them on test."""
+        reason, test, paused = self._divergence.reason, None, self._pauses
+        if not reason and not paused:
             self._best.restore()
             test = self._judged("test")
             if test is None:
                 reason = "a logit of the test split is not finite"
         return TrainResult(
             diverged=bool(reason),
+            paused=paused,
             reason=reason,
-            validation=None if reason else self._best.evaluation,
+            validation=None if reason else self._latest if paused else self._best.evaluation,
             test=None if test is None else test.evaluation,
             test_losses=None if test is None else test.losses,
             best_step=0 if reason else self._best.step,
@@ -259,12 +245,11 @@ class _Run:
 
     def _batches(self) -> Iterator[Batch]:
         """Yield what is left of the run."""
-        size = self._config.batch_size
         first_pass, first_batch = divmod(self._learner.steps, self._steps_per_pass)
         for pass_index in range(first_pass, self._config.passes):
             batches = self._data.batches(
                 "train",
-                size,
+                self._config.batch_size,
                 shuffle=True,
                 seed=self._seed,
                 pass_index=pass_index,
@@ -291,24 +276,34 @@ class _Run:
         self._divergence.at_evaluation(train_log_loss, evaluation, learner.steps)
         if evaluation is None:
             return
+        self._latest = evaluation
         learner.schedule.after_evaluation(self._best.offer(evaluation))
-        progress = TrainProgress(
-            step=learner.steps,
-            examples=learner.examples,
-            total_examples=self._config.passes * self._data.rows("train"),
-            train_log_loss=train_log_loss,
-            validation_auc=evaluation["auc"],
-            validation_log_loss=evaluation["log_loss"],
-            lr=lr,
-            seconds=self._clock() - self._started,
-            by_task={
-                name: value
-                for name, value in evaluation.figures.items()
-                if name.startswith(("auc.", "log_loss."))
-            },
-        )
+        progress = self._progress(evaluation, train_log_loss, lr)
         self.curve.append(progress)
         yield progress
+
+    def _judge_pause(self) -> Iterator[TrainProgress]:
+        """Judge the weights where the run pauses; neither they nor the curve know of it."""
+        learner = self._learner
+        self._memory.steps_end()
+        judged = self._judged("validation")
+        if judged is None:
+            self._divergence.at_evaluation(learner.log_loss(), None, learner.steps)
+            return
+        self._latest = judged.evaluation
+        if not self.curve or self.curve[-1].step < learner.steps:
+            yield self._progress(judged.evaluation, learner.log_loss(), learner.lr)
+
+    def _progress(self, evaluation: Evaluation, train_log_loss: float, lr: float) -> TrainProgress:
+        return TrainProgress.of(
+            evaluation,
+            step=self._learner.steps,
+            examples=self._learner.examples,
+            total_examples=self._config.passes * self._data.rows("train"),
+            train_log_loss=train_log_loss,
+            lr=lr,
+            seconds=self._clock() - self._started,
+        )
 
     def _judged(self, split: str) -> _Judged | None:
         """Predict with the present weights, and judge; None where a logit is not finite."""
@@ -332,13 +327,20 @@ class _Run:
             self._step_seconds = loop["step_seconds"]
             self._resumed_at_step = self._learner.steps
 
-    def _loop(self) -> dict[str, Any]:
-        """Return what `continue_from` needs beside the state of learning, as plain values."""
-        return {
+    def state(self) -> State:
+        """Return where the run stands, for `continue_from`."""
+        loop = {
             "curve": [asdict(progress) for progress in self.curve],
             "seconds": self._clock() - self._started,
             "step_seconds": self._step_seconds,
         }
+        return self._state.capture(loop)
+
+    @property
+    def _pauses(self) -> bool:
+        """Whether the run stands where it is to pause, and would go on otherwise."""
+        at_pause = self._last_step < self._steps and self._learner.steps >= self._last_step
+        return at_pause and not self._divergence.reason and not self._is_over()
 
     def _is_over(self) -> bool:
         patience = self._config.early_stop_patience

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
     from codesign.study.loop import StudyLoop, View
+    from codesign.study.state import EarlierStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ def optimize(
     overrides: Sequence[str] = (),
     data_path: str | None = None,
     fork: str | Path | None = None,
+    warm_start: Sequence[str | Path] = (),
     steal: bool = False,
     watch: Callable[[View], None] | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -47,6 +50,7 @@ def optimize(
         study: the study's folder; default `studies/NAME`.
         overrides, data_path: see `load_problem`.
         fork: folder of another study whose trials a new one begins with (see `study.fork`).
+        warm_start: folders of earlier studies, instead of the spec's `search.warm_start`.
         steal: take the study from an owner on another host without waiting for its lease.
         watch: called a few times a second with what is going on.
         say: called with a line for a person at each stage.
@@ -62,7 +66,11 @@ def optimize(
     from codesign.study.loop import StudyLoop
     from codesign.study.outputs import Outputs
     from codesign.study.restore import open_store
+    from codesign.study.warm_start import warm_start as read_earlier
 
+    if warm_start:
+        folders = json.dumps([str(path) for path in warm_start])
+        overrides = [*overrides, f"search.warm_start={folders}"]
     problem = load_problem(spec_path, overrides=overrides, data_path=data_path, say=say)
     folder = StudyFolder(Path(study) if study else Path("studies") / problem.spec.name)
     with contextlib.ExitStack() as held:
@@ -76,6 +84,9 @@ def optimize(
         if fork is not None:
             taken = take_over(problem, folder, store, origin=Path(fork), now=time.time())
             say(f"{taken} trials taken over from {fork}")
+        earlier = read_earlier(problem, folder, store, now=time.time())
+        for line in _warm_start_lines(problem.spec, earlier):
+            say(line)
         outputs = Outputs(problem.spec, problem.task.metrics, folder)
         proposer = make_proposer(problem.spec)
         watch_both = _both(watch, outputs.refresh)
@@ -88,6 +99,15 @@ def optimize(
             loop.save()
             content = outputs.write(loop.state)
     return StudyResult(folder=folder.path, content=content, interrupted=interrupted)
+
+
+def _warm_start_lines(spec: StudySpec, earlier: Sequence[EarlierStudy]) -> Iterator[str]:
+    """Say what was read of earlier studies, and whether the proposer learns from it."""
+    for each in earlier:
+        yield f"warm start: {each.told}"
+    name = spec.search.proposer
+    if earlier and not getattr(plugin("proposer", name), "LEARNS_RELATED_TASKS", False):
+        yield f"warning: the proposer {name} does not learn from other studies: they are ignored"
 
 
 def _executor(spec: StudySpec, say: Callable[[str], None]) -> Executor:

@@ -9,6 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from codesign.contracts import TrialStatus
 from codesign.report.figures import brief_figures
 from codesign.study.loop import View
 from codesign.study.state import Trial
@@ -30,7 +31,7 @@ class Live:
         )
         self._began = time.monotonic()
         self._ended_before: int | None = None
-        self._reported: set[int] = set()
+        self._reported: set[tuple[int, TrialStatus, float]] = set()
         self._study: TaskID | None = None
         self._bars: dict[int, TaskID] = {}
 
@@ -55,12 +56,12 @@ class Live:
         ended = [t for t in view.state.trials.values() if not t.open]
         if self._ended_before is None:
             self._ended_before = len(ended)
-            self._reported = {trial.number for trial in ended}
+            self._reported = {_stands(trial) for trial in ended}
             if ended:
                 self.say(f"continuing: {len(ended)} trials had ended before")
         for trial in ended:
-            if trial.number not in self._reported:
-                self._reported.add(trial.number)
+            if _stands(trial) not in self._reported:
+                self._reported.add(_stands(trial))
                 self.say(_line(trial, len(ended), view))
         if self._study is None:
             self._study = self._progress.add_task("trials", total=view.planned, note="")
@@ -87,6 +88,11 @@ class Live:
         return f"about {left_s / 60:.0f} min left" if left_s > 90 else f"about {left_s:.0f} s left"
 
 
+def _stands(trial: Trial) -> tuple[int, TrialStatus, float]:
+    """Tell one stop of a trial from the next: it may pause, and train on."""
+    return trial.number, trial.status, trial.share
+
+
 def _line(trial: Trial, ended: int, view: View) -> str:
     knobs = " ".join(f"{name}={value}" for name, value in trial.awake.items())
     kind = "" if trial.kind == "search" else f" ({trial.kind})"
@@ -96,5 +102,8 @@ def _line(trial: Trial, ended: int, view: View) -> str:
         return f"{head} cancelled  {knobs}"
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
-    shown = brief_figures({**trial.metrics, **trial.costs, **trial.predicted}, view.objectives)
+    if trial.status == "paused":
+        head += f" paused at {trial.share:.0%}"
+    measured = trial.reached[trial.share] if trial.status == "paused" else trial.metrics
+    shown = brief_figures({**measured, **trial.costs, **trial.predicted}, view.objectives)
     return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

@@ -16,6 +16,8 @@ from codesign.cli import INTERRUPTED, options
 @click.option("--study", type=click.Path(path_type=Path), help="Folder; default studies/NAME.")
 @click.option("--fork", type=click.Path(path_type=Path), metavar="STUDY",
               help="Begin a new study with the trials of another that fit this spec.")  # fmt: skip
+@click.option("--warm-start", type=click.Path(path_type=Path), multiple=True, metavar="STUDY",
+              help="Learn from the trials of an earlier study, too; may be repeated.")  # fmt: skip
 @click.option("--steal", is_flag=True,
               help="Take the study from a process on another host without waiting.")  # fmt: skip
 @click.option("--estimate", is_flag=True,
@@ -29,6 +31,7 @@ def command(
     spec: Path,
     study: Path | None,
     fork: Path | None,
+    warm_start: tuple[Path, ...],
     steal: bool,
     estimate: bool,
     data_path: str | None,
@@ -48,7 +51,7 @@ def command(
     with Live(errors) as live:
         result = api.optimize(
             spec, study=study, overrides=overrides, data_path=data_path, fork=fork,
-            steal=steal, watch=live.update, say=live.say,
+            warm_start=warm_start, steal=steal, watch=live.update, say=live.say,
         )  # fmt: skip
     if as_json:
         click.echo(json.dumps({"folder": str(result.folder), **front_as_json(result.content)}))

@@ -36,10 +36,16 @@ def _lines(found: StudyStatus) -> Iterator[str]:
     alive = found.loop in ("running", "silent")
     yield f"{found.study}: {_loop(found)}"
     words = {} if alive else {"running": "interrupted"}
+    kinds = ", ".join(f"{count} {kind}" for kind, count in found.failed.items())
+    words |= {"failed": f"failed ({kinds})"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
     yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
+    for study, count in found.warm_start.items():
+        yield f"warm     start with {count} trials of {study}"
     if found.gpu_hours_limit is not None:
         yield f"used     {found.gpu_hours:.3g} of {found.gpu_hours_limit:g} GPU-hours"
+    if found.savings is not None:
+        yield f"saved    {found.savings.told}"
     if found.best is not None:
         values = ", ".join(brief_figures(found.best.metrics, found.objectives))
         yield f"best     trial {found.best.trial}: {values}"

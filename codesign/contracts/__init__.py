@@ -13,7 +13,7 @@ from codesign.contracts.costs import (
 )
 from codesign.contracts.plan import PlanRequest
 from codesign.contracts.search import Feasible, LogNormal, Observation, Proposer
-from codesign.contracts.task import Task, TaskFamily
+from codesign.contracts.task import Pausable, Task, TaskFamily
 from codesign.contracts.trials import (
     TEST_LOSSES,
     Executor,
@@ -47,6 +47,7 @@ __all__ = [
     "Objective",
     "Observation",
     "Outcome",
+    "Pausable",
     "PlanRequest",
     "Prediction",
     "PredictionColumns",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from codesign.contracts.trials import FailureKind
@@ -72,6 +73,11 @@ class Observation:
     failure: FailureKind | None = None
     fidelity: float = 1.0
     task: str = ""
+
+    @cached_property
+    def key(self) -> frozenset[tuple[str, Value]]:
+        """What makes its design the same as another, as `codesign.designs.key_of` says."""
+        return frozenset(self.design.items())
 
 
 class Proposer(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from codesign.contracts.costs import BestSystem, CostPart, Costs, HardwareSpec, PredictionColumns
 from codesign.contracts.plan import PlanRequest
@@ -111,6 +111,7 @@ class Task(Costs, Protocol):
         folder: Path,
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
+        until: float = 1.0,
     ) -> Outcome:
         """Train one design.
 
@@ -120,8 +121,23 @@ class Task(Costs, Protocol):
 
         Args:
             folder: for the curve, checkpoints and `TEST_LOSSES`.
-            earlier: the folders of attempts that ended without a result, to be continued from
-                what they left.
+            earlier: the folders of attempts that ended without a result or paused, to be
+                continued from what they left.
+            until: share of the full training at which to pause, in (0, 1]; below 1 is asked of a
+                `Pausable` task alone. What is measured there must not change how the training
+                goes on: it ends as one that never paused.
+        """
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A task whose `run` can pause."""
+
+    def discard(self, attempts: Sequence[Path]) -> None:
+        """Remove what attempts that paused have left to be continued from.
+
+        Args:
+            attempts: their folders, of one trial.
         """
 
 

@@ -13,7 +13,8 @@ from codesign.contracts.values import Design
 TEST_LOSSES = "test_losses.npy"
 # A design that a proposer chose, the one that was given, or a rerun on a fresh seed.
 TrialKind = Literal["search", "baseline", "confirm"]
-TrialStatus = Literal["pending", "running", "completed", "failed", "cancelled"]
+# Paused: trained a part of the way; it may yet train on.
+TrialStatus = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 FailureKind = Literal[
     "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
 ]
@@ -34,6 +35,8 @@ class Outcome:
 
     Attributes:
         metrics: name → value, all *measured* (e.g. `log_loss`, `test_auc`, `examples_per_s`).
+        share: of the full training that it has seen, in (0, 1]; below 1 the attempt paused there
+            as it was asked to, and another can go on from what it left.
         failure: None for a completed trial.
         reason: one line for a person, where the attempt failed.
         facts: anything else worth keeping (warnings, best step), plain JSON values. What stands
@@ -44,6 +47,7 @@ class Outcome:
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
+    share: float = 1.0
     failure: FailureKind | None = None
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -63,6 +63,32 @@ class ReportTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Savings:
+    """What it saved that designs paused on the way, over all that paused or completed.
+
+    Attributes:
+        trained_examples: of their training, all passes together.
+        full_examples: that their full trainings see at most.
+        paused: designs that did not train in full; designs: all.
+    """
+
+    trained_examples: float
+    full_examples: float
+    paused: int
+    designs: int
+
+    @property
+    def told(self) -> str:
+        """A line for people."""
+        saved = 100 * (1 - self.trained_examples / self.full_examples)
+        return (
+            f"{self.paused} of {self.designs} designs stopped on the way: "
+            f"{self.trained_examples:,.0f} examples trained of {self.full_examples:,.0f} that full "
+            f"trainings of all designs take (\N{MINUS SIGN}{saved:.0f}%)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContent:
     """One study.
 
@@ -77,9 +103,11 @@ class ReportContent:
         baseline: number of the trial that relative log loss is relative to.
         reference: number of the trial that comparisons are with: the baseline, else the cheapest
             of the front; None where no trial recorded its losses row by row.
+        savings: None where every design trains in full.
         hypervolume: after each completed trial, in order of completion.
         budgets: metric → limit; at most where the metric is minimised, else at least.
         trial_budget: trials that the study will launch in all, confirming runs included.
+        warm_start: earlier study → how many of its trials the proposer knew.
         provenance: label → value (commit, versions, host, seed, started, ended).
 
     Raises:
@@ -100,9 +128,11 @@ class ReportContent:
     best: int | None = None
     baseline: int | None = None
     reference: int | None = None
+    savings: Savings | None = None
     hypervolume: tuple[float, ...] = ()
     budgets: Mapping[str, float] = field(default_factory=dict)
     trial_budget: int | None = None
+    warm_start: Mapping[str, int] = field(default_factory=dict)
     spec_yaml: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
 

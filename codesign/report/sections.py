@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from codesign.importance import Importance
     from codesign.report.content import ReportContent
 
-STATUSES: tuple[TrialStatus, ...] = ("completed", "failed", "running", "pending", "cancelled")
+STATUSES: tuple[TrialStatus, ...] = (
+    "completed", "paused", "failed", "running", "pending", "cancelled"
+)  # fmt: skip
 
 FAILURE_ROWS, FAILURE_LINKS = 20, 8
 
@@ -30,9 +32,10 @@ def lede(content: ReportContent) -> str:
     told = ", ".join(f"{counts[s]:,}\N{NO-BREAK SPACE}{s}" for s in STATUSES if counts[s])
     budget = f" of {content.trial_budget:,}" if content.trial_budget else ""
     trials = "trial" if len(content.trials) == 1 else "trials"
-    return f"A search for {aims}. {len(content.trials):,} {trials}{budget}" + (
+    said = f"A search for {aims}. {len(content.trials):,} {trials}{budget}" + (
         f": {told}." if told else "."
     )
+    return said if content.savings is None else f"{said} {content.savings.told}."
 
 
 def importance_table(importance: Importance) -> str:

@@ -57,10 +57,12 @@ def front_as_json(content: ReportContent) -> dict[str, Any]:
             {"metric": o.name, "goal": o.goal, "reference": finite(o.reference)}
             for o in content.objectives
         ],
+        "warm_start": dict(content.warm_start),
         "best": content.best,
         "reference": content.reference,
         "floor": {"name": content.floor_name, "metrics": _finite_values(content.floor)},
         "noise_sd": _finite_values(content.noise_sd),
+        "savings": None if content.savings is None else asdict(content.savings),
         "front": [_trial_as_json(content, trial) for trial in content.front],
     }
 
@@ -220,6 +222,10 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
     noise = finite(content.noise_sd.get(quality))
     if noise is not None:
         notes.append(f"{plus_minus}1 sd of one model's {label(quality)} from sampling: {noise:.4f}")
+    if content.savings is not None:
+        notes.append(content.savings.told)
+    for study, trials in content.warm_start.items():
+        notes.append(f"warm start: {trials} trials of {study}")
     same = constant_knobs(content)
     if same and front:
         notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))

@@ -1,4 +1,4 @@
-"""The study as an Ax experiment. The only module that imports ax (which takes seconds).
+"""The study as an Ax experiment. Importing ax takes seconds.
 
 Ax holds trials, data and a generation strategy of one node, and that node asks one of our own
 proposers, which knows the lattice and its budgets. Ax's own generators see neither and are never
@@ -36,6 +36,7 @@ from codesign.search.candidates import final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ax.core.generator_run import GeneratorRun
     from ax.core.trial import Trial
     from ax.core.types import TParameterization
 
@@ -50,6 +51,9 @@ if TYPE_CHECKING:
 
 for _handler in logging.getLogger("ax").handlers:
     _handler.setLevel(logging.WARNING)
+
+
+_NO_DATA = Data()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +141,23 @@ class AxExperiment:
         proposed: list[Design] = []
         for _ in range(n):
             try:
-                run = self._strategy.gen_single_trial(self.experiment)
+                run = self._generated()
             except SearchSpaceExhausted:
                 break
             proposed.append(run.arms[0].parameters)  # type: ignore[arg-type]
         return proposed
+
+    def _generated(self) -> GeneratorRun:
+        """Ask the strategy's node for one trial's design.
+
+        The strategy itself would first collect all that is pending from the experiment's data,
+        which takes longer the more trials there are, and which the node has from the call.
+        """
+        run = self._strategy.current_node.gen(
+            experiment=self.experiment, data=_NO_DATA, pending_observations={}, n=1
+        )
+        assert run is not None, "the node of our strategy is never skipped"
+        return run
 
     def _follow(
         self, feasible: Feasible, observed: Sequence[Observation], pending: Sequence[Design]
@@ -164,11 +180,11 @@ class AxExperiment:
         self._held = now
 
     def _start(self, levels: Mapping[str, tuple[Value, ...]]) -> None:
-        parameters = [_parameter(name, values) for name, values in levels.items()]
+        parameters = [lattice_parameter(name, values) for name, values in levels.items()]
         self.experiment = Experiment(
             name="codesign",
             search_space=SearchSpace(parameters=parameters),
-            optimization_config=_optimization_config(self._objectives),
+            optimization_config=optimization_config(self._objectives),
         )
         self._strategy = GenerationStrategy(nodes=[self._node], name="codesign")
         self._levels = dict(levels)
@@ -210,7 +226,7 @@ class AxExperiment:
             self.experiment.attach_data(Data(data_rows=rows))
 
 
-def _parameter(name: str, levels: tuple[Value, ...]) -> Parameter:
+def lattice_parameter(name: str, levels: tuple[Value, ...]) -> Parameter:
     """Describe one knob to Ax by its levels."""
     kind = _parameter_type(levels)
     if len(levels) == 1:
@@ -236,7 +252,8 @@ def _parameter_type(levels: tuple[Value, ...]) -> ParameterType:
     return ParameterType.STRING
 
 
-def _optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+def optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+    """Describe objectives and their reference point to Ax."""
     signature = {o.metric: o.metric for o in objectives}
     signs = {"minimize": "-", "maximize": ""}
     aim = AxObjective(

@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+# So few designs are looked for one by one: faster than to make a key of each taken one.
+_FEW = 16
+# Drawn beyond what is asked for, as some may be taken.
+_SPARE = 4
+
+
 def taken_designs(observed: Sequence[Observation], pending: Sequence[Design]) -> list[Design]:
     """Collect what may not be proposed: each design once that this study has begun."""
-    own = [o.design for o in observed if not o.task]
-    return list({key_of(design): design for design in [*own, *pending]}.values())
+    own = {o.key: o.design for o in observed if not o.task}
+    return list({**own, **{key_of(design): design for design in pending}}.values())
 
 
 def final(observed: Sequence[Observation]) -> list[Observation]:
@@ -24,8 +30,11 @@ def final(observed: Sequence[Observation]) -> list[Observation]:
     return [o for o in observed if o.fidelity == 1.0 and not o.task]
 
 
-def unseen(designs: Iterable[Design], taken: Iterable[Design]) -> list[Design]:
+def unseen(designs: Iterable[Design], taken: Sequence[Design]) -> list[Design]:
     """Leave out what is taken and what came before, keeping the order."""
+    designs = list(designs)
+    if len(designs) <= _FEW:
+        designs, taken = [design for design in designs if design not in taken], []
     seen = {key_of(design) for design in taken}
     fresh: list[Design] = []
     for design in designs:
@@ -48,5 +57,9 @@ def sample_unseen(
     """Draw `n` distinct designs that are not taken, in random order.
 
     Asking for as many more as are taken leaves `n`, so fewer come back only where no more exist.
+    That is seldom needed, and costs more the more are taken.
     """
-    return unseen(sample(feasible, n + len(taken), rng), taken)[:n]
+    fresh = unseen(sample(feasible, n + min(len(taken), _SPARE), rng), taken)
+    if len(fresh) < n:
+        fresh = unseen(sample(feasible, n + len(taken), rng), taken)
+    return fresh[:n]

@@ -42,16 +42,14 @@ class Scale:
 
     def standardised(self, values_N: Array) -> Scale:
         """Return this scale with centre and spread taken from values."""
-        gains_N = self.gains(values_N)
+        return self.around(self.gains(values_N))
+
+    def around(self, gains_N: Array) -> Scale:
+        """Return this scale with centre and spread taken from gains on it."""
         centre, spread = float(gains_N.mean()), float(gains_N.std())
         # Equal values need not have a deviation of exactly 0 in floating point.
         differ = spread > 1e-12 * abs(centre)
         return replace(self, centre=centre, spread=spread if differ else 1.0)
-
-
-def is_informative(observation: Observation, learned: Sequence[Objective]) -> bool:
-    """Whether a finished trial says something of its design."""
-    return observation.failure in ABOUT_THE_DESIGN or is_success(observation, learned)
 
 
 def is_success(observation: Observation, learned: Sequence[Objective]) -> bool:
@@ -73,20 +71,18 @@ def is_success(observation: Observation, learned: Sequence[Objective]) -> bool:
 
 
 def learned_values(objective: Objective, observed: Sequence[Observation]) -> Array:
-    """Read one learned objective, with failures and outliers filled in: float64 (N,).
+    """Read one learned objective of successful trials: float64 (N,)."""
+    return np.array([o.metrics[objective.metric] for o in observed], dtype=np.float64)
 
-    A failed or non-finite trial counts as the worst value seen. Values worse than Tukey's outer
-    fence (three interquartile ranges beyond the quartile) are drawn in to it: one trial that
-    nearly diverged would otherwise flatten all differences that matter.
+
+def fenced(gains_N: Array) -> Array:
+    """Draw values below Tukey's fence in to it: 1.5 interquartile ranges below the quartile.
+
+    One trial that nearly diverged would otherwise flatten all differences that matter.
     """
-    values_N = np.array([_value(objective.metric, o) for o in observed])
-    sign = 1.0 if objective.goal == "maximize" else -1.0
-    gains_N = sign * values_N
-    seen = gains_N[np.isfinite(gains_N)]
-    low, high = np.quantile(seen, [0.25, 0.75])
-    fence = low - 3.0 * (high - low) if high > low else -np.inf
-    worst = max(float(seen.min()), fence)
-    return sign * np.maximum(np.where(np.isfinite(gains_N), gains_N, worst), worst)
+    low, high = np.quantile(gains_N, [0.25, 0.75])
+    fence = low - 1.5 * (high - low) if high > low else -np.inf
+    return np.asarray(np.maximum(gains_N, fence))
 
 
 def reference_gains(scales: Sequence[Scale], gains_NO: Array) -> Array:
@@ -110,5 +106,11 @@ def known_scale(objective: Objective, values: Array) -> Scale:
     return Scale(objective=objective, log10=bool((values > 0).all()))
 
 
-def _value(metric: str, observation: Observation) -> float:
-    return np.nan if observation.failure is not None else observation.metrics[metric]
+def learned_scale(objective: Objective, values_N: Array) -> Scale:
+    """Choose the scale of what is learned: a positive loss is logarithmic.
+
+    Its noise and its differences grow with it.
+    """
+    given = objective.reference
+    positive = bool((values_N > 0).all()) and (given is None or given > 0)
+    return Scale(objective=objective, log10=positive and objective.goal == "minimize")

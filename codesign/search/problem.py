@@ -1,20 +1,28 @@
 """The state of a search in numbers, ready for a model. NumPy only.
 
-N trials to learn from, C candidates, P pending trials, R = N + C + P, O objectives, M features
+N trials that succeeded, F that failed because of their design, R designs, O objectives, M features
 that the models see, X = M + a column for the gain of each objective that is counted or predicted +
 a column for the standard deviation of each predicted gain.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from codesign.designs import as_columns, as_designs
 from codesign.pareto import pareto_mask
-from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
+from codesign.search.gains import (
+    Scale,
+    fenced,
+    known_scale,
+    learned_scale,
+    learned_values,
+    reference_gains,
+)
+from codesign.search.related import Related, related_gains, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,27 +35,70 @@ _COMPUTE = "gflop_per_example"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """How designs become inputs, alike for all designs of one proposal.
+
+    Attributes:
+        scales: of each objective.
+        log_compute: smallest and largest of log10(compute), which becomes a feature scaled by
+            them; None: it is no feature.
+    """
+
+    feasible: Feasible
+    scales: Sequence[Scale]
+    log_compute: tuple[float, float] | None
+
+    def of(self, designs: Sequence[Design]) -> Array:
+        """Encode designs (at least one): float64 (R, X)."""
+        columns = as_columns(designs)
+        costs, predicted = self.feasible.costs(columns), self.feasible.predicted(columns)
+        inputs = [*self._features(columns, costs).T]
+        for scale in self.scales:
+            metric = scale.objective.metric
+            found = predicted.get(metric)
+            if found is not None:
+                sd_R = found.log_sd / np.log(10.0) / scale.spread
+                inputs += [scale.gains(found.median), sd_R]
+            elif metric in costs:
+                inputs.append(scale.gains(costs[metric]))
+        return np.stack(inputs, axis=1)
+
+    def _features(self, columns: Columns, costs: Mapping[str, Array]) -> Array:
+        """Encode the designs, and add the logarithm of their compute: (R, M)."""
+        encoded_RM = np.asarray(self.feasible.encode(columns), dtype=np.float64)
+        if self.log_compute is None:
+            return encoded_RM
+        low, high = self.log_compute
+        scaled_R = (np.log10(costs[_COMPUTE]) - low) / ((high - low) or 1.0)
+        return np.concatenate([encoded_RM, scaled_R[:, None]], axis=1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What is known and what may be chosen.
+    """What is known, and how to ask about a design.
 
     Attributes:
         features: M, how many leading columns of the inputs the models see.
-        trained_NX, candidates_CX, pending_PX: inputs, float64.
-        gains_NO: standardised, more is better.
+        trained_NX: inputs of this study's finished trials, float64.
+        gains_NO: theirs, standardised, more is better.
         known_column: for each objective the column of its gain, None where it is learned.
         sd_column: for each objective the column of its gain's standard deviation, None where it is
             learned or exact.
         reference_O: the reference point, in gains; not used with one objective.
+        compute: the feature that is the logarithm of compute, if one is.
+        failed_FX: inputs of the trials that diverged or ran out of memory.
+        related: points of curves and trials of earlier studies, if there are any.
     """
 
     features: int
     trained_NX: Array
-    candidates_CX: Array
-    pending_PX: Array
     gains_NO: Array
     known_column: Sequence[int | None]
     sd_column: Sequence[int | None]
     reference_O: Array
+    compute: int | None = None
+    failed_FX: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    related: Related | None = None
 
 
 def build(
@@ -55,44 +106,72 @@ def build(
     objectives: Sequence[Objective],
     *,
     trained: Sequence[Observation],
-    candidates: Sequence[Design],
-    pending: Sequence[Design],
-) -> Problem:
-    """Encode designs and standardise objectives.
+    others: Sequence[Design],
+    failed: Sequence[Design] = (),
+    related: Sequence[Observation] = (),
+) -> tuple[Problem, Inputs]:
+    """Standardise objectives and encode the trials.
 
-    `trained` holds informative trials only, at least one of them a success.
+    Args:
+        trained: this study's successful trials at full fidelity, at least one.
+        others: designs that scales have to suit as well.
+        failed: designs that diverged or ran out of memory.
+        related: points of curves and trials of earlier studies.
     """
-    columns = as_columns([*(o.design for o in trained), *candidates, *pending])
+    columns = as_columns([*(o.design for o in trained), *others])
     costs, predicted = feasible.costs(columns), feasible.predicted(columns)
-    features_RM = _features(feasible, columns, costs)
-    inputs = [*features_RM.T]
-    known_column: list[int | None] = []
-    sd_column: list[int | None] = []
-    gains: list[Array] = []
-    scales: list[Scale] = []
-    for objective in objectives:
-        scale, gains_R, sd_R = _scaled(objective, trained, costs, predicted)
-        scales.append(scale)
-        gains.append(gains_R[: len(trained)])
-        known = objective.metric in costs or sd_R is not None
-        known_column.append(len(inputs) if known else None)
-        inputs += [gains_R] if known else []
-        sd_column.append(None if sd_R is None else len(inputs))
-        inputs += [] if sd_R is None else [sd_R]
-    inputs_RX = np.stack(inputs, axis=1)
-    trained_NX, candidates_CX, pending_PX = np.split(
-        inputs_RX, np.cumsum([len(trained), len(candidates)])
-    )
-    gains_NO = np.stack(gains, axis=1)
-    return Problem(
-        features=features_RM.shape[1],
+    found = [_scaled(objective, trained, costs, predicted) for objective in objectives]
+    scales = [scale for scale, _ in found]
+    inputs = Inputs(feasible=feasible, scales=scales, log_compute=_log_compute(costs))
+    trained_NX = inputs.of([o.design for o in trained])
+    # From the last column backwards: the objectives' columns follow the features.
+    known_column: list[int | None] = [None] * len(objectives)
+    sd_column: list[int | None] = [None] * len(objectives)
+    features = trained_NX.shape[1]
+    for at in reversed(range(len(objectives))):
+        metric = objectives[at].metric
+        if metric in predicted:
+            sd_column[at] = features = features - 1
+        if metric in predicted or metric in costs:
+            known_column[at] = features = features - 1
+    gains_NO = np.stack([gains_N for _, gains_N in found], axis=1)
+    problem = Problem(
+        features=features,
         trained_NX=trained_NX,
-        candidates_CX=candidates_CX,
-        pending_PX=pending_PX,
         gains_NO=gains_NO,
         known_column=known_column,
         sd_column=sd_column,
         reference_O=reference_gains(scales, gains_NO),
+        compute=None if inputs.log_compute is None else features - 1,
+        failed_FX=inputs.of(failed) if failed else trained_NX[:0],
+        related=_related(inputs, known_column, trained, related),
+    )
+    return problem, inputs
+
+
+def _related(
+    inputs: Inputs,
+    known_column: Sequence[int | None],
+    trained: Sequence[Observation],
+    related: Sequence[Observation],
+) -> Related | None:
+    """Encode what is related, and scale its learned values."""
+    gains_EO = np.full((len(related), len(known_column)), np.nan)
+    for at, (scale, column) in enumerate(zip(inputs.scales, known_column, strict=True)):
+        if column is None:
+            gains_EO[:, at] = related_gains(scale, trained, related)
+    told_E = np.isfinite(gains_EO).any(axis=1)
+    kept_E = thinned(related, told_E)
+    kept = [o for o, keep in zip(related, kept_E, strict=True) if keep]
+    if not kept:
+        return None
+    tasks = sorted({o.task for o in kept} - {""})
+    number = {"": 0} | {task: at for at, task in enumerate(tasks, start=1)}
+    return Related(
+        inputs_EX=inputs.of([o.design for o in kept]),
+        gains_EO=gains_EO[kept_E],
+        fidelity_E=np.array([o.fidelity for o in kept]),
+        task_E=np.array([number[o.task] for o in kept]),
     )
 
 
@@ -120,30 +199,24 @@ def _scaled(
     trained: Sequence[Observation],
     costs: Mapping[str, Array],
     predicted: Mapping[str, LogNormal],
-) -> tuple[Scale, Array, Array | None]:
-    """Standardise one objective.
-
-    Returns:
-        Its scale; the gains of all rows (learned: of the trials); where it is predicted, the
-        standard deviations of these gains.
-    """
+) -> tuple[Scale, Array]:
+    """Standardise one objective: its scale, and the trials' gains (N,)."""
     found = predicted.get(objective.metric)
     if found is not None or objective.metric in costs:
         values_R = costs[objective.metric] if found is None else found.median
-        scale = known_scale(objective, values_R).standardised(values_R[: len(trained)])
-        sd_R = None if found is None else found.log_sd / np.log(10.0) / scale.spread
-        return scale, scale.gains(values_R), sd_R
-    values_N = learned_values(objective, trained)
-    scale = Scale(objective=objective, log10=False).standardised(values_N)
-    return scale, scale.gains(values_N), None
+        scale, values_N = known_scale(objective, values_R), values_R[: len(trained)]
+    else:
+        values_N = learned_values(objective, trained)
+        raw = learned_scale(objective, values_N)
+        gains_N = fenced(raw.gains(values_N))
+        scale = raw.around(gains_N)
+        return scale, (gains_N - scale.centre) / scale.spread
+    scale = scale.standardised(values_N)
+    return scale, scale.gains(values_N)
 
 
-def _features(feasible: Feasible, columns: Columns, costs: Mapping[str, Array]) -> Array:
-    """Encode the designs, and add the logarithm of their compute, scaled to [0, 1]: (R, M)."""
-    encoded_RM = np.asarray(feasible.encode(columns), dtype=np.float64)
-    compute_R = np.asarray(costs.get(_COMPUTE, 0.0), dtype=np.float64)
+def _log_compute(costs: Mapping[str, Array]) -> tuple[float, float] | None:
+    compute_R = np.asarray(costs.get(_COMPUTE, [0.0]), dtype=np.float64)
     if not (compute_R > 0).all():
-        return encoded_RM
-    log_R = np.log10(compute_R)
-    span = float(np.ptp(log_R)) or 1.0
-    return np.concatenate([encoded_RM, ((log_R - log_R.min()) / span)[:, None]], axis=1)
+        return None
+    return float(np.log10(compute_R.min())), float(np.log10(compute_R.max()))

@@ -20,6 +20,7 @@ from codesign.spec.model import (
     ConfirmSpec,
     DataSpec,
     DesignFile,
+    FidelitySpec,
     LaunchSpec,
     Parameter,
     Range,
@@ -79,6 +80,8 @@ def build_spec(
     values = document.values
     search = dict(values.get("search", {}))
     confirm = ConfirmSpec(**search.pop("confirm", {}))
+    fidelity = _fidelity(search.pop("fidelity")) if "fidelity" in search else None
+    warm_start = tuple(search.pop("warm_start", ()))
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)
@@ -102,12 +105,16 @@ def build_spec(
             for entry in values["objectives"]
         ),
         baseline=values.get("baseline"),
-        search=SearchSpec(confirm=confirm, **search),
+        search=SearchSpec(confirm=confirm, fidelity=fidelity, warm_start=warm_start, **search),
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
         source=source,
         overrides=tuple(overrides),
     )
+
+
+def _fidelity(section: Mapping[str, Any]) -> FidelitySpec:
+    return FidelitySpec(**{**section, "rungs": tuple(section["rungs"])})
 
 
 def _hardware(values: Mapping[str, Any]) -> HardwareSpec:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from codesign.axes import knob_of, make_axes
-from codesign.contracts import HardwareSpec, Knob, Task, TaskFamily
+from codesign.contracts import HardwareSpec, Knob, Pausable, Task, TaskFamily
 from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
@@ -84,6 +84,9 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
     if "hardware" in values:
         yield from (at(("hardware",), c) for c in _hardware_mistakes(values, family))
     yield from _exploring_mistakes(values, family, at)
+    rungs = values.get("search", {}).get("fidelity", {}).get("rungs", [])
+    if None not in rungs and rungs != sorted(rungs):  # None: the schema has said so
+        yield at(("search", "fidelity", "rungs"), f"is {shown(rungs)}; must rise")
     yield from _plugin_mistakes(values, at)
 
 
@@ -200,8 +203,11 @@ def _objective_metric_mistakes(name: str, family: TaskFamily, *, predicts: bool)
 
 
 def data_mistakes(document: Document, family: TaskFamily, task: Task) -> Iterator[str]:
-    """Every metric that is named must be one that the data can have."""
+    """Every metric that is named must be one that the data can have; what is paused can be."""
     values = document.values
+    if "fidelity" in values.get("search", {}) and not isinstance(task, Pausable):
+        where, name = document.where(("search", "fidelity")), values["model"]["name"]
+        yield f"{where}: search.fidelity cannot be: {name} trains in full only; must be left out"
     named: dict[KeyPath, str] = {
         ("objectives", i, "metric"): objective["metric"]
         for i, objective in enumerate(values["objectives"])

@@ -74,12 +74,38 @@ class ConfirmSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FidelitySpec:
+    """Train every design a part of the way, and only the best of them further.
+
+    Attributes:
+        rungs: shares of the full training at which a design pauses, rising, each in (0, 1).
+        keep: share of those that reached a rung that train on, in (0, 1).
+    """
+
+    rungs: tuple[float, ...]
+    keep: float = 0.33
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Where a design stands one after another: the rungs, and the full training."""
+        return (*self.rungs, 1.0)
+
+    @property
+    def expected_share(self) -> float:
+        """The share of its full training that a design sees on average, in (0, 1)."""
+        steps = zip(self.shares, (0.0, *self.rungs), strict=True)
+        return sum(self.keep**i * (share - before) for i, (share, before) in enumerate(steps))
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchSpec:
     """How many designs to train, and who proposes them.
 
     Attributes:
         explore_infeasible: share of trials that are near misses: designs that keep the predicted
             budgets by the better ends of the intervals alone, in [0, 0.5].
+        fidelity: None: every design trains in full.
+        warm_start: folders of earlier studies whose trials the proposer learns from.
     """
 
     trials: int = 20
@@ -87,6 +113,8 @@ class SearchSpec:
     options: Mapping[str, Value] = field(default_factory=dict)
     confirm: ConfirmSpec = field(default_factory=ConfirmSpec)
     explore_infeasible: float = 0.0
+    fidelity: FidelitySpec | None = None
+    warm_start: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +217,12 @@ class StudySpec:
         del fields["study_budgets"]
         for objective in fields["objectives"]:
             del objective["predicted"]  # It follows from the metric.
+        if self.search.fidelity is None:
+            del fields["search"]["fidelity"]
         if not self.search.explore_infeasible:
             del fields["search"]["explore_infeasible"]
+        if not self.search.warm_start:
+            del fields["search"]["warm_start"]
         if self.hardware is None:  # Nothing is predicted, so these decide nothing.
             del fields["hardware"], fields["confidence"]
         else:

@@ -17,10 +17,11 @@ from codesign.study.folder import (
     write_json,
     write_text,
 )
+from codesign.study.snapshot import recorded_events
 
 
 def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any]) -> None:
-    """Write the spec into a new study, or check that a study is continued with its own.
+    """Write the spec into a new study, or check that one that has begun goes on with its own.
 
     Args:
         data: what the data set is, whatever its path: checksums of its files.
@@ -34,7 +35,7 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
     if folder.resolved_spec.exists():
         known = read_resolved_spec(folder)
         study = known.get("study", study)
-        if known["identity"] != identity:
+        if known["identity"] != identity and _has_begun(folder):
             changes = "\n".join(_differences(known["identity"], identity))
             raise StudyError(
                 f"was started with another spec or on other data:\n{changes}",
@@ -62,6 +63,13 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
         },
     )
     write_text(folder.spec, spec.source)
+
+
+def _has_begun(folder: StudyFolder) -> bool:
+    """Whether anything was recorded, or trained: a study that was refused at its start has not."""
+    if folder.snapshot.exists() or folder.attempt(0, 1).exists():
+        return True
+    return folder.store.exists() and bool(recorded_events(folder))
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:

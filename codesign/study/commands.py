@@ -65,10 +65,10 @@ def cancel(study: str | Path, trials: tuple[int, ...]) -> Owner:
     mistakes = [
         f"trial {number} is {known[number].status}" if number in known else f"no trial {number}"
         for number in trials
-        if number not in known or not known[number].open
+        if number not in known or not known[number].may_go_on
     ]
     if mistakes:
-        can = ", ".join(str(trial.number) for trial in known.values() if trial.open)
+        can = ", ".join(str(trial.number) for trial in known.values() if trial.may_go_on)
         raise StudyError(
             f"has nothing to cancel there: {'; '.join(mistakes)}",
             where=str(folder.path),

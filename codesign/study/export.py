@@ -25,7 +25,8 @@ def trial_table(study: RecordedStudy) -> polars.DataFrame:
 
     Columns: what stands in `_row`, then `design.KNOB` (knobs in effect), `cost.NAME` (exact
     counts), `predicted.NAME` (medians), `system.NAME` (settings chosen for the design where they
-    differ from the study's) and `measured.NAME` (of this one run).
+    differ from the study's), `measured.NAME` (of this one run) and `measured_at_SHARE.NAME` (where
+    it paused, after that share of its training).
     """
     import polars
 
@@ -45,6 +46,11 @@ def trial_table(study: RecordedStudy) -> polars.DataFrame:
             **{f"predicted.{name}": found["value"] for name, found in trial.predictions.items()},
             **{f"system.{name}": value for name, value in trial.system.get("train", {}).items()},
             **{f"measured.{name}": value for name, value in trial.metrics.items()},
+            **{
+                f"measured_at_{share:g}.{name}": value
+                for share, metrics in trial.reached.items()
+                for name, value in metrics.items()
+            },
         })  # fmt: skip
     return polars.DataFrame(rows, infer_schema_length=None, strict=False)
 
@@ -83,5 +89,6 @@ def _row(trial: Trial) -> dict[str, Any]:
         "failure": trial.failure,
         "reason": trial.reason,
         "seconds": trial.seconds,
+        "share": trial.share,
         "misses": ", ".join(trial.misses) or None,
     }

@@ -125,11 +125,11 @@ def designs_to_search(state: StudyState, spec: StudySpec) -> int:
 
 def planned_trials(state: StudyState, spec: StudySpec) -> int:
     """Trials in all, confirming runs included, as far as is known now."""
-    searched = state.of_kind("baseline", "search")
+    searched = state.searched
     search = (
         len(searched) if state.exhausted else max(len(searched), designs_to_search(state, spec))
     )
-    over = len(searched) == search and not any(t.open for t in searched)
+    over = len(searched) == search and not any(t.kind != "confirm" for t in state.open_trials)
     repeated = len(to_confirm(state, spec)) if over else min(spec.search.confirm.top, search)
     return search + repeated * spec.search.confirm.seeds
 

@@ -6,7 +6,6 @@ the data. A trial is taken over where a design of the new space gives the same s
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ from codesign.contracts import Design, TrialKind
 from codesign.designs import as_columns, design_at
 from codesign.errors import StudyError
 from codesign.space import Space
-from codesign.spec.problem import Problem, complete_baseline, make_task
+from codesign.spec.problem import Problem, complete_baseline
+from codesign.study.earlier import TAPER, says_something, task_as_set
 from codesign.study.folder import StudyFolder, read_resolved_spec
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState, Trial, fold
@@ -100,11 +100,9 @@ def _shared(
     state: StudyState, old_spec: Mapping[str, Any], problem: Problem
 ) -> Iterator[tuple[Trial, Design]]:
     """Yield trials that say something of their design, with the new space's design for it."""
-    old_task = make_task(
-        dataclasses.replace(problem.spec, model=old_spec["model"], train=old_spec["train"])
-    )
+    old_task = task_as_set(problem, old_spec["model"], old_spec["train"])
     for trial in state.of_kind("baseline", "search"):
-        if trial.status == "completed" or trial.failure in ("diverged", "out_of_memory"):
+        if says_something(trial):
             settings = old_task.settings(trial.design)
             for design in _candidates(settings, problem.space):
                 same = dict(problem.task.settings(design)) == dict(settings)
@@ -118,8 +116,8 @@ def _candidates(settings: Mapping[str, Any], space: Space) -> Iterator[Design]:
     values: dict[str, tuple[Any, ...]] = {}
     for name, levels in space.levels.items():
         base, _, layer = name.removesuffix("]").partition("[")
-        found = settings.get(base.removesuffix(".taper"))
-        if name.endswith(".taper"):
+        found = settings.get(base.removesuffix(TAPER))
+        if name.endswith(TAPER):
             values[name] = levels
             continue
         if isinstance(found, tuple):

@@ -9,19 +9,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from codesign.contracts import Design, Executor, Job, Outcome, Proposer, TrialKind
-from codesign.designs import as_columns
+from codesign.contracts import Design, Executor, Job, Outcome, Pausable, Proposer, TrialKind
 from codesign.errors import LaunchError, StudyError
-from codesign.spec.problem import Problem, complete_baseline, task_section
+from codesign.spec.problem import Problem, complete_baseline
+from codesign.study.attempts import attempt_file, created, job_of
 from codesign.study.findings import designs_to_search, planned_trials, to_confirm
 from codesign.study.folder import (
     StudyFolder,
+    earlier_attempts,
     read_json_if_whole,
     read_resolved_spec,
     write_json,
 )
+from codesign.study.halving import last_resort, next_share, promotion
 from codesign.study.outcomes import checked
 from codesign.study.proposals import next_design
 from codesign.study.requests import received
@@ -106,14 +106,25 @@ class StudyLoop:
         while self.state.stopping != "stop now":
             self._launch()
             self._snapshot.refresh()
-            if not self._running():
+            if not self.state.open_trials:
                 break
             for job, outcome in self._executor.poll(POLL_S):
                 self._ended(job, outcome)
             self._obey()
             self._show()
+        self._discard()
         self._show()
         return self.state
+
+    def _discard(self) -> None:
+        """Let go of what paused trials left, once the study is over: none of them trains on."""
+        task = self._problem.task
+        if self.state.stopping or self.stopped_by() or not isinstance(task, Pausable):
+            return
+        for trial in self.state.trials.values():
+            if trial.reached and trial.status != "completed":
+                latest = self._folder.attempt(trial.number, trial.attempt)
+                task.discard([latest, *earlier_attempts(latest)])
 
     def _require_record(self) -> None:
         """A trial's folder is made after its event: without any event, the record was lost."""
@@ -138,7 +149,7 @@ class StudyLoop:
         """Do what other processes asked for: the event first, then its consequences."""
         for path, request in received(self._folder, say=self._say):
             if request.id not in self.state.requests:
-                running = [t for t in self.state.trials.values() if t.status == "running"]
+                running = [t for t in self.state.open_trials if t.status == "running"]
                 self._record("requested", None, dataclasses.asdict(request))
                 for trial in running:
                     if trial.number in request.trials:
@@ -148,7 +159,7 @@ class StudyLoop:
 
     def _resume(self) -> None:
         """Collect what finished while no loop ran; start the rest again."""
-        for trial in [t for t in self.state.trials.values() if t.open]:
+        for trial in self.state.open_trials:
             job = self._job(trial)
             mine = trial.status == "running" and self._result(job).get("token") == trial.token
             if mine and (outcome := job.outcome()) is not None:
@@ -157,7 +168,7 @@ class StudyLoop:
                 self._submit(trial, lost=trial.lost)
 
     def _launch(self) -> None:
-        while self._running() < self._executor.slots:
+        while len(self.state.open_trials) < self._executor.slots:
             if not self._create():
                 return
 
@@ -165,11 +176,14 @@ class StudyLoop:
         """Create and submit one more trial; False where none is due yet."""
         if self.state.stopping or self._used_up():
             return False
-        searched = self.state.of_kind("baseline", "search")
+        searched = self.state.searched
         due = designs_to_search(self.state, self._problem.spec)
+        if (trial := promotion(self.state, self._problem.spec)) is not None:
+            self._submit(trial)
+            return True
         if len(searched) < due and not self.state.exhausted:
             baseline = complete_baseline(self._problem)
-            if baseline is not None and not self.state.of_kind("baseline"):
+            if baseline is not None and not any(t.kind == "baseline" for t in searched):
                 self._add("baseline", baseline)
                 return True
             design = next_design(self._problem, self._proposer, self.state)
@@ -177,8 +191,11 @@ class StudyLoop:
                 self._add("search", design)
                 return True
             self._record("exhausted", None, {})
-        if any(trial.open for trial in searched):
+        if any(trial.kind != "confirm" for trial in self.state.open_trials):
             return False
+        if (trial := last_resort(self.state, self._problem.spec)) is not None:
+            self._submit(trial)
+            return True
         for trial in self._unconfirmed():
             self._add("confirm", trial.design, of=trial.number)
             return True
@@ -186,8 +203,9 @@ class StudyLoop:
 
     def stopped_by(self) -> str:
         """Say which of the study's own budgets kept it from its planned trials; empty: none."""
-        planned = planned_trials(self.state, self._problem.spec)
-        return self._used_up() if len(self.state.trials) < planned else ""
+        spec = self._problem.spec
+        due = len(self.state.trials) < planned_trials(self.state, spec)
+        return self._used_up() if due or promotion(self.state, spec) is not None else ""
 
     def _used_up(self) -> str:
         wall_s = self.state.earlier_s + self._clock() - self._began
@@ -204,19 +222,7 @@ class StudyLoop:
 
     def _add(self, kind: TrialKind, design: Design, of: int | None = None) -> None:
         number = len(self.state.trials)
-        costs = self._problem.task.costs(as_columns([dict(design)]))
-        drawn = np.random.SeedSequence([self._problem.spec.seed, number])
-        payload = {
-            "kind": kind,
-            "design": dict(design),
-            # Fresh for every trial: a confirming run must not repeat the luck of its original.
-            "seed": int(drawn.generate_state(1)[0]),
-            "costs": {name: float(values[0]) for name, values in costs.items()},
-            **self._problem.foreseen(design),
-            "of": of,
-            "asleep": self._problem.space.asleep(design),
-        }
-        self._record("created", number, payload)
+        self._record("created", number, created(self._problem, number, kind, design, of))
         self._submit(self.state.trials[number])
 
     def _submit(self, trial: Trial, *, lost: int = 0) -> None:
@@ -226,29 +232,12 @@ class StudyLoop:
         processes = self._problem.spec.launch.processes
         payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes}
         self._record("submitted", trial.number, payload)
-        write_json(
-            folder / "trial.json",
-            {
-                "trial": trial.number,
-                "attempt": attempt,
-                "token": token,
-                "task": task_section(self._problem.spec, trial.system_train(processes)),
-                "design": dict(trial.design),
-                "seed": trial.seed,
-                "costs": dict(trial.costs),
-                "system": dict(trial.system),
-            },
-        )
-        self._executor.submit(self._job(self.state.trials[trial.number]))
+        trial = self.state.trials[trial.number]
+        write_json(folder / "trial.json", attempt_file(self._problem, trial))
+        self._executor.submit(self._job(trial))
 
     def _job(self, trial: Trial) -> Job:
-        timeout_min = self._problem.spec.launch.timeout_min
-        return Job(
-            trial=trial.number,
-            attempt=trial.attempt,
-            folder=self._folder.attempt(trial.number, trial.attempt).absolute(),
-            timeout_s=None if timeout_min is None else timeout_min * 60,
-        )
+        return job_of(self._problem, self._folder, trial)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]
@@ -270,6 +259,9 @@ class StudyLoop:
             "seconds": seconds,
         }
         kind: EventKind = "completed" if outcome.failure is None else "failed"
+        share = next_share(trial, self._problem.spec.search.fidelity)
+        if outcome.failure is None and outcome.share < 1 and share < 1:
+            kind, payload["share"] = "reached", share
         self._record(kind, job.trial, payload)
         if outcome.failure == "bug":
             self._stop_on_bugs(outcome)
@@ -294,12 +286,9 @@ class StudyLoop:
         event = self._store.append(kind, trial, payload, time=self._now(), elapsed_s=elapsed_s)
         self.state = apply(self.state, event)
 
-    def _running(self) -> int:
-        return sum(trial.open for trial in self.state.trials.values())
-
     def _view(self) -> View:
         running = {}
-        for trial in self.state.trials.values():
+        for trial in self.state.open_trials:
             if trial.status == "running":
                 folder = self._folder.attempt(trial.number, trial.attempt)
                 running[trial.number] = read_json_if_whole(folder / "progress.json")

@@ -21,6 +21,8 @@ from codesign.study.results import provenance_rows, report_content
 from codesign.study.state import StudyState
 
 PAGE_EVERY_S = 10.0
+# Writing takes at most this share of the loop's time, however many trials there are.
+WRITING_SHARE = 0.03
 
 
 class Outputs:
@@ -34,12 +36,13 @@ class Outputs:
         self._shown = -1
 
     def refresh(self, view: View) -> None:
-        """Write again, at most every ten seconds, when a trial has ended since."""
-        ended = sum(not trial.open for trial in view.state.trials.values())
-        if time.monotonic() >= self._next and ended != self._shown:
+        """Write what was recorded since, every ten seconds or, with many trials, less often."""
+        began = time.monotonic()
+        if began >= self._next and view.state.events != self._shown:
             self.write(view.state)
-            self._shown = ended
-            self._next = time.monotonic() + PAGE_EVERY_S
+            self._shown = view.state.events
+            took_s = time.monotonic() - began
+            self._next = began + max(PAGE_EVERY_S, took_s / WRITING_SHARE)
 
     def write(self, state: StudyState) -> ReportContent:
         """Write all files."""

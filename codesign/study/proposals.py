@@ -16,13 +16,14 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     after a kill proposes what an undisturbed one would have.
     """
     seed, number = problem.spec.seed, len(state.trials)
-    searched = state.of_kind("baseline", "search")
+    searched = state.searched
+    related = [o for earlier in state.earlier for o in earlier.observations]
 
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
-            [trial.observation() for trial in searched if trial.tells],
-            [trial.design for trial in searched if not trial.tells],
+            [*related, *(found for trial in searched for found in trial.observations)],
+            [trial.design for trial in searched if trial.open],
             1,
             np.random.default_rng([seed, number]),
         )

@@ -25,6 +25,7 @@ from codesign.study.findings import (
     planned_trials,
 )
 from codesign.study.folder import StudyFolder
+from codesign.study.halving import savings
 from codesign.study.paired import comparisons
 from codesign.study.spending import gpu_hours
 from codesign.study.state import StudyState, Trial
@@ -62,9 +63,11 @@ def report_content(
         best=None if best is None else best.trial.number,
         baseline=next((t.number for t in state.of_kind("baseline")), None),
         reference=reference,
+        savings=savings(state, spec),
         hypervolume=tuple(float(v) for v in volumes),
         budgets=spec.budgets,
         trial_budget=planned_trials(state, spec),
+        warm_start={each.name: len(each.observations) for each in state.earlier},
         spec_yaml=spec.text,
         provenance=provenance_rows(state, spec),
     )
@@ -109,13 +112,18 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
         system=trial.system.get("train", {}),
         failure=trial.failure,
-        reason=trial.reason or "; ".join((*_near_miss(trial), *trial.facts.get("warnings", ()))),
+        reason=trial.reason
+        or "; ".join((*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _paused(trial: Trial) -> list[str]:
+    return [f"stopped at {trial.share:.0%} of its training"] if trial.status == "paused" else []
 
 
 def _near_miss(trial: Trial) -> list[str]:
@@ -208,11 +216,13 @@ def provenance_rows(state: StudyState, spec: StudySpec) -> dict[str, str]:
     opened = {name: str(value) for name, value in state.opened.get("provenance", {}).items()}
     limit = spec.study_budgets.study_gpu_hours
     used = {} if limit is None else {"GPU-hours": f"{gpu_hours(state):.3g} of {limit:g} used"}
+    read = "; ".join(each.told for each in state.earlier)
     return {
         "seed": str(spec.seed),
         "started": written(state.started),
         "last event": written(state.ended),
         **used,
+        **({"warm start": read} if read else {}),
         **opened,
         **{f"MD5 of {name}": md5 for name, md5 in checksums.items()},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from codesign.contracts import (
@@ -32,6 +33,8 @@ class Trial:
         processes: that train it together in its latest attempt; 0: another study's did.
         began_s: when that attempt began, on the clock of `StudyState.wall_s`.
         device_s: seconds of all attempts that ended, each times its processes.
+        reached: share of the full training, below 1 → metrics *measured* there.
+        examples: that the full training sees at most; None: not recorded.
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
         system: chosen for it (see `PredictedCosts.foreseen`); empty: the study's own settings.
@@ -58,6 +61,8 @@ class Trial:
     device_s: float = 0.0
     ended: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    reached: Mapping[float, Mapping[str, float]] = field(default_factory=dict)
+    examples: float | None = None
     failure: FailureKind | None = None
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -65,18 +70,23 @@ class Trial:
 
     @property
     def open(self) -> bool:
-        """Whether it still has to end."""
+        """Whether an attempt at it still has to end."""
         return self.status in ("pending", "running")
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it may still train."""
+        return self.open or self.status == "paused"
+
+    @property
+    def share(self) -> float:
+        """The share of the full training that its latest figures rest on; 0: it has none."""
+        return 1.0 if self.status == "completed" else max(self.reached, default=0.0)
 
     @property
     def awake(self) -> dict[str, Value]:
         """The knobs of the design that are in effect."""
         return {name: value for name, value in self.design.items() if name not in self.asleep}
-
-    @property
-    def tells(self) -> bool:
-        """Whether it says something of its design: it ended, and not because it was cancelled."""
-        return self.status in ("completed", "failed")
 
     @property
     def predicted(self) -> dict[str, float]:
@@ -92,10 +102,43 @@ class Trial:
         held_s = wall_s - self.began_s if self.status == "running" else 0.0
         return self.device_s + self.processes * held_s
 
-    def observation(self) -> Observation:
-        """What a proposer may know of it."""
-        metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
-        return Observation(design=self.design, metrics=metrics, failure=self.failure)
+    @cached_property
+    def observations(self) -> tuple[Observation, ...]:
+        """What a proposer may know of it: how it ended, and where it paused on the way."""
+        found = [
+            Observation(design=self.design, metrics={**self.costs, **metrics}, fidelity=share)
+            for share, metrics in self.reached.items()
+        ]
+        if self.ended is not None:
+            metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
+            # A cancelled trial says as little of its design as one that was preempted.
+            failure = "preempted" if self.status == "cancelled" else self.failure
+            found.append(Observation(design=self.design, metrics=metrics, failure=failure))
+        return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierStudy:
+    """What a warm start has read of another study.
+
+    Attributes:
+        name: of the task that its observations belong to, unique in this study.
+        folder: where it was read, for people.
+        observations: its trials as designs of this study's space.
+        left_out: reason → how many of its trials were not used.
+    """
+
+    name: str
+    folder: str
+    observations: tuple[Observation, ...]
+    left_out: Mapping[str, int]
+
+    @property
+    def told(self) -> str:
+        """One line of what was read, for people."""
+        why = "; ".join(f"{count} left out: {reason}" for reason, count in self.left_out.items())
+        read = f"{len(self.observations)} trials of {self.name}"
+        return f"{read} ({why})" if why else read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +146,7 @@ class StudyState:
     """All trials by number, and the payload of the latest `opened` event.
 
     Attributes:
+        earlier: the studies that a warm start has read.
         exhausted: no feasible design was left to propose.
         requests: ids of the requests that were obeyed.
         stopping: how the loop was asked to stop, if it was.
@@ -113,6 +157,7 @@ class StudyState:
 
     trials: Mapping[int, Trial] = field(default_factory=dict)
     opened: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[EarlierStudy, ...] = ()
     exhausted: bool = False
     requests: frozenset[str] = frozenset()
     stopping: Stopping = ""
@@ -127,9 +172,27 @@ class StudyState:
         """The trials of some kinds, by number."""
         return [trial for trial in self.trials.values() if trial.kind in kinds]
 
+    @cached_property
+    def searched(self) -> tuple[Trial, ...]:
+        """The trials of the search, the baseline among them, by number."""
+        return tuple(self.of_kind("baseline", "search"))
+
+    @cached_property
+    def open_trials(self) -> tuple[Trial, ...]:
+        """The trials that still have to end, by number."""
+        return tuple(trial for trial in self.trials.values() if trial.open)
+
     def confirming(self, number: int) -> list[Trial]:
         """The confirming runs that repeat a trial."""
-        return [run for run in self.of_kind("confirm") if run.of == number]
+        return self._confirming.get(number, [])
+
+    @cached_property
+    def _confirming(self) -> Mapping[int | None, list[Trial]]:
+        """Trial → the confirming runs that repeat it."""
+        runs: dict[int | None, list[Trial]] = {}
+        for run in self.of_kind("confirm"):
+            runs.setdefault(run.of, []).append(run)
+        return runs
 
 
 def fold(events: Iterable[Event]) -> StudyState:
@@ -156,6 +219,8 @@ def apply(state: StudyState, event: Event) -> StudyState:
         return dataclasses.replace(state, exhausted=True)
     if event.kind == "requested":
         return _obeyed(state, event)
+    if event.kind == "warm_started":
+        return dataclasses.replace(state, earlier=(*state.earlier, _earlier(event.payload)))
     if event.kind == "opened" or event.trial is None:
         return dataclasses.replace(state, opened=event.payload, stopping="")
     if event.kind == "created":
@@ -163,6 +228,17 @@ def apply(state: StudyState, event: Event) -> StudyState:
     else:
         trial = _changed(state.trials[event.trial], event, state.wall_s)
     return dataclasses.replace(state, trials={**state.trials, event.trial: trial})
+
+
+def _earlier(payload: Mapping[str, Any]) -> EarlierStudy:
+    name = payload["name"]
+    observations = [Observation(task=name, **fields) for fields in payload["observations"]]
+    return EarlierStudy(
+        name=name,
+        folder=payload["folder"],
+        observations=tuple(observations),
+        left_out=payload["left_out"],
+    )
 
 
 def _obeyed(state: StudyState, event: Event) -> StudyState:
@@ -178,7 +254,7 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
                 ended=event.number,
             )
             for number in request["trials"]
-            if (trial := state.trials.get(number)) is not None and trial.open
+            if (trial := state.trials.get(number)) is not None and trial.may_go_on
         }
         return dataclasses.replace(state, trials={**state.trials, **cancelled})
     if request["ask"] == "extend":
@@ -205,6 +281,19 @@ def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     seconds = payload["seconds"]
     if seconds is not None:  # The worker knows better than the loop, which looks now and then.
         device_s = trial.device_s + trial.processes * seconds
+    # Of all attempts that have led to where it stands.
+    seconds = (
+        None if seconds is None else seconds + ((trial.seconds or 0.0) if trial.reached else 0.0)
+    )
+    if event.kind == "reached":
+        return dataclasses.replace(
+            trial,
+            status="paused",
+            reached={**trial.reached, payload["share"]: payload["metrics"]},
+            facts=payload["facts"],
+            seconds=seconds,
+            device_s=device_s,
+        )
     return dataclasses.replace(
         trial,
         status="completed" if event.kind == "completed" else "failed",

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codesign.contracts import Value
+from codesign.report.content import Savings
 from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
+from codesign.study.halving import savings
 from codesign.study.lock import Owner, owner_of
 from codesign.study.recorded import RecordedStudy
 from codesign.study.spending import gpu_hours
@@ -73,10 +75,12 @@ class StudyStatus:
         owner: who runs it, or ran it last and died.
         objectives: their names.
         trials: status → how many; `running` are those that had begun where nothing runs any more.
+        warm_start: earlier study → how many of its trials the proposer knows.
         planned: trials in all, confirming runs included, as far as is known.
         gpu_hours: *measured*: hours of all attempts, each times its processes.
         gpu_hours_limit: `budgets.study_gpu_hours`.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
+        savings: what pausing at rungs has saved; None where every design trains in full.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
     """
 
@@ -86,10 +90,12 @@ class StudyStatus:
     owner: Owner | None
     objectives: tuple[str, ...]
     trials: Mapping[str, int]
+    warm_start: Mapping[str, int]
     planned: int
     gpu_hours: float
     gpu_hours_limit: float | None
     left_s: float | None
+    savings: Savings | None
     event: int
     time: float | None
     best: BestTrial | None
@@ -101,9 +107,19 @@ class StudyStatus:
         """How many trials have ended, whichever way."""
         return sum(self.trials.values()) - len(self.running) - self.trials.get("pending", 0)
 
+    @property
+    def failed(self) -> dict[str, int]:
+        """Kind of failure → how many trials ended so."""
+        return dict(Counter(each.failure for each in self.failures))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {**dataclasses.asdict(self), "folder": str(self.folder), "ended": self.ended}
+        return {
+            **dataclasses.asdict(self),
+            "folder": str(self.folder),
+            "ended": self.ended,
+            "failed": self.failed,
+        }
 
 
 def status_of(study: RecordedStudy) -> StudyStatus:
@@ -124,10 +140,12 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         owner=owner,
         objectives=tuple(objective.name for objective in study.spec.objectives),
         trials=dict(Counter(trial.status for trial in trials)),
+        warm_start={each.name: len(each.observations) for each in study.state.earlier},
         planned=planned,
         gpu_hours=gpu_hours(study.state),
         gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
+        savings=savings(study.state, study.spec),
         event=study.state.events,
         time=study.state.ended,
         best=None if best is None else BestTrial(

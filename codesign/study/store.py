@@ -21,9 +21,9 @@ from typing import Any, Literal, Self
 from codesign.errors import StudyError
 
 VERSION = 2
-EventKind = Literal[
-    "opened", "created", "submitted", "completed", "failed", "requested", "exhausted"
-]
+StudyEventKind = Literal["opened", "warm_started", "requested", "exhausted"]
+TrialEventKind = Literal["created", "submitted", "reached", "completed", "failed"]
+EventKind = StudyEventKind | TrialEventKind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -215,3 +215,30 @@ def test_budgets_that_only_together_exclude_everything_say_so() -> None:
     feasible = FeasibleSet(lattice, Opposed(), {"gflop_per_example": 0.005, "parameters": 90.0})
     with pytest.raises(InfeasibleError, match="no design meets all budgets together"):
         feasible.require_some()
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_redrawing_knobs_keeps_a_uniform_sample_uniform(conditional: bool) -> None:
+    entries: dict[str, Any] = dict(FULL)
+    if conditional:
+        entries["lr"] = Parameter(levels=FULL["lr"], when={"form": ("b",)})
+    lattice = space(**entries)
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.03})
+    expected = sorted(set(drawn(feasible, lattice.size)))
+    repeats = 300
+    rows = np.repeat(np.array(expected), repeats, axis=0)
+    stirred = feasible._stirred(rows, np.random.default_rng(0))
+    found, counts = np.unique(stirred, axis=0, return_counts=True)
+    assert set(map(tuple, found.tolist())) == set(expected)
+    assert np.abs(counts - repeats).max() < 5 * np.sqrt(repeats)
+
+
+def test_draws_leave_the_thinned_share_that_is_known() -> None:
+    lattice = space(width=Range(low=1, high=50), depth=Range(low=1, high=100), form=FULL["form"])
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.3}, max_children=200)
+    everything = brute_force(lattice, {"gflop_per_example": 0.3})
+    known, weight = feasible._all_prefixes
+    assert weight > 1.0
+    found = {row for seed in range(100) for row in drawn(feasible, 200, seed)}
+    assert len(known) < 0.8 * len(everything)
+    assert len(found) > 0.95 * len(everything)

@@ -119,6 +119,8 @@ def test_the_examples_in_comments_of_the_starter_are_valid_too(tmp_path: Path) -
     kept = [line for line in lines if line.split(":")[0].strip() not in shown - {"head_norm"}]
     at = next(i for i, line in enumerate(kept) if line.startswith("space:")) + 1
     kept[at:at] = [line.replace("# ", "", 1) for line in knobs]
-    path.write_text("\n".join(line for line in kept if not line.startswith("baseline")))
+    text = "\n".join(line for line in kept if not line.startswith("baseline"))
+    path.write_text(text.replace("  # fidelity:", "  fidelity:"))
+    assert "\n  fidelity:" in path.read_text()
     done = codesign("validate", path)
     assert done.returncode == 0, done.stderr

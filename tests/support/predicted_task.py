@@ -111,9 +111,12 @@ class PredictedTask(toy_task.ToyTask):
         folder: Path,
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
+        until: float = 1.0,
     ) -> Outcome:
         """Measure the throughput, too."""
-        outcome = super().run(design, seed=seed, folder=folder, earlier=earlier, report=report)
+        outcome = super().run(
+            design, seed=seed, folder=folder, earlier=earlier, report=report, until=until
+        )
         bias = float(self._fixed.get("bias", 1.0))
         turbo = bool(self._fixed.get("turbo", False))
         measured = bias * rate(np.array(design["width"]), np.array(design["depth"]), turbo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,14 @@ def run(
     stop_after: int = 0,
     look_every: int = 100,
     dropout: float = 0.0,
+    until: float = 1.0,
 ) -> Ended:
     """Train on all ranks that there are, from the last checkpoint on.
 
     Args:
         stop_after: the evaluation at which the run is interrupted, before its checkpoint.
         look_every: steps between two looks at whether a checkpoint is due, but for evaluations.
+        until: share of the steps after which the run pauses.
     """
     seen = itertools.count(1)
 
@@ -59,12 +61,21 @@ def run(
     prepared = open_prepared(data)
     result = train.train(
         replace(MODEL, dropout=dropout), prepared.schema, prepared, replace(CONFIG, **settings),
-        seed=1, folder=folder, report=report,
+        seed=1, folder=folder, report=report, until=until,
     )  # fmt: skip
-    assert result.test
-    test = {f"test.{name}": value for name, value in result.test.figures.items()}
+    assert result.validation
+    judged = result.test or result.validation
+    test = {f"test.{name}": value for name, value in judged.figures.items()}
     return Ended(
         resumed_at_step=result.resumed_at_step,
         figures={"best_step": result.best_step, "steps": result.steps, **test},
         warnings=result.warnings,
     )
+
+
+def run_whole_and_paused(
+    data: Path, whole: Path, paused: Path, settings: Mapping[str, Any], untils: Sequence[float]
+) -> tuple[Ended, list[Ended]]:
+    """Train without a pause, and the same with pauses, with dropout."""
+    legs = [run(data, paused, settings, dropout=0.1, until=until) for until in (*untils, 1.0)]
+    return run(data, whole, settings, dropout=0.1), legs

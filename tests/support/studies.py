@@ -28,7 +28,7 @@ def run(folder: Path, name: str = "study", **sections: Any) -> StudyState:
 def essence(state: StudyState) -> list[tuple[Any, ...]]:
     """What must not depend on when and how often a study was disturbed."""
     return [
-        (t.number, t.kind, dict(t.design), t.seed, t.status, t.metrics)
+        (t.number, t.kind, dict(t.design), t.seed, t.status, t.metrics, dict(t.reached))
         for t in state.trials.values()
     ]
 

@@ -34,9 +34,11 @@ KNOBS: Mapping[str, Knob] = {
             "nan",
             "forgets",
             "looks_back",
+            "diverges_late",
         ),
     ),
 }
+LEFT = "left.txt"  # By an attempt that paused: the share at which it did.
 DEFAULTS = {"width": 1, "depth": 1, "form": "a", "wide": False, "lr": 0.1, "fate": "completes"}
 SETTINGS = {
     "model": {name: KNOBS[name] for name in ("width", "depth")},
@@ -128,8 +130,12 @@ class ToyTask:
         folder: Path,
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
+        until: float = 1.0,
     ) -> Outcome:
-        """End as the design's `fate` says; where it is that of `only_rank`, all others hang."""
+        """End as the design's `fate` says; where it is that of `only_rank`, all others hang.
+
+        At a pause the log loss is the higher, the more is left; half of that is the design's own.
+        """
         rank = int(os.environ.get("RANK", "0"))
         fate = design.get("fate", "completes")
         if design.get("only_rank", rank) != rank:
@@ -157,10 +163,27 @@ class ToyTask:
             return Outcome(metrics={"auc": 0.5})
         if fate == "nan":
             return Outcome(metrics={"log_loss": float("nan"), "auc": 0.5})
+        if fate == "diverges_late" and until > 0.3:
+            return Outcome(failure="diverged", reason="the loss is nan")
         loss = 0.3 + 0.2 / (width * depth) ** 0.3 + noise
+        loss += (1 - until) * np.random.default_rng([seed, 1]).uniform(0.1, 0.2)
+        found = [float(path.read_text()) for path in _left(earlier)]
+        facts = {"seed": seed, **({"from": found} if found else {})}
+        if until < 1:
+            (folder / LEFT).write_text(str(until))
+        self.discard(earlier if until < 1 else [folder, *earlier])
         return Outcome(
-            metrics={"log_loss": float(loss), "auc": float(1 - loss)}, facts={"seed": seed}
+            metrics={"log_loss": float(loss), "auc": float(1 - loss)}, facts=facts, share=until
         )
+
+    def discard(self, attempts: Sequence[Path]) -> None:
+        """See `Pausable`."""
+        for path in _left(attempts):
+            path.unlink()
+
+
+def _left(attempts: Sequence[Path]) -> list[Path]:
+    return [attempt / LEFT for attempt in attempts if (attempt / LEFT).exists()]
 
 
 def make(

@@ -133,6 +133,16 @@ class Saver:
             pending, self._pending = self._pending, None
             self._failure = pending.result() or self._failure
 
+    def pause(self, state: State) -> None:
+        """Write a last checkpoint, from which the run will go on, and remove those before it.
+
+        Every rank must call it.
+        """
+        self.save(state)
+        self.wait()
+        if self._ranks.is_first and not self._failure:
+            folders.retain(self._usable[-1:], self._places)
+
     def remove(self) -> None:
         """Remove the checkpoints of the run, which has ended."""
         self.wait()

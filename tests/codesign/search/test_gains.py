@@ -1,39 +1,36 @@
 import numpy as np
 import pytest
 
-from codesign.contracts import Objective, Observation
-from codesign.search.gains import Scale, known_scale, learned_values, reference_gains
+from codesign.contracts import Objective
+from codesign.search.gains import Scale, fenced, known_scale, learned_scale, reference_gains
 
 LOSS = Objective(metric="log_loss", goal="minimize")
 AUC = Objective(metric="auc", goal="maximize")
 
 
-def observed(metric, values):
-    return [
-        Observation(design={"i": i}, metrics={}, failure="diverged")
-        if value is None
-        else Observation(design={"i": i}, metrics={metric: value})
-        for i, value in enumerate(values)
-    ]
-
-
-def test_failures_and_infinite_values_count_as_the_worst_seen():
-    losses = learned_values(LOSS, observed("log_loss", [0.5, None, 0.7, np.inf, 0.6, np.nan]))
-    assert losses.tolist() == [0.5, 0.7, 0.7, 0.7, 0.6, 0.7]
-    aucs = learned_values(AUC, observed("auc", [0.7, None, 0.8, 0.75]))
-    assert aucs.tolist() == [0.7, 0.7, 0.8, 0.75]
-
-
-def test_a_bad_outlier_is_drawn_in_to_the_outer_fence_and_a_good_one_is_kept():
-    values = [0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 9.0, 0.1]
-    low, high = np.quantile(values, [0.25, 0.75])
-    losses = learned_values(LOSS, observed("log_loss", [*values, None]))
-    fence = high + 3 * (high - low)
-    np.testing.assert_allclose(losses, [*values[:6], fence, 0.1, fence])
+def test_a_bad_outlier_is_drawn_in_to_the_fence_and_a_good_one_is_kept():
+    gains = -np.array([0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 9.0, 0.1])
+    low, high = np.quantile(gains, [0.25, 0.75])
+    expected = gains.copy()
+    expected[6] = low - 1.5 * (high - low)
+    np.testing.assert_allclose(fenced(gains), expected)
 
 
 def test_mostly_equal_values_have_no_outliers():
-    assert learned_values(AUC, observed("auc", [0.5] * 8 + [0.4])).tolist() == [0.5] * 8 + [0.4]
+    assert fenced(np.array([0.5] * 8 + [0.4])).tolist() == [0.5] * 8 + [0.4]
+
+
+@pytest.mark.parametrize(
+    ("objective", "values", "log10"),
+    [
+        (LOSS, [0.1, 0.2], True),
+        (LOSS, [0.0, 0.2], False),
+        (AUC, [0.8, 0.9], False),
+        (Objective(metric="log_loss", goal="minimize", reference=0.0), [0.1, 0.2], False),
+    ],
+)
+def test_a_positive_loss_is_learned_by_its_logarithm(objective, values, log10):
+    assert learned_scale(objective, np.array(values)).log10 is log10
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("minimize", -1.0), ("maximize", 1.0)])

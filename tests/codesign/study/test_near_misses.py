@@ -73,7 +73,7 @@ def test_near_misses_are_trained_and_marked_yet_never_on_the_front(tmp_path: Pat
     for trial in state.trials.values():
         expected = {"examples_per_s": "maximize"} if trial.number in missing else {}
         assert trial.misses == expected
-        assert trial.observation().metrics
+        assert trial.observations[-1].metrics
     content = api.report(tmp_path / "study").content
     assert not missing & {trial.number for trial in content.front}
     for number in missing:

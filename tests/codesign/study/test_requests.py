@@ -148,7 +148,8 @@ def test_cancelled_trials_end_and_the_search_goes_on(
     assert "stopped; run the same command again to continue" in out
     # Cancelled says nothing of the design, and it is not proposed again.
     state = state_of(study)
-    assert not state.trials[0].tells
+    [said] = state.trials[0].observations
+    assert (said.metrics, said.failure) == ({}, "preempted")
     assert state.trials[0].failure is None
     assert state.trials[1].open
     assert children(process.pid) == []

@@ -55,6 +55,7 @@ def test_the_status_of_a_study_that_has_ended_counts_its_trials(
     assert told == json.loads(json.dumps(found.to_json()))
     lines = codesign("status", study).stdout.splitlines()
     assert lines[0] == "toy: has ended"
+    assert f"{len(failed)} failed ({len(failed)} diverged)" in lines[1]
     assert f"failed   trial {failed[0].number}: diverged: the loss is nan" in lines
 
 

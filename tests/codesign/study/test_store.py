@@ -173,7 +173,7 @@ def test_a_trial_ends_once() -> None:
         ]
     )
     assert state.trials[0].metrics == {"log_loss": 0.5}
-    assert state.trials[0].observation().metrics == {"log_loss": 0.5, "c": 2.0}
+    assert state.trials[0].observations[-1].metrics == {"log_loss": 0.5, "c": 2.0}
 
 
 def test_a_store_that_has_lost_its_version_is_damaged_and_not_begun_anew(tmp_path: Path) -> None:

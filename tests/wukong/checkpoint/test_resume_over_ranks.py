@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support import small_clicks
-from tests.support.rank_runs import run
+from tests.support.rank_runs import run, run_whole_and_paused
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
 from wukong.checkpoint import folders
 
@@ -82,6 +82,20 @@ def test_at_the_same_number_of_ranks_it_goes_on_to_the_bit(data, tmp_path, name)
     assert continued[0].resumed_at_step == 17
     assert continued[0].figures == whole[0].figures
     assert curve(folder) == curve(tmp_path / "whole")
+
+
+def test_ranks_that_pause_together_go_on_to_the_bit(data, tmp_path):
+    whole, paused = made(tmp_path / "whole"), made(tmp_path / "paused")
+    settings = {**SETTINGS["fused"], "checkpoint_min": 0}
+    ended = on_ranks(2, run_whole_and_paused, data, whole, paused, settings, (0.3, 0.5))
+    for unbroken, legs in ended:
+        # Of 33 steps; neither is one after which the run evaluates.
+        assert [leg.figures["steps"] for leg in legs] == [10, 16, 33]
+        assert [leg.resumed_at_step for leg in legs] == [0, 10, 16]
+        assert legs[-1].figures == unbroken.figures
+        assert not any(leg.warnings for leg in legs)
+    assert curve(paused) == curve(whole)
+    assert [path.name for path in paused.iterdir()] == ["curve.jsonl"]
 
 
 def test_ranks_killed_at_random_moments_lose_nothing_but_time(data, tmp_path):

@@ -3,34 +3,39 @@
 An exact cost needs no model: it enters the hypervolume as the number it is, and its logarithm is
 a feature of the models of quality. A predicted cost needs none either: it enters as its prediction
 with its own uncertainty. The first trials fill the space (`support_points`); then each proposal
-maximises the expected gain over a sample of feasible designs and the neighbours of the best ones so
-far.
+maximises the expected gain, in closed form where one objective is learned, over a sample of
+feasible designs, the neighbours of the best ones so far, and what local search finds from there.
 
-A trial that diverged or ran out of memory counts as the worst value seen; other failures say
-nothing of their design and are left out (they are not proposed again all the same).
+Trials that diverged or ran out of memory tell how probable that is of a design, and the expected
+gain is weighed by it; other failures say nothing of their design and are left out (they are not
+proposed again all the same).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.search import support_points
-from codesign.search.candidates import final, sample_unseen, taken_designs, unseen
-from codesign.search.gains import is_informative, is_success
+from codesign.search.candidates import final, sample_unseen, taken_designs
+from codesign.search.gains import ABOUT_THE_DESIGN, is_success
+from codesign.search.known_cost.pool import Pool
 from codesign.search.problem import build, near_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-
     from codesign.contracts import Design, Feasible, Objective, Observation, Proposer
+    from codesign.search.problem import Problem
 
-_LARGEST_INITIAL = 16
+Array = np.ndarray[Any, Any]
+
 _FEWEST_TO_MODEL = 2
+_BEAM = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +43,20 @@ class Options:
     """Settings of known-cost Bayesian optimization.
 
     Attributes:
-        initial: space-filling trials before the first model, ≥ 1; None: one more than twice the
-            number of features, at most 16.
+        initial: space-filling trials before the first model, ≥ 1.
         candidates: feasible designs drawn for each proposal, ≥ 1.
-        mc_samples: posterior samples that estimate the expected gain, ≥ 1 (a power of two fits
-            the quasi-random sampler best).
+        mc_samples: posterior samples of what has to be beaten, over which the expected gain is
+            averaged, ≥ 1.
     """
 
-    initial: int | None = None
+    initial: int = 6
     candidates: int = 512
-    mc_samples: int = 128
+    mc_samples: int = 64
 
     def __post_init__(self) -> None:
         for name in ("initial", "candidates", "mc_samples"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
+            if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} is {value}; must be a whole number ≥ 1")
 
 
@@ -77,41 +81,56 @@ class KnownCostSearch:
             ConfigError: nothing has to be learned, or a completed trial lacks an objective.
         """
         taken = taken_designs(observed, pending)
-        observed = final(observed)
+        ended = final(observed)
+        related = [o for o in observed if o.task or o.fidelity < 1.0]
         drawn = sample_unseen(feasible, taken, max(n, self.options.candidates), rng)
         if not drawn:
             return []
         learned = self._learned(feasible, drawn[0])
-        filling = self._filling(feasible, drawn[0], observed, len(taken), learned, n)
-        space_filling = support_points.SupportPoints(options=support_points.Options())
-        first = space_filling.ask(feasible, observed, pending, filling, rng)
+        filling = self._filling(ended, len(taken), learned, n)
+        first: list[Design] = []
+        if filling:
+            space_filling = support_points.SupportPoints(options=support_points.Options())
+            first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
-        trained = [o for o in observed if is_informative(o, learned)]
-        near = near_best(feasible, self.objectives, trained)
-        candidates = unseen([*drawn, *near], [*taken, *first])
-        later = self._by_model(feasible, trained, candidates, [*pending, *first], n - filling, rng)
-        return first + later
+        trained = [o for o in ended if is_success(o, learned)]
+        problem, inputs = build(
+            feasible,
+            self.objectives,
+            trained=trained,
+            others=drawn,
+            failed=[o.design for o in ended if o.failure in ABOUT_THE_DESIGN],
+            related=related,
+        )
+        pool = Pool(feasible, inputs.of, [*taken, *first])
+        pool.add([*drawn, *near_best(feasible, self.objectives, trained)])
+        waiting = [*pending, *first]
+        pending_PX = inputs.of(waiting) if waiting else problem.trained_NX[:0]
+        return first + self._by_model(problem, pool, pending_PX, n - filling, rng)
 
     def _by_model(
-        self,
-        feasible: Feasible,
-        trained: Sequence[Observation],
-        candidates: Sequence[Design],
-        pending: Sequence[Design],
-        n: int,
-        rng: np.random.Generator,
+        self, problem: Problem, pool: Pool, pending_PX: Array, n: int, rng: np.random.Generator
     ) -> list[Design]:
-        """Choose up to `n` of the candidates by their expected gain."""
-        if not candidates:
-            return []
-        from codesign.search.acquisition import choose
+        """Choose up to `n` designs by their expected gain, each knowing the ones before it."""
+        from codesign.search.known_cost.scores import scores_of
+        from codesign.search.surrogate import learn
 
-        problem = build(
-            feasible, self.objectives, trained=trained, candidates=candidates, pending=pending
-        )
-        samples, seed = self.options.mc_samples, int(rng.integers(2**31))
-        return [candidates[i] for i in choose(problem, n, mc_samples=samples, seed=seed)]
+        draws = self.options.mc_samples
+        beliefs = learn(problem)
+        scores = scores_of(problem, beliefs, problem.trained_NX, draws=draws, rng=rng)
+
+        def score(inputs_CX: Array) -> Array:
+            return scores.score(inputs_CX) + beliefs.log_success(inputs_CX)
+
+        scores.draw(pending_PX)
+        chosen: list[Design] = []
+        while len(chosen) < n and pool.designs:
+            at = pool.best(score, beam=_BEAM, steps=scores.steps)
+            design, inputs_1X = pool.take(at)
+            chosen.append(design)
+            scores.draw(inputs_1X)
+        return chosen
 
     def _learned(self, feasible: Feasible, design: Design) -> list[Objective]:
         """Return the objectives that neither a count nor a prediction answers."""
@@ -127,20 +146,16 @@ class KnownCostSearch:
         return learned
 
     def _filling(
-        self,
-        feasible: Feasible,
-        design: Design,
-        observed: Sequence[Observation],
-        taken: int,
-        learned: Sequence[Objective],
-        n: int,
+        self, observed: Sequence[Observation], taken: int, learned: Sequence[Objective], n: int
     ) -> int:
         """Return how many of the next `n` trials fill the space: 0 … n."""
         if sum(is_success(o, learned) for o in observed) < _FEWEST_TO_MODEL:
             return n
-        features = feasible.encode(as_columns([design])).shape[1]
-        initial = self.options.initial or min(2 * features + 1, _LARGEST_INITIAL)
-        return min(max(initial - taken, 0), n)
+        return min(max(self.options.initial - taken, 0), n)
+
+
+LEARNS_RELATED_TASKS = True
+"""Observations of other studies enter its models; see `codesign.registry`."""
 
 
 def make(objectives: Sequence[Objective], options: Options) -> Proposer:

@@ -1,0 +1,118 @@
+"""Points of curves and trials of earlier studies, on the scale of this study's gains. NumPy only.
+
+A loss after a quarter of the training, or on other data, lies elsewhere and spreads otherwise than
+the final one. Designs that were seen at both fidelities link the scales of two; what nothing links
+is standardised by its own centre and spread. E rows, O objectives.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from codesign.designs import key_of
+from codesign.search.gains import fenced
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from codesign.contracts import Observation
+    from codesign.designs import Key
+    from codesign.search.gains import Scale
+
+Array = np.ndarray[Any, Any]
+
+_FEWEST_SHARED = 3
+_MOST_ROWS_A_TASK = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Related:
+    """What is learned from beside this study's finished trials.
+
+    Attributes:
+        inputs_EX: as `Problem.trained_NX`.
+        gains_EO: on the scale of this study's gains; NaN where nothing is learned or known.
+        fidelity_E: in (0, 1].
+        task_E: 0 for this study, 1 … T for the earlier ones.
+    """
+
+    inputs_EX: Array
+    gains_EO: Array
+    fidelity_E: Array
+    task_E: Array
+
+
+def related_gains(
+    scale: Scale, trained: Sequence[Observation], related: Sequence[Observation]
+) -> Array:
+    """Return the gains of related observations of one learned objective: (E,), NaN if unknown.
+
+    Args:
+        trained: this study's finished trials, on which the scale rests.
+    """
+    everything = [*trained, *related]
+    raw = replace(scale, centre=0.0, spread=1.0)
+    values = raw.gains(np.array([_value(scale, o) for o in everything]))
+    groups: dict[tuple[str, float], list[int]] = defaultdict(list)
+    for at, observation in enumerate(everything):
+        if np.isfinite(values[at]):
+            groups[observation.task, observation.fidelity].append(at)
+    keys = [key_of(o.design) for o in everything]
+    gains = np.full(len(everything), np.nan)
+    anchors: dict[str, dict[Key, float]] = {}
+    for task, fidelity in sorted(groups, key=lambda group: (group[0], -group[1])):
+        members = groups[task, fidelity]
+        gains_G = fenced(values[members])
+        if not task and fidelity == 1.0:
+            gains_G = (gains_G - scale.centre) / scale.spread
+        else:
+            gains_G = _linked(gains_G, [keys[at] for at in members], anchors.get(task, {}))
+        gains[members] = gains_G
+        anchors.setdefault(task, dict(zip((keys[at] for at in members), gains_G, strict=True)))
+    return gains[len(trained) :]
+
+
+def thinned(related: Sequence[Observation], told_E: Array) -> Array:
+    """Keep each design's point of highest fidelity, and at most 128 designs of a task.
+
+    Which designs stay follows from their order alone: they are evenly spaced.
+
+    Args:
+        told_E: which observations may be kept, bool.
+
+    Returns:
+        Which are kept: bool (E,).
+    """
+    highest: dict[tuple[str, Key], int] = {}
+    for at in map(int, np.flatnonzero(told_E)):
+        place = related[at].task, key_of(related[at].design)
+        if place not in highest or related[at].fidelity > related[highest[place]].fidelity:
+            highest[place] = at
+    by_task: dict[str, list[int]] = defaultdict(list)
+    for (task, _), at in highest.items():
+        by_task[task].append(at)
+    kept_E = np.zeros(len(related), dtype=bool)
+    for members in by_task.values():
+        spaced = np.linspace(0, len(members) - 1, min(len(members), _MOST_ROWS_A_TASK))
+        kept_E[np.array(members)[spaced.round().astype(int)]] = True
+    return kept_E
+
+
+def _linked(values_G: Array, keys: Sequence[Key], anchor: Mapping[Key, float]) -> Array:
+    """Scale values so that the designs they share with the anchor agree in centre and spread."""
+    shared = [at for at, key in enumerate(keys) if key in anchor]
+    if len(shared) >= _FEWEST_SHARED and np.ptp(values_G[shared]) > 0.0:
+        theirs = np.array([anchor[keys[at]] for at in shared])
+        ours = values_G[shared]
+        return np.asarray((values_G - ours.mean()) / ours.std() * theirs.std() + theirs.mean())
+    return np.asarray((values_G - values_G.mean()) / (values_G.std() or 1.0))
+
+
+def _value(scale: Scale, observation: Observation) -> float:
+    value = observation.metrics.get(scale.objective.metric, np.nan)
+    known = observation.failure is None and (value > 0 or not scale.log10)
+    return value if known else np.nan

@@ -1,0 +1,59 @@
+"""What the record, and the folder of an attempt, hold of a trial before it runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from codesign.contracts import Design, Job, TrialKind
+from codesign.designs import as_columns
+from codesign.spec.problem import Problem, task_section
+from codesign.study.folder import StudyFolder
+from codesign.study.halving import next_share
+from codesign.study.state import Trial
+
+
+def created(
+    problem: Problem, number: int, kind: TrialKind, design: Design, of: int | None
+) -> dict[str, Any]:
+    """Return the payload of the event that a trial was created: fields of `Trial`."""
+    costs = problem.task.costs(as_columns([dict(design)]))
+    drawn = np.random.SeedSequence([problem.spec.seed, number])
+    return {
+        "kind": kind,
+        "design": dict(design),
+        # Fresh for every trial: a confirming run must not repeat the luck of its original.
+        "seed": int(drawn.generate_state(1)[0]),
+        "costs": {name: float(values[0]) for name, values in costs.items()},
+        "examples": float(problem.task.examples(design)),
+        **problem.foreseen(design),
+        "of": of,
+        "asleep": problem.space.asleep(design),
+    }
+
+
+def attempt_file(problem: Problem, trial: Trial) -> dict[str, Any]:
+    """Return the content of `trial.json` for the trial's latest attempt."""
+    return {
+        "trial": trial.number,
+        "attempt": trial.attempt,
+        "token": trial.token,
+        "task": task_section(problem.spec, trial.system_train(trial.processes)),
+        "design": dict(trial.design),
+        "seed": trial.seed,
+        "until": next_share(trial, problem.spec.search.fidelity),
+        "costs": dict(trial.costs),
+        "system": dict(trial.system),
+    }
+
+
+def job_of(problem: Problem, folder: StudyFolder, trial: Trial) -> Job:
+    """Return the trial's latest attempt as an executor takes it."""
+    timeout_min = problem.spec.launch.timeout_min
+    return Job(
+        trial=trial.number,
+        attempt=trial.attempt,
+        folder=folder.attempt(trial.number, trial.attempt).absolute(),
+        timeout_s=None if timeout_min is None else timeout_min * 60,
+    )

@@ -1,0 +1,106 @@
+"""Asynchronous successive halving: how far a trial trains, and which trains on.
+
+Li et al., "A System for Massively Parallel Hyperparameter Tuning" (2020), algorithm 2: whoever is
+free trains on the best trial that may be promoted, from the highest rung down, else a new design.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from codesign import pareto
+from codesign.contracts import Objective
+from codesign.report.content import Savings
+from codesign.spec.model import FidelitySpec, StudySpec
+from codesign.study.state import StudyState, Trial
+
+
+def next_share(trial: Trial, fidelity: FidelitySpec | None) -> float:
+    """Return the share of the full training up to which a trial's next attempt trains, in (0, 1].
+
+    Confirming runs train in full; so do all where no fidelity is declared.
+    """
+    if fidelity is None or trial.kind == "confirm":
+        return 1.0
+    return next(share for share in fidelity.shares if share > trial.share)
+
+
+def promotion(state: StudyState, spec: StudySpec) -> Trial | None:
+    """Return the paused trial that trains on next, if one may.
+
+    The baseline always may. Of n designs that reached a rung the best `keep` · n may, rounded
+    down: by the objective, or by nondominated fronts of the objectives as measured at the rung,
+    with the exact and predicted costs, and within a front by crowding distance.
+    """
+    fidelity = spec.search.fidelity
+    if fidelity is None:
+        return None
+    for baseline in state.of_kind("baseline"):
+        if baseline.status == "paused":
+            return baseline
+    searched = state.of_kind("baseline", "search")
+    for rung in reversed(fidelity.rungs):
+        best = best_at(searched, rung, spec.objectives)
+        # A product such as 0.29 · 100 lies just below the whole number that it stands for.
+        kept = math.floor(fidelity.keep * len(best) + 1e-9)
+        for trial in best[:kept]:
+            if _waits_at(trial, rung):
+                return trial
+    return None
+
+
+def last_resort(state: StudyState, spec: StudySpec) -> Trial | None:
+    """Return the trial that trains on where a search would end without a full training.
+
+    The best of those that wait at the highest rung; None where one design, beside the baseline,
+    has trained in full, or none waits.
+    """
+    fidelity = spec.search.fidelity
+    searched = state.of_kind("search")
+    if fidelity is None or any(trial.status == "completed" for trial in searched):
+        return None
+    for rung in reversed(fidelity.rungs):
+        best = best_at(searched, rung, spec.objectives)
+        if (found := next((t for t in best if _waits_at(t, rung)), None)) is not None:
+            return found
+    return None
+
+
+def savings(state: StudyState, spec: StudySpec) -> Savings | None:
+    """Count what pausing has saved so far; None where no design paused, or may.
+
+    Failed, cancelled and running trials are left out, and so is what was trained twice.
+    """
+    if spec.search.fidelity is None:
+        return None
+    known = [
+        (trial.examples, trial.share)
+        for trial in state.of_kind("baseline", "search")
+        if trial.status in ("paused", "completed") and trial.examples is not None
+    ]
+    if not known:
+        return None
+    return Savings(
+        trained_examples=sum(examples * share for examples, share in known),
+        full_examples=sum(examples for examples, _ in known),
+        paused=sum(share < 1 for _, share in known),
+        designs=len(known),
+    )
+
+
+def best_at(trials: Sequence[Trial], rung: float, objectives: Sequence[Objective]) -> list[Trial]:
+    """Return those that reached a rung, best first; equally good ones by their numbers."""
+    there = [trial for trial in trials if rung in trial.reached]
+    known = [{**t.costs, **t.predicted, **t.reached[rung]} for t in there]
+    values_ND = np.array([[each[o.name] for o in objectives] for each in known], dtype=float)
+    order = pareto.nondominated_order(
+        values_ND.reshape(-1, len(objectives)), [o.goal for o in objectives]
+    )
+    return [there[i] for i in order]
+
+
+def _waits_at(trial: Trial, rung: float) -> bool:
+    return trial.status == "paused" and trial.share == rung
