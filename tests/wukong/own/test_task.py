@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from codesign.contracts import Progress
+from codesign.contracts import Outcome, Progress
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from tests.support import own_models
@@ -159,6 +159,28 @@ def test_a_model_of_several_tasks_is_judged_task_by_task(tmp_path: Path) -> None
     assert metrics["auc"] == pytest.approx((metrics["auc.ctr"] + metrics["auc.cvr"]) / 2)
     with pytest.raises(ConfigError, match=r"a tensor \(64,\) for 64 examples of 2 tasks"):
         make(two).costs({"dense_lr": np.array([0.1])})
+
+
+def test_a_model_of_ones_own_pauses_and_ends_as_if_it_had_not(
+    data: PreparedData, tmp_path: Path
+) -> None:
+    task = make(data, passes=2, batch_size=64, threads=1)
+    places = [tmp_path / name for name in ("whole", "one", "two")]
+    for place in places:
+        place.mkdir()
+
+    def ended(place: Path, until: float, earlier: tuple[Path, ...] = ()) -> Outcome:
+        return task.run(
+            {}, seed=1, folder=place, earlier=earlier, report=lambda _: None, until=until
+        )
+
+    whole, paused = ended(places[0], 1.0), ended(places[1], 0.4)
+    assert (whole.share, paused.share) == (1.0, 0.4)
+    assert "test_log_loss" not in paused.metrics
+    two = ended(places[2], 1.0, (places[1],))
+    assert two.facts["resumed_at_step"] == paused.facts["steps"]
+    for name in ("log_loss", "test_log_loss", "test_auc"):
+        assert two.metrics[name] == whole.metrics[name]
 
 
 def test_a_checkpoint_continues_the_same_arguments_only(data: PreparedData, tmp_path: Path) -> None:
