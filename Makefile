@@ -7,6 +7,7 @@
 #   make bench-data   rerun the one of preparation and loading alone
 #   make bench-tables   that of the table backends, on an idle machine
 #   make bench-train  training steps against three public layouts, eager and compiled
+#   make bench-propose  seconds a proposal, ours and stock Ax
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -23,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data bench-tables bench-train kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-propose kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -47,6 +48,9 @@ bench-tables: venv
 
 bench-train: venv
 	$(BIN)/python benchmarks/bench_train.py
+
+bench-propose: venv
+	$(BIN)/python benchmarks/bench_propose.py
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -18,8 +19,10 @@ from codesign.comparison import NOTICEABLE_PERCENT
 from codesign.contracts import TEST_LOSSES
 from codesign.estimate import SAMPLE
 from codesign.importance import TRIALS
+from codesign.registry import PROPOSERS, plugin
 from codesign.report.payload import CURVES, OTHER_CURVES
 from codesign.scaling import DISTINCT_COSTS
+from codesign.spec.problem import load_spec
 from cost_models.hardware import ARTIFACTS, load_hardware
 from cost_models.table5 import ROWS, PublishedRow, our_count
 from tests.support.command import codesign
@@ -148,6 +151,24 @@ def test_the_table_of_held_out_totals_is_that_of_the_artifacts(
         f"{found['kendall_tau']:.2f} | {percent('pairwise_accuracy')} | {percent('regret')} | "
         f"{percent('largest_tenth_mean_relative_error')} |"
     ) in CALIBRATE
+
+
+@pytest.mark.parametrize("name", PROPOSERS)
+def test_each_proposer_has_its_options_on_its_page_and_its_example_is_valid(
+    name: str, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs/proposers.md").read_text(encoding="utf-8")
+    _, section = re.split(rf"^## {name}$", page, flags=re.MULTILINE)
+    section = section.split("\n## ")[0]
+    (example,) = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    search = yaml.safe_load(example)["search"]
+    assert search["proposer"] == name
+    assert api.make_proposer(load_spec(write_spec(tmp_path, search=search)).spec)
+    assert re.search(rf"^\| `{name}` ", page, flags=re.MULTILINE)
+    if name != "known_cost":
+        options = dataclasses.fields(plugin("proposer", name).Options)
+        said = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", section, flags=re.MULTILINE))
+        assert said == {o.name: "none" if o.default is None else str(o.default) for o in options}
 
 
 def test_every_field_of_the_schema_is_described() -> None:

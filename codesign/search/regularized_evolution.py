@@ -3,7 +3,7 @@
 Real et al., "Regularized Evolution for Image Classifier Architecture Search" (2019), algorithm 1.
 A mutation is one step of one knob, to a feasible design that is not taken. With several
 objectives the tournament goes by the rank of the nondominated front and, within it, by crowding
-distance (Deb et al., NSGA-II, 2002), both within the population.
+distance (Deb et al., NSGA-II, 2002), both within the population. A trial that failed is no parent.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ class RegularizedEvolution:
         """
         taken = taken_designs(observed, pending)
         trials, losses_NO = observed_losses(feasible, self.objectives, observed)
-        population = [o.design for o in trials[-self.options.population :]]
-        order_N = ranking(losses_NO[-self.options.population :])
+        alive = [at for at, o in enumerate(trials) if o.failure is None]
+        alive = alive[-self.options.population :]
+        population = [trials[at].design for at in alive]
+        order_N = ranking(losses_NO[alive])
         proposed: list[Design] = []
         for _ in range(n):
             begun = [*taken, *proposed]

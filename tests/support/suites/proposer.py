@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from codesign.contracts import Design, FailureKind, Feasible, Objective, Observation, Proposer
-from codesign.designs import key_of
+from codesign.designs import as_columns, key_of
+from tests.support.feasible_sets import KINDS, all_designs
 from tests.support.toy_space import LEVELS, ToySpace, log_loss
 
 LOSS = Objective(metric="log_loss", goal="minimize")
@@ -57,6 +58,26 @@ def trials(space: ToySpace, n: int, *, seed: int = 0) -> list[Observation]:
     ]
 
 
+def seen(
+    feasible: Feasible, designs: Sequence[Design], *, fidelity: float = 1.0, task: str = ""
+) -> list[Observation]:
+    """Observe a quality that is a smooth function of the encoded designs; a fifth diverge."""
+    if not designs:
+        return []
+    encoded = feasible.encode(as_columns(designs))
+    losses = 0.4 + np.square(encoded - 0.3).mean(axis=1)
+    return [
+        Observation(
+            design=design,
+            metrics={} if at % 5 == 3 else {"log_loss": float(loss), "auc": 1.3 - float(loss)},
+            failure="diverged" if at % 5 == 3 else None,
+            fidelity=fidelity,
+            task=task,
+        )
+        for at, (design, loss) in enumerate(zip(designs, losses, strict=True))
+    ]
+
+
 class ProposerSuite:
     """Subclass it in a test module and implement `make`."""
 
@@ -77,9 +98,11 @@ class ProposerSuite:
         rng = np.random.default_rng(seed)
         return self.make(objectives).ask(feasible, observed, pending, n, rng)
 
-    def assert_new(self, space: ToySpace, proposed: list[Design], taken: Sequence[Design]) -> None:
+    def assert_new(
+        self, feasible: Feasible, proposed: list[Design], taken: Sequence[Design]
+    ) -> None:
         """Every design is feasible, not taken, and proposed once."""
-        allowed = {key_of(d) for d in space.all_designs()} - {key_of(d) for d in taken}
+        allowed = {key_of(d) for d in all_designs(feasible)} - {key_of(d) for d in taken}
         keys = [key_of(d) for d in proposed]
         assert len(set(keys)) == len(keys)
         assert set(keys) <= allowed
@@ -92,6 +115,45 @@ class ProposerSuite:
         proposed = self.ask(space, observed, pending, objectives=objectives)
         assert len(proposed) == 2
         self.assert_new(space, proposed, [*(o.design for o in observed), *pending])
+
+    @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+    def test_proposals_are_feasible_and_new_in_any_kind_of_set(self, kind):
+        feasible = kind()
+        everything = all_designs(feasible)
+        begun = [everything[i] for i in np.random.default_rng(1).permutation(len(everything))[:16]]
+        proposed = self.ask(feasible, seen(feasible, begun[:14]), begun[14:])
+        assert len(proposed) == 2
+        self.assert_new(feasible, proposed, begun)
+        for design in proposed:
+            types = [type(values[0]) for values in feasible.levels.values()]
+            assert [type(value) for value in design.values()] == types
+
+    def test_every_row_of_a_table_is_proposed_once_and_then_nothing(self):
+        rows = KINDS["a table with holes"]()
+        begun = all_designs(rows)[:-3]
+        observed, pending = seen(rows, begun[:12]), begun[12:]
+        proposed = self.ask(rows, observed, pending, n=5)
+        assert len(proposed) == 3
+        self.assert_new(rows, proposed, begun)
+        assert self.ask(rows, observed, [*pending, *proposed]) == []
+
+    def test_a_design_seen_before_the_end_of_its_training_is_not_proposed_again(self):
+        space = ToySpace(levels=SMALL, budget_gflop_per_example=0.001)
+        *begun, left = space.all_designs()
+        paused = seen(space, begun[4:], fidelity=0.25)
+        curve = seen(space, begun[:2], fidelity=0.5)
+        assert self.ask(space, [*curve, *seen(space, begun[:4]), *paused]) == [left]
+
+    def test_designs_of_another_study_may_be_proposed_here(self):
+        space = ToySpace(levels=SMALL, budget_gflop_per_example=0.001)
+        designs = space.all_designs()
+        theirs = seen(space, designs, task="earlier") + seen(
+            space, designs, task="earlier", fidelity=0.5
+        )
+        assert len(self.ask(space, theirs, n=3)) == 3
+        observed = [*theirs, *seen(space, designs[:8])]
+        proposed = self.ask(space, observed, n=3)
+        assert sorted(map(str, proposed)) == sorted(map(str, designs[8:]))
 
     def test_the_first_proposals_need_no_observation(self):
         space = ToySpace()
@@ -168,6 +230,18 @@ class ProposerSuite:
             rng = np.random.default_rng(3)
             answer = old.ask(space, observed[:i], [], 2, rng)
         assert answer == self.ask(space, observed, seed=3)
+
+    def test_a_process_started_at_any_trial_proposes_what_an_old_one_does(self):
+        space, old = ToySpace(), self.make((LOSS, COMPUTE))
+        begun: list[Design] = []
+        for i in range(12):
+            # Two workers: a trial ends when the next but one is asked for, a third of them early.
+            ended = begun[: max(0, i - 1 + i % 3 // 2)]
+            observed, pending = seen(space, ended), begun[len(ended) :]
+            answer = old.ask(space, observed, pending, 1, np.random.default_rng([4, i]))
+            fresh = self.make((LOSS, COMPUTE))
+            assert answer == fresh.ask(space, observed, pending, 1, np.random.default_rng([4, i]))
+            begun += answer
 
     def test_the_global_random_states_are_neither_read_nor_written(self):
         import torch
