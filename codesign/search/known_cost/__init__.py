@@ -49,7 +49,7 @@ class Options:
             averaged, ≥ 1.
     """
 
-    initial: int = 6
+    initial: int = 5
     candidates: int = 512
     mc_samples: int = 64
 
@@ -123,13 +123,12 @@ class KnownCostSearch:
         def score(inputs_CX: Array) -> Array:
             return scores.score(inputs_CX) + beliefs.log_success(inputs_CX)
 
-        scores.draw(pending_PX)
         chosen: list[Design] = []
+        waiting_PX = pending_PX
         while len(chosen) < n and pool.designs:
-            at = pool.best(score, beam=_BEAM, steps=scores.steps)
-            design, inputs_1X = pool.take(at)
+            scores.draw(waiting_PX)
+            design, waiting_PX = pool.take(pool.best(score, beam=_BEAM, steps=scores.steps))
             chosen.append(design)
-            scores.draw(inputs_1X)
         return chosen
 
     def _learned(self, feasible: Feasible, design: Design) -> list[Objective]:

@@ -84,6 +84,8 @@ class ClosedForm:
 
     def draw(self, inputs_AX: Array) -> None:
         """Add designs that have to be beaten: trials that ended, or are pending."""
+        if not len(inputs_AX):
+            return
         draws, known = self._common_SK.shape
         mean_SA, covariance_AA = self._given_draws(inputs_AX)
         lower_AA = np.linalg.cholesky(covariance_AA + _JITTER * np.eye(len(inputs_AX)))
