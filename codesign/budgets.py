@@ -115,7 +115,7 @@ class FeasibleSet:
             if not self._is_listed:
                 picked = self._stirred(picked, rng)
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
-            picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(-1, n).T
+            picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(len(spare), n).T
             distinct.update(dict.fromkeys(row.tobytes() for row in picked))
             if len(distinct) >= n:
                 break

@@ -92,7 +92,7 @@ class StockAx:
         wishes: list[Design] = [run.arms[0].parameters for run in runs]  # type: ignore[misc]
         answers = nearest_untaken(feasible, wishes, taken, n, rng)
         left = n - len(answers)
-        return answers + sample_unseen(feasible, [*taken, *answers], left, rng)
+        return answers + (sample_unseen(feasible, [*taken, *answers], left, rng) if left else [])
 
     def _generate(self, experiment: Experiment, n: int, *, seed: int) -> list[GeneratorRun]:
         """Let Ax propose up to `n` points: fewer where it finds none that was not tried."""
