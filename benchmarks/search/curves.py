@@ -8,6 +8,8 @@ from typing import Any
 
 COLOURS = ("#1f6fb4", "#d9730d", "#3a8a3a", "#b03a5b", "#7a5bb5", "#8a6d3b", "#777777")
 LEFT, TOP, SIDE, GAP = 56, 48, 380, 70
+SPACE = 'xmlns="http://www.w3.org/2000/svg"'
+STYLE = 'font-family="sans-serif" font-size="12"'
 LEAST = 0.5  # the share where the axis begins
 
 
@@ -21,8 +23,7 @@ def curves_svg(panels: Mapping[str, Mapping[str, Any]], *, trials: int) -> str:
     methods = list(dict.fromkeys(method for panel in panels.values() for method in panel))
     width, height = LEFT + len(panels) * (SIDE + GAP), TOP + SIDE + 60 + 18 * len(methods)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="12" role="img">',
+        f'<svg {SPACE} viewBox="0 0 {width} {height}" {STYLE} role="img">',
         "<title>Share of the whole hypervolume over trials</title>",
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]

@@ -96,7 +96,8 @@ def lattice_task(path: Path, *, rows: int | None = None) -> tuple[Task, Surrogat
         trials=TRIALS,
         fingerprint=fingerprint(
             [(run.design, values(run)) for run in runs],
-            path.with_suffix(".yaml").read_text(encoding="utf-8"),
+            dict(feasible.levels),
+            dict(feasible.budgets),
             surrogate.name,
             metadata.version("scikit-learn"),
         ),

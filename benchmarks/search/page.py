@@ -14,8 +14,8 @@ def tables(results: Mapping[str, Any]) -> str:
     lines = [
         "# Searches replayed on recorded runs",
         "",
-        "Written by `python -m benchmarks.search`; figures are *measured*, medians over seeds with "
-        "their 95% bootstrap intervals.",
+        "Written by `python -m benchmarks.search`. All figures are *measured*.",
+        "Medians over seeds, with their 95% bootstrap intervals.",
         f"{finished:,} of {planned:,} searches are finished.",
     ]
     for name, found in results["fronts"].items():

@@ -50,7 +50,8 @@ class Planned:
     @property
     def key(self) -> str:
         """Hash all that its choices follow from."""
-        task = (self.task.fingerprint, self.trials, self.task.objectives)
+        objectives = [(objective.metric, objective.goal) for objective in self.task.objectives]
+        task = (self.task.fingerprint, self.trials, objectives)
         return fingerprint(PROTOCOL, task, self.method.name, self.method.version(), self.seed)
 
 

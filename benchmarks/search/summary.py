@@ -33,7 +33,7 @@ def summarize(planned: Sequence[Planned], known: Mapping[str, Finished]) -> dict
         tasks[search.task.name] = search.task
         if (found := known.get(search.key)) is not None:
             values = np.array(found.values, dtype=float)
-            searches[found.task][found.method].append(values)
+            searches[search.task.name][search.method.name].append(values)
     single = {name: task for name, task in tasks.items() if len(task.objectives) == 1}
     several = {name: task for name, task in tasks.items() if name not in single}
     return {
