@@ -129,7 +129,7 @@ def stock_ax(task: Task, seed: int) -> Search:
 
 
 OURS = "known_cost"
-AX_SEEDS = {"BARS": 5}  # it takes seconds a proposal
+AX_SEEDS = {"BARS": 5, "fitted": 5}  # it takes seconds a proposal
 
 METHODS = {
     method.name: method
