@@ -25,6 +25,9 @@ TASKS: Mapping[str, str] = {
 OWN_MODELS = "wukong.own.task"
 PROPOSERS: Mapping[str, str] = {
     "known_cost": "codesign.search.known_cost",
+    "ax": "codesign.search.stock_ax",
+    "nevergrad": "codesign.search.evolution",
+    "regularized_evolution": "codesign.search.regularized_evolution",
     "sobol": "codesign.search.sobol",
     "support_points": "codesign.search.support_points",
     "random": "codesign.search.random",

@@ -42,7 +42,7 @@ MAY_IMPORT = {
 # The modules or packages that may import each heavy library: several only where their packages do
 # not import each other.
 HOMES = {
-    "ax": ("codesign.search.ax_experiment",),
+    "ax": ("codesign.search.ax_experiment", "codesign.search.stock_ax"),
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
     "sklearn": ("codesign.importance", "cost_models.times.learned.fit"),

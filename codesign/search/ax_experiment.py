@@ -1,4 +1,4 @@
-"""The study as an Ax experiment. The only module that imports ax (which takes seconds).
+"""The study as an Ax experiment. Importing ax takes seconds.
 
 Ax holds trials, data and a generation strategy of one node, and that node asks one of our own
 proposers, which knows the lattice and its budgets. Ax's own generators see neither and are never
@@ -164,11 +164,11 @@ class AxExperiment:
         self._held = now
 
     def _start(self, levels: Mapping[str, tuple[Value, ...]]) -> None:
-        parameters = [_parameter(name, values) for name, values in levels.items()]
+        parameters = [lattice_parameter(name, values) for name, values in levels.items()]
         self.experiment = Experiment(
             name="codesign",
             search_space=SearchSpace(parameters=parameters),
-            optimization_config=_optimization_config(self._objectives),
+            optimization_config=optimization_config(self._objectives),
         )
         self._strategy = GenerationStrategy(nodes=[self._node], name="codesign")
         self._levels = dict(levels)
@@ -210,7 +210,7 @@ class AxExperiment:
             self.experiment.attach_data(Data(data_rows=rows))
 
 
-def _parameter(name: str, levels: tuple[Value, ...]) -> Parameter:
+def lattice_parameter(name: str, levels: tuple[Value, ...]) -> Parameter:
     """Describe one knob to Ax by its levels."""
     kind = _parameter_type(levels)
     if len(levels) == 1:
@@ -236,7 +236,8 @@ def _parameter_type(levels: tuple[Value, ...]) -> ParameterType:
     return ParameterType.STRING
 
 
-def _optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+def optimization_config(objectives: Sequence[Objective]) -> OptimizationConfig:
+    """Describe objectives and their reference point to Ax."""
     signature = {o.metric: o.metric for o in objectives}
     signs = {"minimize": "-", "maximize": ""}
     aim = AxObjective(
