@@ -138,7 +138,7 @@ METHODS = {
         Method(name="ax", start=stock_ax, packages=("ax-platform", "botorch"), families=AX_SEEDS),
         optuna("optuna_tpe", "TPESampler"),
         optuna("optuna_nsga2", "NSGAIISampler", population_size=10),
-        proposer("nevergrad", "evolution.py", packages=("nevergrad",)),
+        proposer("nevergrad", "evolution.py projection.py", packages=("nevergrad",)),
         proposer("regularized_evolution", "regularized_evolution.py"),
         proposer("random", "random.py", length=2.5),
     )

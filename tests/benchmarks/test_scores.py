@@ -21,9 +21,7 @@ from benchmarks.search.scores import (
 
 def counted_share(seen: np.ndarray, whole: np.ndarray, reference: np.ndarray) -> float:
     """Count unit cells that some point dominates, of points with whole coordinates."""
-    cells = [
-        np.array(cell) for cell in product(*(range(int(edge)) for edge in np.ceil(reference)))
-    ]
+    cells = [np.array(cell) for cell in product(*(range(int(edge)) for edge in np.ceil(reference)))]
     width = np.minimum(1.0, reference - np.array(cells))  # the last cell of an axis is cut
     size = width.prod(axis=1)
 
