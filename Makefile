@@ -7,6 +7,7 @@
 #   make bench-data   rerun the one of preparation and loading alone
 #   make bench-tables   that of the table backends, on an idle machine
 #   make bench-train  training steps against three public layouts, eager and compiled
+#   make bench-search BARS=FILE  searches replayed on recorded runs; without BARS those of our table
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -14,6 +15,7 @@
 
 LOCK ?= cpu
 PYTHON ?= python3
+BARS ?=
 BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
 	benchmarks/bench_cost.py benchmarks/bench_tables.py benchmarks/bench_train.py
 
@@ -23,7 +25,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data bench-tables bench-train kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-search kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -47,6 +49,9 @@ bench-tables: venv
 
 bench-train: venv
 	$(BIN)/python benchmarks/bench_train.py
+
+bench-search: venv
+	$(BIN)/python -m benchmarks.search $(if $(BARS),--bars "$(BARS)")
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

@@ -38,7 +38,8 @@ class Volume:
 
     def axes(self, values_TO: Array) -> Array:
         """Put values on the axes, (T, O)."""
-        return np.where(self.log10, np.log10(values_TO), values_TO)
+        columns = zip(np.asarray(values_TO).T, self.log10, strict=True)
+        return np.stack([np.log10(v) if log else v for v, log in columns], axis=1)
 
     def reference_O(self) -> Array:
         """The reference point, on the axes."""
