@@ -28,7 +28,6 @@ from benchmarks.search.task import Task
 from codesign.errors import CodesignError
 from codesign.provenance import provenance
 
-PACKAGES = ("optuna", "nevergrad", "scikit-learn", "gpytorch")
 FAMILIES = ("recorded", "fitted", FAMILY)
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -85,7 +84,7 @@ def about(methods: Sequence[Method], fit: Surrogate | None) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         **{name: value for name, value in provenance().items() if name != "host"},
-        **{package: metadata.version(package) for package in PACKAGES},
+        "scikit-learn": metadata.version("scikit-learn"),
         "methods": {method.name: {**method.version(), **note(method)} for method in methods},
         "fit": None if fit is None else {"taken": fit.name, "held_out": fit.held_out},
     }
