@@ -126,7 +126,7 @@ def lattice(spec: Path) -> FeasibleSet:
 
 @dataclass(frozen=True, kw_only=True)
 class FrappeCosts:
-    """Counts designs on Frappe's columns; satisfies `codesign.contracts.Costs`."""
+    """Counts the compute of designs on Frappe's columns; satisfies `codesign.contracts.Costs`."""
 
     settings: Mapping[str, Any]
     metrics: Mapping[str, Metric] = field(default_factory=lambda: METRICS)
@@ -139,7 +139,7 @@ class FrappeCosts:
         """See `cost_models.exact.cost_floor`."""
         rows = len(next(iter(low.values())))
         floor = exact.cost_floor(self._shapes(low), self._shapes(high), SCHEMA)
-        return {name: np.broadcast_to(values, (rows,)) for name, values in floor.items()}
+        return {COMPUTE.metric: np.broadcast_to(floor[COMPUTE.metric], (rows,))}
 
     def _shapes(self, columns: Columns) -> dict[str, Any]:
         shape = {name: column for name, column in columns.items() if name in SETTINGS["model"]}

@@ -56,6 +56,9 @@ def rank_table(ranks: Mapping[str, Any]) -> Iterator[str]:
     small = sum(rows < 50 for rows in ranks["tables"].values())
     yield f"## Mean rank on {len(ranks['tables'])} tables of BARS ({small} of them count half)"
     yield ""
+    if ranks["left_out"]:
+        yield f"Not run on every table, and so not ranked: {', '.join(ranks['left_out'])}."
+        yield ""
     yield "| method | mean rank | 95% interval | seeds a table |"
     yield "|---|---|---|---|"
     ordered = sorted(ranks["methods"].items(), key=lambda item: item[1]["mean_rank"])

@@ -90,11 +90,8 @@ def rank_scores(tasks: Mapping[str, Task], searches: Mapping[str, Searches]) -> 
 
     Methods without a finished search of every table are left out.
     """
-    methods = [
-        method
-        for method in dict.fromkeys(m for name in tasks for m in searches[name])
-        if all(method in searches[name] for name in tasks)
-    ]
+    begun = dict.fromkeys(method for name in tasks for method in searches[name])
+    methods = [m for m in begun if all(m in searches[name] for name in tasks)]
     if not methods:
         return {}
     areas, weights = [], []
@@ -111,6 +108,7 @@ def rank_scores(tasks: Mapping[str, Task], searches: Mapping[str, Searches]) -> 
     mean_M, ends_2M = mean_ranks(areas, weights, np.random.default_rng(0))
     return {
         "tables": {name: len(task.values_RO) for name, task in tasks.items()},
+        "left_out": [method for method in begun if method not in methods],
         "methods": {
             method: {
                 "mean_rank": rounded(mean_M[m]),

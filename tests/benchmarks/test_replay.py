@@ -12,7 +12,9 @@ import pytest
 from benchmarks.search import __main__ as command
 from benchmarks.search.frappe import recorded_task
 from benchmarks.search.methods import METHODS, proposer
+from benchmarks.search.page import rank_table
 from benchmarks.search.replay import Planned, plan, read, replay, run
+from benchmarks.search.summary import summarize
 from benchmarks.search.task import Task
 from codesign.designs import key_of
 from codesign.errors import MissingPackageError
@@ -163,3 +165,13 @@ def test_the_command_writes_figures_drawing_and_tables(tmp_path, capsys):
 def test_the_command_names_a_table_that_is_not_there(tmp_path):
     with pytest.raises(SystemExit, match="there is no such table"):
         command.main(["--table", str(tmp_path / "none.jsonl"), "--families", "recorded"])
+
+
+def test_a_method_that_did_not_run_on_every_table_is_named_and_not_ranked(task, tmp_path):
+    one = dataclasses.replace(task, objectives=task.objectives[:1], name="one")
+    other = dataclasses.replace(one, name="other", fingerprint="other")
+    cache = tmp_path / "search.jsonl"
+    replay([*plan([one, other], QUICK[:1], 1), *plan([one], QUICK[1:], 1)], cache)
+    ranks = summarize(plan([one, other], QUICK, 1), read(cache))["ranks"]
+    assert [list(ranks["methods"]), ranks["left_out"]] == [["random"], ["regularized_evolution"]]
+    assert "not ranked: regularized_evolution" in "\n".join(rank_table(ranks))
