@@ -19,7 +19,9 @@ def tables(results: Mapping[str, Any]) -> str:
         f"{finished:,} of {planned:,} searches are finished.",
     ]
     for name, found in results["fronts"].items():
-        lines += ["", f"## {name}: {found['designs']:,} designs"]
+        lines += ["", f"## {name}: {found['designs']:,} designs", ""]
+        counts = ", ".join(f"{m} {count}" for m, count in found["distinct_searches"].items())
+        lines.append(f"Searches that differ from each other within 30 trials: {counts}.")
         for axis, title in _AXES.items():
             scores = dict(found[f"hypervolume_share_{axis}"])
             reference = ", ".join(f"{value:.4g}" for value in scores.pop("reference"))

@@ -21,6 +21,7 @@ from benchmarks.search.task import Array, Task
 
 MARKS = (15, 30, 60, 150)
 SMALL_ROWS = 50
+DISTINCT_TRIALS = 30
 AXES = {"log10": (False, True), "linear": (False, False)}
 Searches = Mapping[str, Sequence[Array]]  # method → the values of each seed's search, (T, O)
 
@@ -46,7 +47,11 @@ def summarize(planned: Sequence[Planned], known: Mapping[str, Finished]) -> dict
 
 def front_scores(task: Task, searches: Searches) -> dict[str, Any]:
     """Shares of the whole hypervolume, on both kinds of axis, and regret of the first objective."""
-    scores: dict[str, Any] = {"designs": len(task.values_RO), "data": task.fingerprint}
+    scores: dict[str, Any] = {
+        "designs": len(task.values_RO),
+        "data": task.fingerprint,
+        "distinct_searches": {m: distinct(found) for m, found in searches.items()},
+    }
     for axis, log10 in AXES.items():
         volume = Volume(task.values_RO, log10)
         scores[f"hypervolume_share_{axis}"] = {
@@ -58,6 +63,11 @@ def front_scores(task: Task, searches: Searches) -> dict[str, Any]:
         m: bands([regret(v[:, 0], best_R) for v in found]) for m, found in searches.items()
     }
     return scores
+
+
+def distinct(values: Sequence[Array]) -> int:
+    """Count the searches that differ: a method that uses its seed little has narrow bands."""
+    return len({search[:DISTINCT_TRIALS].tobytes() for search in values})
 
 
 def bands(curves: Sequence[Array]) -> dict[str, Any]:

@@ -151,6 +151,7 @@ def test_the_command_writes_figures_drawing_and_tables(tmp_path, capsys):
     found = front["hypervolume_share_log10"]["random"]
     assert [front["designs"], found["seeds"]] == [20, 2]
     assert found["curve"]["median"][-1] == 1.0  # all rows were seen
+    assert front["distinct_searches"] == {"random": 2, "regularized_evolution": 2}
     assert np.all(np.diff(found["curve"]["median"]) >= 0)
     assert results["ranks"]["tables"] == {"d-A": 24}
     ranks = [method["mean_rank"] for method in results["ranks"]["methods"].values()]
