@@ -8,6 +8,7 @@
 #   make bench-tables   that of the table backends, on an idle machine
 #   make bench-train  training steps against three public layouts, eager and compiled
 #   make bench-propose  seconds a proposal, ours and stock Ax
+#   make bench-search BARS=FILE  searches replayed on recorded runs; without BARS those of our table
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -15,6 +16,7 @@
 
 LOCK ?= cpu
 PYTHON ?= python3
+BARS ?=
 BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
 	benchmarks/bench_cost.py benchmarks/bench_tables.py benchmarks/bench_train.py
 
@@ -24,7 +26,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
-.PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-propose kill-test docs locks venv
+.PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-search \
+	bench-propose kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -51,6 +54,9 @@ bench-train: venv
 
 bench-propose: venv
 	$(BIN)/python benchmarks/bench_propose.py
+
+bench-search: venv
+	$(BIN)/python -m benchmarks.search $(if $(BARS),--bars "$(BARS)")
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json
