@@ -9,7 +9,7 @@ from codesign.search.known_cost.monte_carlo import MonteCarlo
 from codesign.search.surrogate import learn, models
 from tests.support.curve_problem import curve_problem, inputs, with_noise
 
-X_C = np.linspace(0.02, 0.98, 25)
+X_C = np.linspace(0.02, 0.98, 17)
 
 
 def model_of(problem):
@@ -30,14 +30,14 @@ def assert_alike(found_C, expected_C):
     """Compare scores where they matter (and BoTorch's smoothing does not): close to the best."""
     close = expected_C > expected_C.max() - 1.5
     assert close.sum() >= 3
-    np.testing.assert_allclose(found_C[close], expected_C[close], atol=0.15)
+    np.testing.assert_allclose(found_C[close], expected_C[close], atol=0.2)
 
 
 @pytest.mark.parametrize("known", [1, 2])
 def test_known_costs_are_scored_as_botorch_samples_them(known):
     problem = with_noise(curve_problem(known=known), 0.2)
     rows = inputs(X_C, known=known)
-    sampled = MonteCarlo(problem, model_of(problem), problem.trained_NX, draws=512, seed=0)
+    sampled = MonteCarlo(problem, model_of(problem), problem.trained_NX, draws=1024, seed=0)
     assert_alike(closed_form(problem, draws=1024).score(rows), sampled.score(rows))
 
 
