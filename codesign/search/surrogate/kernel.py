@@ -25,6 +25,12 @@ _ROOT5 = np.sqrt(5.0)
 _TASK_OFFSET_VARIANCE = 0.25  # of an earlier task's level, in its own standard deviations
 
 
+def matern52(left_AM: Array, right_BM: Array) -> Array:
+    """Return the Matérn-5/2 correlation of features over their length scales: (A, B)."""
+    distance_AB = _ROOT5 * cdist(left_AM, right_BM)
+    return np.asarray((1.0 + distance_AB + distance_AB**2 / 3.0) * np.exp(-distance_AB))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rows:
     """Where values of a learned gain were, or are to be, measured.
@@ -78,10 +84,7 @@ class Kernel:
 
     def covariance(self, left: Rows, right: Rows) -> Array:
         """Return the covariance of each pair: (A, B)."""
-        distance_AB = _ROOT5 * cdist(
-            left.features_RM / self.length_M, right.features_RM / self.length_M
-        )
-        matern_AB = (1.0 + distance_AB + distance_AB**2 / 3.0) * np.exp(-distance_AB)
+        matern_AB = matern52(left.features_RM / self.length_M, right.features_RM / self.length_M)
         same_AB = left.task_R[:, None] == right.task_R
         earlier_AB = same_AB & (left.task_R[:, None] > 0)
         return np.asarray(
