@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from codesign.search.problem import Problem
+from codesign.search.known_cost.problem import Problem
 
 Array = np.ndarray[Any, Any]
 

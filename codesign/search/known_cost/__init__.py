@@ -24,13 +24,13 @@ from codesign.search import support_points
 from codesign.search.candidates import final, sample_unseen, taken_designs
 from codesign.search.gains import ABOUT_THE_DESIGN, is_success
 from codesign.search.known_cost.pool import Pool
-from codesign.search.problem import build, near_best
+from codesign.search.known_cost.problem import build, near_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from codesign.contracts import Design, Feasible, Objective, Observation, Proposer
-    from codesign.search.problem import Problem
+    from codesign.search.known_cost.problem import Problem
 
 Array = np.ndarray[Any, Any]
 
@@ -114,7 +114,7 @@ class KnownCostSearch:
     ) -> list[Design]:
         """Choose up to `n` designs by their expected gain, each knowing the ones before it."""
         from codesign.search.known_cost.scores import scores_of
-        from codesign.search.surrogate import learn
+        from codesign.search.known_cost.surrogate import learn
 
         draws = self.options.mc_samples
         beliefs = learn(problem)

@@ -22,7 +22,7 @@ from codesign.search.known_cost.gain import log_expected_gain, log_sum_exp
 
 if TYPE_CHECKING:
     from codesign.contracts import Goal
-    from codesign.search.problem import Problem
+    from codesign.search.known_cost.problem import Problem
 
 Array = np.ndarray[Any, Any]
 

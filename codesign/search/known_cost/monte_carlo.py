@@ -19,14 +19,14 @@ from botorch.sampling.index_sampler import IndexSampler
 from botorch.sampling.list_sampler import ListSampler
 from botorch.sampling.normal import IIDNormalSampler
 
-from codesign.search.surrogate.models import own_random_state
+from codesign.search.known_cost.surrogate.models import own_random_state
 
 if TYPE_CHECKING:
     from botorch.models.model import Model
     from botorch.posteriors import Posterior
     from botorch.sampling.base import MCSampler
 
-    from codesign.search.problem import Problem
+    from codesign.search.known_cost.problem import Problem
 
 Array = np.ndarray[Any, Any]
 

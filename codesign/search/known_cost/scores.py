@@ -9,8 +9,8 @@ import numpy as np
 from codesign.search.known_cost.closed_form import ClosedForm
 
 if TYPE_CHECKING:
-    from codesign.search.problem import Problem
-    from codesign.search.surrogate import Beliefs
+    from codesign.search.known_cost.problem import Problem
+    from codesign.search.known_cost.surrogate import Beliefs
 
 Array = np.ndarray[Any, Any]
 
@@ -51,7 +51,7 @@ def scores_of(
     if len(learned) == 1 and len(problem.known_column) <= 1 + _MOST_KNOWN:
         return ClosedForm(problem, learned[0], baseline_BX, draws=draws, rng=rng)
     from codesign.search.known_cost.monte_carlo import MonteCarlo
-    from codesign.search.surrogate.models import model_of
+    from codesign.search.known_cost.surrogate.models import model_of
 
     seed = int(rng.integers(2**31))
     return MonteCarlo(problem, model_of(problem, beliefs), baseline_BX, draws=draws, seed=seed)

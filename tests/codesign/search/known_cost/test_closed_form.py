@@ -6,7 +6,7 @@ from botorch.sampling.normal import SobolQMCNormalSampler
 
 from codesign.search.known_cost.closed_form import ClosedForm
 from codesign.search.known_cost.monte_carlo import MonteCarlo
-from codesign.search.surrogate import learn, models
+from codesign.search.known_cost.surrogate import learn, models
 from tests.support.curve_problem import curve_problem, inputs, with_noise
 
 X_C = np.linspace(0.02, 0.98, 17)

@@ -5,7 +5,7 @@ from botorch.acquisition.multi_objective import logei
 
 from codesign.search.known_cost import monte_carlo
 from codesign.search.known_cost.monte_carlo import MonteCarlo
-from codesign.search.surrogate import learn, models
+from codesign.search.known_cost.surrogate import learn, models
 from tests.support.curve_problem import curve_problem, inputs
 
 

@@ -14,7 +14,7 @@ from scipy.linalg import cho_solve, cholesky
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from codesign.search.surrogate.kernel import Kernel, Rows
+from codesign.search.known_cost.surrogate.kernel import Kernel, Rows
 
 Array = np.ndarray[Any, Any]
 

@@ -22,7 +22,7 @@ from codesign.search.gains import (
     learned_values,
     reference_gains,
 )
-from codesign.search.related import Related, related_gains, thinned
+from codesign.search.known_cost.related import Related, related_gains, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

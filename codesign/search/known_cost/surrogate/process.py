@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from codesign.search.surrogate.fit import Hyperparameters, fit
-from codesign.search.surrogate.kernel import Rows
-from codesign.search.surrogate.law import Law, choose_law
+from codesign.search.known_cost.surrogate.fit import Hyperparameters, fit
+from codesign.search.known_cost.surrogate.kernel import Rows
+from codesign.search.known_cost.surrogate.law import Law, choose_law
 
 Array = np.ndarray[Any, Any]
 

@@ -4,7 +4,7 @@
 probability that a design trains at all, in NumPy and SciPy; `models` gives BoTorch the same.
 """
 
-from codesign.search.surrogate.beliefs import Beliefs, learn
-from codesign.search.surrogate.process import Process
+from codesign.search.known_cost.surrogate.beliefs import Beliefs, learn
+from codesign.search.known_cost.surrogate.process import Process
 
 __all__ = ["Beliefs", "Process", "learn"]

@@ -1,7 +1,7 @@
 """What is believed of each objective, as BoTorch models over the inputs of a `Problem`.
 
-Imports torch: load this module when it is used. Shape suffixes as in `codesign.search.problem`;
-all tensors are float64.
+Imports torch: load this module when it is used. Shape suffixes as in
+`codesign.search.known_cost.problem`; all tensors are float64.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from codesign.search.problem import Problem
-    from codesign.search.surrogate.beliefs import Beliefs
-    from codesign.search.surrogate.process import Process
+    from codesign.search.known_cost.problem import Problem
+    from codesign.search.known_cost.surrogate.beliefs import Beliefs
+    from codesign.search.known_cost.surrogate.process import Process
 
 # Share of the variance of a prediction's error, in logarithms, that all designs have in common: the
 # device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.

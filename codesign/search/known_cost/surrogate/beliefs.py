@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.search.surrogate.feasibility import Feasibility
-from codesign.search.surrogate.kernel import Rows
-from codesign.search.surrogate.process import Process
+from codesign.search.known_cost.surrogate.feasibility import Feasibility
+from codesign.search.known_cost.surrogate.kernel import Rows
+from codesign.search.known_cost.surrogate.process import Process
 
 if TYPE_CHECKING:
-    from codesign.search.problem import Problem
+    from codesign.search.known_cost.problem import Problem
 
 Array = np.ndarray[Any, Any]
 

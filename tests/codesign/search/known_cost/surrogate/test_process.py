@@ -4,11 +4,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codesign.search.surrogate.fit import Hyperparameters
-from codesign.search.surrogate.kernel import Kernel, Rows
-from codesign.search.surrogate.law import Law, choose_law
-from codesign.search.surrogate.models import _Learned
-from codesign.search.surrogate.process import Process
+from codesign.search.known_cost.surrogate.fit import Hyperparameters
+from codesign.search.known_cost.surrogate.kernel import Kernel, Rows
+from codesign.search.known_cost.surrogate.law import Law, choose_law
+from codesign.search.known_cost.surrogate.models import _Learned
+from codesign.search.known_cost.surrogate.process import Process
 
 
 def kernel_by_hand(kernel, a, b):

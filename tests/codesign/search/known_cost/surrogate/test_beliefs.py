@@ -8,9 +8,9 @@ from scipy.stats import spearmanr
 
 from codesign.contracts import Objective, Observation
 from codesign.designs import as_columns, as_designs
-from codesign.search.problem import build
-from codesign.search.surrogate import learn
-from codesign.search.surrogate.feasibility import Feasibility
+from codesign.search.known_cost.problem import build
+from codesign.search.known_cost.surrogate import learn
+from codesign.search.known_cost.surrogate.feasibility import Feasibility
 from tests.support.toy_space import ToySpace
 
 LOSS = Objective(metric="log_loss", goal="minimize")

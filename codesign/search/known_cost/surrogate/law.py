@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 
-from codesign.search.surrogate.fit import Hyperparameters, thinned
-from codesign.search.surrogate.kernel import Rows
+from codesign.search.known_cost.surrogate.fit import Hyperparameters, thinned
+from codesign.search.known_cost.surrogate.kernel import Rows
 
 Array = np.ndarray[Any, Any]
 

@@ -7,8 +7,8 @@ from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scal
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from scipy.optimize import approx_fprime
 
-from codesign.search.surrogate.fit import LogPosterior, fit, unpack
-from codesign.search.surrogate.kernel import Rows
+from codesign.search.known_cost.surrogate.fit import LogPosterior, fit, unpack
+from codesign.search.known_cost.surrogate.kernel import Rows
 
 
 def wavy(rows, features, *, seed=0, noise=0.2):
