@@ -42,7 +42,8 @@ class Method:
         options: its settings, where they are not its own defaults.
         sources: files of this project that decide its choices, as patterns.
         packages: those of others.
-        length: how long its searches are, in units of the task's length.
+        lengths: how long its searches are in families of tasks, in units of the task's length,
+            where that is not 1.
         families: how many seeds it has in families of tasks where not all are run.
     """
 
@@ -51,12 +52,16 @@ class Method:
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    length: float = 1.0
+    lengths: Mapping[str, float] = field(default_factory=dict)
     families: Mapping[str, int] = field(default_factory=dict)
 
     def seeds(self, family: str, most: int) -> int:
         """How many seeds are run on tasks of a family."""
         return min(most, self.families.get(family, most))
+
+    def trials(self, family: str, length: int) -> int:
+        """How many trials its searches have on a task of a family and a length."""
+        return round(self.lengths.get(family, 1.0) * length)
 
     def version(self) -> dict[str, str]:
         """What its choices follow from: its settings, its packages and its sources.
@@ -129,17 +134,26 @@ def stock_ax(task: Task, seed: int) -> Search:
 
 
 OURS = "known_cost"
-AX_SEEDS = {"BARS": 5, "fitted": 5}  # it takes seconds a proposal
+# Ax takes seconds a proposal.
+AX_SEEDS = {"BARS": 5, "fitted": 5}
+AX_LENGTHS = {"recorded": 0.5, "fitted": 0.5}
+RANDOM_LENGTHS = {"BARS": 2.5, "recorded": 2.5, "fitted": 2.5}
 
 METHODS = {
     method.name: method
     for method in (
         proposer(OURS, "**/*.py", packages=("ax-platform", "botorch")),
-        Method(name="ax", start=stock_ax, packages=("ax-platform", "botorch"), families=AX_SEEDS),
+        Method(
+            name="ax",
+            start=stock_ax,
+            packages=("ax-platform", "botorch"),
+            families=AX_SEEDS,
+            lengths=AX_LENGTHS,
+        ),
         optuna("optuna_tpe", "TPESampler"),
         optuna("optuna_nsga2", "NSGAIISampler", population_size=10),
         proposer("nevergrad", "evolution.py projection.py", packages=("nevergrad",)),
         proposer("regularized_evolution", "regularized_evolution.py"),
-        proposer("random", "random.py", length=2.5),
+        proposer("random", "random.py", lengths=RANDOM_LENGTHS),
     )
 }

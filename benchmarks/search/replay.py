@@ -45,7 +45,8 @@ class Planned:
     @property
     def trials(self) -> int:
         """How many designs it trains: no more than there are."""
-        return min(round(self.method.length * self.task.trials), len(self.task.values_RO))
+        most = self.method.trials(self.task.family, self.task.trials)
+        return min(most, len(self.task.values_RO))
 
     @property
     def key(self) -> str:
