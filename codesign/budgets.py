@@ -28,6 +28,7 @@ MAX_CHILDREN = 500_000
 FEWEST_PREFIXES = 64
 LINKED_BOUNDS = 1_000_000
 CHUNK_ROWS = 50_000
+BARREN_DRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -110,34 +111,53 @@ class FeasibleSet:
             chosen = rng.permutation(len(known) * free)[:n]
             return self.space.columns(self._complete(known[chosen // free], chosen % free))
         distinct: dict[bytes, None] = {}
-        for _ in range(100):
-            picked = known[rng.integers(len(known), size=n)]
+        barren = 0  # draws of `n` in a row that found nothing new
+        while barren < BARREN_DRAWS and len(distinct) < n:
+            before = len(distinct)
+            if self._is_listed or not distinct:
+                picked = known[rng.integers(len(known), size=n)]
             if not self._is_listed:
                 picked = self._stirred(picked, rng)
             spare = [rng.integers(self._level_count(k), size=n) for k in self._free_axes]
             picked[:, self._free_axes] = np.array(spare, dtype=np.int64).reshape(len(spare), n).T
             distinct.update(dict.fromkeys(row.tobytes() for row in picked))
-            if len(distinct) >= n:
-                break
+            barren = barren + 1 if len(distinct) == before else 0
         drawn = np.frombuffer(b"".join(distinct), dtype=np.int64).reshape(-1, len(self.levels))
         return self.space.columns(drawn[:n])
 
     def _stirred(self, rows_NK: Indices, rng: np.random.Generator) -> Indices:
         """Redraw one knob after the other, but where that would break a budget.
 
-        Such moves are symmetric, so uniform designs stay uniform; and from the thinned share that
-        is known they reach the others. Knobs that conditions look at stay: what they wake would
-        make a move likelier than the way back.
+        Uniform designs stay uniform (Metropolis-Hastings), and from the thinned share that is
+        known the moves reach the others.
         """
-        looked_at = {p for k in self.space.linked for p in self.space.parents(k)}
         for k in self._set_axes:
-            if k in looked_at:
-                continue
-            active, moved_NK = self.space.is_active(rows_NK, k), rows_NK.copy()
-            moved_NK[active, k] = rng.choice(self.space.options(k), size=int(active.sum()))
-            inside = self.contains(self.space.columns(moved_NK))
-            rows_NK = np.where(inside[:, None], moved_NK, rows_NK)
+            moved_NK, log_odds_N = self._redrawn(rows_NK, k, rng)
+            moves = self.contains(self.space.columns(moved_NK))
+            moves &= -rng.exponential(size=len(moves)) <= log_odds_N
+            rows_NK = np.where(moves[:, None], moved_NK, rows_NK)
         return rows_NK
+
+    def _redrawn(
+        self, rows_NK: Indices, k: int, rng: np.random.Generator
+    ) -> tuple[Indices, np.ndarray[Any, np.dtype[np.float64]]]:
+        """Draw one knob anew, and the knobs that this wakes.
+
+        Returns:
+            The designs, and how much likelier the way back is, as a logarithm, (N,).
+        """
+        moved_NK, log_odds_N = rows_NK.copy(), np.zeros(len(rows_NK))
+        active = self.space.is_active(rows_NK, k)
+        moved_NK[active, k] = rng.choice(self.space.options(k), size=int(active.sum()))
+        for j in self.space.order:
+            if j == k or j not in self.space.linked:
+                continue
+            was, now = self.space.is_active(rows_NK, j), self.space.is_active(moved_NK, j)
+            options = self.space.options(j)
+            moved_NK[was & ~now, j] = self.space.axes[j].idle
+            moved_NK[now & ~was, j] = rng.choice(options, size=int((now & ~was).sum()))
+            log_odds_N += np.log(len(options)) * (now.astype(float) - was)
+        return moved_NK, log_odds_N
 
     def cheapest(self, cost: str) -> tuple[dict[str, Value], float]:
         """Find the best design of the whole space by one cost alone, by best-first search."""

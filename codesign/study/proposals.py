@@ -17,13 +17,14 @@ def next_design(problem: Problem, proposer: Proposer, state: StudyState) -> Desi
     """
     seed, number = problem.spec.seed, len(state.trials)
     searched = state.searched
+    pending = [trial.design for trial in state.open_trials if trial.kind != "confirm"]
     related = [o for earlier in state.earlier for o in earlier.observations]
 
     def ask(feasible: Feasible) -> list[Design]:
         return proposer.ask(
             feasible,
             [*related, *(found for trial in searched for found in trial.observations)],
-            [trial.design for trial in searched if trial.open],
+            pending,
             1,
             np.random.default_rng([seed, number]),
         )

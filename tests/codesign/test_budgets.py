@@ -217,12 +217,21 @@ def test_budgets_that_only_together_exclude_everything_say_so() -> None:
         feasible.require_some()
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_redrawing_knobs_keeps_a_uniform_sample_uniform(conditional: bool) -> None:
-    entries: dict[str, Any] = dict(FULL)
-    if conditional:
-        entries["lr"] = Parameter(levels=FULL["lr"], when={"form": ("b",)})
-    lattice = space(**entries)
+WHEN: dict[str, dict[str, Any]] = {
+    "no condition": {},
+    "one knob woken": {"lr": Parameter(levels=FULL["lr"], when={"form": ("b",)})},
+    "a chain, and two woken at once": {
+        "width": Choice(values=(1, 2, 5)),
+        "form": Parameter(levels=FULL["form"], when={"wide": (True,)}),
+        "depth": Parameter(levels=FULL["depth"], when={"form": ("b",)}),
+        "lr": Parameter(levels=FULL["lr"], when={"wide": (True,), "form": ("b",)}),
+    },
+}
+
+
+@pytest.mark.parametrize("entries", WHEN.values(), ids=WHEN.keys())
+def test_redrawing_knobs_keeps_a_uniform_sample_uniform(entries: dict[str, Any]) -> None:
+    lattice = space(**{**FULL, **entries})
     feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.03})
     expected = sorted(set(drawn(feasible, lattice.size)))
     repeats = 300
@@ -231,6 +240,35 @@ def test_redrawing_knobs_keeps_a_uniform_sample_uniform(conditional: bool) -> No
     found, counts = np.unique(stirred, axis=0, return_counts=True)
     assert set(map(tuple, found.tolist())) == set(expected)
     assert np.abs(counts - repeats).max() < 5 * np.sqrt(repeats)
+
+
+def test_draws_reach_what_a_condition_looks_at_and_no_known_design_has() -> None:
+    form = Parameter(levels=FULL["form"], when={"depth": tuple(range(50, 101))})
+    lattice = space(width=Range(low=1, high=50), depth=Range(low=1, high=100), form=form)
+    feasible = FeasibleSet(lattice, TASK, {"gflop_per_example": 0.3}, max_children=200)
+    known, weight = feasible._all_prefixes
+    assert weight > 1.0
+    assert len(set(known[:, 1].tolist())) < 80
+    found = {row[1] for seed in range(100) for row in drawn(feasible, 200, seed)}
+    assert found == set(range(100))
+
+
+def test_all_of_a_small_set_that_is_not_listed_is_drawn_where_more_is_asked_for() -> None:
+    lattice = space(width=Range(low=1, high=1000), depth=Range(low=1, high=100), form=FULL["form"])
+    budgets = {"gflop_per_example": 0.1}
+    feasible = FeasibleSet(lattice, TASK, budgets, max_children=64)
+    assert not feasible.size.exact
+    bounds = 0
+    contains = feasible.contains
+
+    def counting(columns: Any) -> Any:
+        nonlocal bounds
+        bounds += 1
+        return contains(columns)
+
+    feasible.contains = counting  # type: ignore[method-assign]
+    assert set(drawn(feasible, 20_000)) == brute_force(lattice, budgets)
+    assert bounds < 100
 
 
 def test_draws_leave_the_thinned_share_that_is_known() -> None:
