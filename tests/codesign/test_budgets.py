@@ -30,7 +30,7 @@ def space(**parameters: Any) -> Space:
     return Space(tuple(axes))
 
 
-FULL = {
+FULL: dict[str, Any] = {
     "width": Range(low=1, high=16),
     "form": Choice(values=("a", "b")),
     "lr": Choice(values=(0.01, 0.1, 0.2)),
