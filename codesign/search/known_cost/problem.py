@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+SHARED_VARIANCE = 0.5
+"""Share of the variance of a prediction's error, in logarithms, that all designs have in common:
+the device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.
+"""
 _COMPUTE = "gflop_per_example"
 
 

@@ -148,3 +148,14 @@ def test_a_wide_interval_is_worth_trying_where_its_median_alone_is_not():
     rows = np.array([[0.5, 0.05, 1e-3], [0.5, -0.1, 1e-3], [0.5, -0.1, 2.0]])
     sure, median, unsure = closed_form(problem, draws=256).score(rows)
     assert median < sure < unsure
+
+
+def test_where_nothing_gains_what_is_nearest_to_the_reference_is_best():
+    problem = curve_problem(known=1)
+    rows = inputs(np.array([0.2, 0.6, 0.9]), known=1)  # costs more and more
+    far = replace(problem, reference_O=np.array([-1.5, 5.0]))
+    first, second, third = closed_form(far).score(rows)
+    assert first > second > third
+    near = replace(problem, reference_O=np.array([-1.5, 0.0]))
+    gaining, second, third = closed_form(near).score(rows)
+    assert gaining > -100.0 > second > third
