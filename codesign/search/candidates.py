@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,11 @@ def taken_designs(observed: Sequence[Observation], pending: Sequence[Design]) ->
 def final(observed: Sequence[Observation]) -> list[Observation]:
     """Leave out points of curves and other studies' trials: at most one for each design is left."""
     return [o for o in observed if o.fidelity == 1.0 and not o.task]
+
+
+def seed_of(design: Design) -> int:
+    """Return a seed that follows from a design alone: in [0, 2**32)."""
+    return zlib.crc32(repr(sorted(design.items())).encode())
 
 
 def unseen(designs: Iterable[Design], taken: Sequence[Design]) -> list[Design]:

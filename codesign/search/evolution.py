@@ -21,7 +21,7 @@ import numpy as np
 from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.registry import nearest
-from codesign.search.candidates import sample_unseen, taken_designs
+from codesign.search.candidates import sample_unseen, seed_of, taken_designs
 from codesign.search.losses import observed_losses
 from codesign.search.projection import nearest_untaken
 
@@ -181,7 +181,7 @@ class NevergradSearch:
             levels=feasible.levels,
             budget=budget,
             workers=1 if one_by_one else workers,
-            seed=zlib.crc32(repr(sorted(begun[0].items())).encode()),
+            seed=seed_of(begun[0]),
         )
 
     def _continued(self, setting: _Setting, told: Sequence[_Told]) -> _Run:

@@ -4,7 +4,8 @@ The first point is the middle of the lattice, the next ones are quasi-random, al
 Ax's default model (Balandat et al., BoTorch, 2020) and its default acquisition function. Ax sees
 the lattice as choices and every objective as something to learn. It knows no budgets, so each
 point is answered by the nearest feasible design that is not taken. The experiment is built anew
-at each call.
+at each call; the quasi-random points after the second trial belong to one sequence all the same,
+as its scrambling follows from that trial's design (the first one's is the same in all studies).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from ax.adapter.registry import Generators
 from ax.api.utils.generation_strategy_dispatch import choose_generation_strategy
 from ax.api.utils.structs import GenerationStrategyDispatchStruct
 from ax.core.arm import Arm
@@ -27,7 +29,7 @@ from ax.utils.common.random import with_rng_seed
 from codesign.designs import as_columns, key_of
 from codesign.errors import ConfigError
 from codesign.search.ax_experiment import lattice_parameter, optimization_config
-from codesign.search.candidates import final, sample_unseen, taken_designs
+from codesign.search.candidates import final, sample_unseen, seed_of, taken_designs
 from codesign.search.projection import nearest_untaken
 
 if TYPE_CHECKING:
@@ -88,7 +90,9 @@ class StockAx:
         experiment = _experiment(feasible, self.objectives, final(observed), taken)
         with with_rng_seed(int(rng.integers(2**31))), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            runs = self._generate(experiment, n, seed=int(rng.integers(2**31)))
+            drawn = int(rng.integers(2**31))
+            seed = seed_of(taken[1]) if len(taken) > 1 else drawn
+            runs = self._generate(experiment, n, seed=seed)
         wishes: list[Design] = [run.arms[0].parameters for run in runs]  # type: ignore[misc]
         answers = nearest_untaken(feasible, wishes, taken, n, rng)
         left = n - len(answers)
@@ -105,6 +109,10 @@ class StockAx:
             )
         )
         strategy.experiment = experiment
+        for node in strategy._nodes:
+            for spec in node.generator_specs:
+                if spec.generator_enum is Generators.SOBOL:
+                    spec.generator_kwargs["init_position"] = len(experiment.trials)
         # Else a new strategy would go on by one of its nodes at each point, from the first.
         strategy.current_generator_run_limit()
         runs: list[GeneratorRun] = []

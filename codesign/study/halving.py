@@ -43,12 +43,8 @@ def promotion(state: StudyState, spec: StudySpec) -> Trial | None:
             return baseline
     searched = state.of_kind("baseline", "search")
     for rung in reversed(fidelity.rungs):
-        best = best_at(searched, rung, spec.objectives)
-        # A product such as 0.29 · 100 lies just below the whole number that it stands for.
-        kept = math.floor(fidelity.keep * len(best) + 1e-9)
-        for trial in best[:kept]:
-            if _waits_at(trial, rung):
-                return trial
+        if (found := _best_waiting(searched, rung, spec.objectives, fidelity.keep)) is not None:
+            return found
     return None
 
 
@@ -63,8 +59,7 @@ def last_resort(state: StudyState, spec: StudySpec) -> Trial | None:
     if fidelity is None or any(trial.status == "completed" for trial in searched):
         return None
     for rung in reversed(fidelity.rungs):
-        best = best_at(searched, rung, spec.objectives)
-        if (found := next((t for t in best if _waits_at(t, rung)), None)) is not None:
+        if (found := _best_waiting(searched, rung, spec.objectives, 1.0)) is not None:
             return found
     return None
 
@@ -91,15 +86,24 @@ def savings(state: StudyState, spec: StudySpec) -> Savings | None:
     )
 
 
-def best_at(trials: Sequence[Trial], rung: float, objectives: Sequence[Objective]) -> list[Trial]:
-    """Return those that reached a rung, best first; equally good ones by their numbers."""
-    there = [trial for trial in trials if rung in trial.reached]
+def _best_waiting(
+    searched: Sequence[Trial], rung: float, objectives: Sequence[Objective], keep: float
+) -> Trial | None:
+    """Return the best that waits at a rung, if it is among the best `keep` of all that came there.
+
+    Equally good ones are told apart by their numbers.
+    """
+    there = [trial for trial in searched if rung in trial.reached]
+    # A product such as 0.29 · 100 lies just below the whole number that it stands for.
+    kept = math.floor(keep * len(there) + 1e-9)
+    if not any(_waits_at(trial, rung) for trial in there):
+        return None
     known = [{**t.costs, **t.predicted, **t.reached[rung]} for t in there]
     values_ND = np.array([[each[o.name] for o in objectives] for each in known], dtype=float)
     order = pareto.nondominated_order(
-        values_ND.reshape(-1, len(objectives)), [o.goal for o in objectives]
+        values_ND.reshape(-1, len(objectives)), [o.goal for o in objectives], most=kept
     )
-    return [there[i] for i in order]
+    return next((there[i] for i in order if _waits_at(there[i], rung)), None)
 
 
 def _waits_at(trial: Trial, rung: float) -> bool:

@@ -36,6 +36,8 @@ Array = np.ndarray[Any, Any]
 
 _FEWEST_TO_MODEL = 2
 _BEAM = 8
+# Where no more designs than these are feasible, and scores are cheap, each one is scored.
+_FEW = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Options:
 
     Attributes:
         initial: space-filling trials before the first model, ≥ 1.
-        candidates: feasible designs drawn for each proposal, ≥ 1.
+        candidates: feasible designs drawn for each proposal, ≥ 1; all, where there are 4,096 at
+            most and one objective is learned against at most one cost.
         mc_samples: posterior samples of what has to be beaten, over which the expected gain is
             averaged, ≥ 1.
     """
@@ -94,6 +97,8 @@ class KnownCostSearch:
             first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
+        if len(learned) == 1 and len(self.objectives) <= 2 and _are_few(feasible):
+            drawn = sample_unseen(feasible, taken, _FEW, rng)
         trained = [o for o in ended if is_success(o, learned)]
         problem, inputs = build(
             feasible,
@@ -151,6 +156,12 @@ class KnownCostSearch:
         if sum(is_success(o, learned) for o in observed) < _FEWEST_TO_MODEL:
             return n
         return min(max(self.options.initial - taken, 0), n)
+
+
+def _are_few(feasible: Feasible) -> bool:
+    """Whether there are 4,096 feasible designs at most: then no more can be drawn."""
+    drawn = feasible.sample(_FEW + 1, np.random.default_rng(0))
+    return all(len(values) <= _FEW for values in drawn.values())
 
 
 LEARNS_RELATED_TASKS = True

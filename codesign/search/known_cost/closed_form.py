@@ -19,6 +19,7 @@ from scipy.linalg import solve_triangular
 
 from codesign.pareto import pareto_mask
 from codesign.search.known_cost.gain import log_expected_gain, log_sum_exp
+from codesign.search.known_cost.problem import SHARED_VARIANCE
 
 if TYPE_CHECKING:
     from codesign.contracts import Goal
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-# Share of the variance of a prediction's error, in logarithms, that all designs have in common: the
-# device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.
-SHARED_VARIANCE = 0.5
 _CLEARLY_WORSE_SD = 4.0
+# The score of what certainly gains nothing, less as much for each unit of gain that it falls short
+# of the reference: below all others, and so that local search finds what does gain.
+_BEYOND_REFERENCE = -1e15
 _JITTER = 1e-8
 _LEAST_VARIANCE = 1e-12
 
@@ -98,7 +99,11 @@ class ClosedForm:
         )
 
     def score(self, inputs_CX: Array) -> Array:
-        """Return the log of the expected gain over the drawn designs: (C,)."""
+        """Return the log of the expected gain over the drawn designs: (C,).
+
+        What costs more than the reference in all draws gains nothing; it is scored far below all
+        others, the lower the further beyond the reference it is.
+        """
         mean_SC, variance_C = self._given_draws(inputs_CX, marginal=True)
         sd_C = np.sqrt(np.maximum(variance_C, _LEAST_VARIANCE))
         known_SCK = self._known_gains(inputs_CX, self._own_SK[:, None, :])
@@ -116,7 +121,9 @@ class ClosedForm:
                 mean_SC, known_SCK, self._values_SB, self._known_SBK, self._fronts, strict=True
             )
         ]
-        return log_sum_exp(np.stack(terms_SC, axis=1)) - np.log(len(terms_SC))
+        log_gain_C = log_sum_exp(np.stack(terms_SC, axis=1)) - np.log(len(terms_SC))
+        short_C = np.maximum(self._reference_K - inputs_CX[:, self._known], 0.0).sum(axis=1)
+        return np.where(np.isneginf(log_gain_C), _BEYOND_REFERENCE * (1.0 + short_C), log_gain_C)
 
     def _hold(self, inputs_BX: Array, values_SB: Array, known_SBK: Array) -> None:
         self._inputs_BX, self._values_SB, self._known_SBK = inputs_BX, values_SB, known_SBK

@@ -25,7 +25,7 @@ from scipy.special import erfcx, ndtr
 Array = np.ndarray[Any, Any]
 
 _LOG_SQRT_2_PI = 0.5 * np.log(2.0 * np.pi)
-_TAIL = 1e6  # beyond it h(-x) / phi(x) is 1 / x**2 to the last bit
+_TAIL = 1e4  # beyond it h(-x) / phi(x) is 1 / x**2 to seven digits, as many as rounding leaves
 
 
 def log_expected_gain(
@@ -72,7 +72,7 @@ def log_h(z: Array) -> Array:
     # Mills' ratio is erfcx: h(-x) = phi(x) (1 - x Mills(x)), without phi's underflow.
     capped = np.minimum(x, _TAIL)
     remainder = np.log1p(-capped * np.sqrt(0.5 * np.pi) * erfcx(capped / np.sqrt(2.0)))
-    log_rest = np.where(x < 1e4, remainder, -2.0 * np.log(x))
+    log_rest = np.where(x < _TAIL, remainder, -2.0 * np.log(x))
     found[low] = -0.5 * x**2 - _LOG_SQRT_2_PI + log_rest
     return found
 

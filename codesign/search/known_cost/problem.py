@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from codesign.designs import as_columns, as_designs
+from codesign.designs import as_columns, as_designs, key_of
 from codesign.pareto import pareto_mask
 from codesign.search.gains import (
     Scale,
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
+SHARED_VARIANCE = 0.5
+"""Share of the variance of a prediction's error, in logarithms, that all designs have in common:
+the device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.
+"""
 _COMPUTE = "gflop_per_example"
 
 
@@ -87,6 +91,7 @@ class Problem:
         reference_O: the reference point, in gains; not used with one objective.
         compute: the feature that is the logarithm of compute, if one is.
         failed_FX: inputs of the trials that diverged or ran out of memory.
+        paused_PX: inputs of this study's other designs that have trained for a part, so far.
         related: points of curves and trials of earlier studies, if there are any.
     """
 
@@ -98,6 +103,7 @@ class Problem:
     reference_O: Array
     compute: int | None = None
     failed_FX: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    paused_PX: Array = field(default_factory=lambda: np.zeros((0, 0)))
     related: Related | None = None
 
 
@@ -144,9 +150,20 @@ def build(
         reference_O=reference_gains(scales, gains_NO),
         compute=None if inputs.log_compute is None else features - 1,
         failed_FX=inputs.of(failed) if failed else trained_NX[:0],
+        paused_PX=_paused(inputs, trained_NX, [*(o.design for o in trained), *failed], related),
         related=_related(inputs, known_column, trained, related),
     )
     return problem, inputs
+
+
+def _paused(
+    inputs: Inputs, trained_NX: Array, ended: Sequence[Design], related: Sequence[Observation]
+) -> Array:
+    """Encode this study's designs that are seen on the way only: (P, X)."""
+    seen = {key_of(o.design): o.design for o in related if not o.task}
+    for design in ended:
+        seen.pop(key_of(design), None)
+    return inputs.of([*seen.values()]) if seen else trained_NX[:0]
 
 
 def _related(

@@ -1,8 +1,9 @@
 """Points of curves and trials of earlier studies, on the scale of this study's gains. NumPy only.
 
 A loss after a quarter of the training, or on other data, lies elsewhere and spreads otherwise than
-the final one. Designs that were seen at both fidelities link the scales of two; what nothing links
-is standardised by its own centre and spread. E rows, O objectives.
+the final one. Designs that were seen at a higher fidelity, too, link the scales: by regression of
+what they showed there, which is not misled where only those that looked best were trained on. What
+nothing links is standardised by its own centre and spread. E rows, O objectives.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_FEWEST_SHARED = 3
+# A slope of 1 counts as much as so many designs that are as far apart as all of the fidelity: few,
+# as it is only a guess, but enough where three designs alike say nothing of it.
+_DESIGNS_OF_EQUAL_SPREAD = 0.2
 _MOST_ROWS_A_TASK = 128
 
 
@@ -63,16 +66,17 @@ def related_gains(
             groups[observation.task, observation.fidelity].append(at)
     keys = [key_of(o.design) for o in everything]
     gains = np.full(len(everything), np.nan)
-    anchors: dict[str, dict[Key, float]] = {}
+    anchors: dict[str, dict[Key, float]] = defaultdict(dict)
+    units = {"": scale}
     for task, fidelity in sorted(groups, key=lambda group: (group[0], -group[1])):
         members = groups[task, fidelity]
-        gains_G = fenced(values[members])
-        if not task and fidelity == 1.0:
-            gains_G = (gains_G - scale.centre) / scale.spread
-        else:
-            gains_G = _linked(gains_G, [keys[at] for at in members], anchors.get(task, {}))
-        gains[members] = gains_G
-        anchors.setdefault(task, dict(zip((keys[at] for at in members), gains_G, strict=True)))
+        designs, raw_G = [keys[at] for at in members], fenced(values[members])
+        unit = units.setdefault(task, raw.around(raw_G))
+        gains[members] = (raw_G - unit.centre) / unit.spread
+        if anchors[task]:
+            gains[members] = _linked(gains[members], designs, anchors[task])
+        # Where a design was seen at several fidelities, its highest one is what others link to.
+        anchors[task] = dict(zip(designs, gains[members], strict=True)) | anchors[task]
     return gains[len(trained) :]
 
 
@@ -102,14 +106,16 @@ def thinned(related: Sequence[Observation], told_E: Array) -> Array:
     return kept_E
 
 
-def _linked(values_G: Array, keys: Sequence[Key], anchor: Mapping[Key, float]) -> Array:
-    """Scale values so that the designs they share with the anchor agree in centre and spread."""
+def _linked(gains_G: Array, keys: Sequence[Key], anchor: Mapping[Key, float]) -> Array:
+    """Predict, from gains at a lower fidelity, those that the anchor has of the shared designs."""
     shared = [at for at, key in enumerate(keys) if key in anchor]
-    if len(shared) >= _FEWEST_SHARED and np.ptp(values_G[shared]) > 0.0:
-        theirs = np.array([anchor[keys[at]] for at in shared])
-        ours = values_G[shared]
-        return np.asarray((values_G - ours.mean()) / ours.std() * theirs.std() + theirs.mean())
-    return np.asarray((values_G - values_G.mean()) / (values_G.std() or 1.0))
+    if not shared:
+        return np.asarray((gains_G - gains_G.mean()) / (gains_G.std() or 1.0))
+    theirs = np.array([anchor[keys[at]] for at in shared])
+    lower = gains_G[shared] - gains_G[shared].mean()
+    weight = _DESIGNS_OF_EQUAL_SPREAD * gains_G.var() or 1.0
+    slope = (lower @ theirs + weight) / (lower @ lower + weight)
+    return np.asarray((gains_G - gains_G[shared].mean()) * slope + theirs.mean())
 
 
 def _value(scale: Scale, observation: Observation) -> float:

@@ -71,6 +71,26 @@ def test_the_middle_of_the_lattice_comes_first_and_its_own_model_after_five_tria
         assert (answers[0] != answers[1]) >= differ
 
 
+def test_its_quasi_random_points_are_those_of_one_sequence():
+    """Of a Sobol sequence, two points that follow an even number of others lie in both halves."""
+    levels = {"width": tuple(range(8, 8 * 65, 8)), "depth": (1,), "norm": ("none",)}
+    line = ToySpace(levels=levels, budget_gflop_per_example=1e9)
+    designs = line.all_designs()
+    assert len(designs) == 64
+    default = stock_ax.make((LOSS,), stock_ax.Options(initial=9))
+    opposite, firsts = 0, set()
+    for study in range(8):
+        taken = [designs[i] for i in np.random.default_rng(study).permutation(64)[:4]]
+        for trial in (4, 5):
+            rng = np.random.default_rng([study, trial])
+            taken += default.ask(line, seen(line, taken), [], 1, rng)
+        halves = [design["width"] > 256 for design in taken[-2:]]
+        opposite += halves[0] != halves[1]
+        firsts.add(taken[4]["width"])
+    assert opposite >= 7
+    assert len(firsts) > 4
+
+
 def test_points_that_ax_draws_instead_of_its_model_are_counted_and_said(caplog):
     levels = {"width": tuple(range(8, 129, 8)), "depth": (1,), "norm": ("none",)}
     line = ToySpace(levels=levels, budget_gflop_per_example=1.0)

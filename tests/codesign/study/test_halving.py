@@ -158,6 +158,9 @@ def test_points_are_sorted_by_peeled_fronts_and_crowding(points: list[tuple[int,
     signs = np.array([1.0, -1.0, 1.0])[: len(points[0])]
     order = pareto.nondominated_order(values_ND * signs, goals)
     assert order.tolist() == best_first([tuple(map(float, point)) for point in points])
+    for most in range(len(points) + 2):
+        first = pareto.nondominated_order(values_ND * signs, goals, most=most)
+        assert first.tolist() == order[:most].tolist()
 
 
 def test_points_with_a_value_that_is_not_known_come_last() -> None:

@@ -49,8 +49,10 @@ def learn(problem: Problem) -> Beliefs:
     )
     feasibility = None
     if len(problem.failed_FX):
-        inputs_RX = np.concatenate([problem.trained_NX, problem.failed_FX])
-        success_R = np.arange(len(inputs_RX)) < len(problem.trained_NX)
+        # What trains still has not failed: where designs pause, most of them are such.
+        parts = [problem.trained_NX, problem.paused_PX, problem.failed_FX]
+        inputs_RX = np.concatenate([part for part in parts if len(part)])
+        success_R = np.arange(len(inputs_RX)) < len(inputs_RX) - len(problem.failed_FX)
         feasibility = Feasibility(inputs_RX[:, : problem.features], success_R)
     return Beliefs(features=problem.features, processes=processes, feasibility=feasibility)
 

@@ -19,6 +19,8 @@ from botorch.posteriors import GPyTorchPosterior
 from gpytorch.distributions import MultivariateNormal
 from torch import Tensor
 
+from codesign.search.known_cost.problem import SHARED_VARIANCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
     from codesign.search.known_cost.surrogate.beliefs import Beliefs
     from codesign.search.known_cost.surrogate.process import Process
 
-# Share of the variance of a prediction's error, in logarithms, that all designs have in common: the
-# device is faster than modelled, or slower. The rest is each design's own. Assumed, not fitted.
-_SHARED_VARIANCE = 0.5
 _JITTER = 1e-8
 
 
@@ -103,6 +102,6 @@ class _Predicted(Model):
     def posterior(self, X: Tensor, *_: object, **__: object) -> GPyTorchPosterior:
         """Return the joint distribution over q rows of inputs, (…, q, X)."""
         mean, sd = X[..., self._mean_column], X[..., self._sd_column]
-        shared = _SHARED_VARIANCE * sd[..., :, None] * sd[..., None, :]
-        own = torch.diag_embed((1 - _SHARED_VARIANCE) * sd.square())
+        shared = SHARED_VARIANCE * sd[..., :, None] * sd[..., None, :]
+        own = torch.diag_embed((1 - SHARED_VARIANCE) * sd.square())
         return GPyTorchPosterior(MultivariateNormal(mean, shared + own))

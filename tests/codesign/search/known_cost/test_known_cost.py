@@ -8,6 +8,7 @@ from codesign.designs import as_columns
 from codesign.errors import ConfigError
 from codesign.pareto import hypervolume
 from codesign.search import known_cost, random
+from codesign.table import TableSet
 from tests.support.suites.proposer import (
     COMPUTE,
     LOSS,
@@ -131,10 +132,14 @@ class TestKnownCost(ProposerSuite):
         ]
 
         def wide(seen):
-            proposed = search([LOSS]).ask(space, seen, [], 6, np.random.default_rng(0))
+            proposed = [
+                design
+                for seed in range(4)
+                for design in search([LOSS]).ask(space, seen, [], 6, np.random.default_rng(seed))
+            ]
             return sum(design["width"] > 64 for design in proposed)
 
-        assert wide(narrow) >= 4
+        assert wide(narrow) >= 16
         assert wide([*narrow, *diverged]) <= wide(narrow) / 2
 
     def test_a_broken_node_says_nothing_of_its_design(self):
@@ -172,3 +177,23 @@ class TestKnownCost(ProposerSuite):
     def test_no_objective_is_refused(self):
         with pytest.raises(ConfigError, match="at least one objective"):
             known_cost.make([], known_cost.Options())
+
+
+class Islands(TableSet):
+    """Designs that no step leads to."""
+
+    def neighbours(self, design):
+        return {name: values[:0] for name, values in as_columns([design]).items()}
+
+
+def test_every_design_is_a_candidate_where_few_are_feasible():
+    costs = np.linspace(1.0, 2.0, 2000)
+    costs[1234] = 0.01
+    islands = Islands([{"place": at} for at in range(2000)], {"gflop_per_example": costs})
+    observed = [
+        Observation(design={"place": at}, metrics={"log_loss": 0.5 + at * 1e-5})
+        for at in range(0, 2000, 250)
+    ]
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        assert search(candidates=2).ask(islands, observed, [], 1, rng) == [{"place": 1234}]

@@ -8,7 +8,9 @@ from scipy.stats import spearmanr
 
 from codesign.contracts import Objective, Observation
 from codesign.designs import as_columns, as_designs
+from codesign.search.gains import Scale
 from codesign.search.known_cost.problem import build
+from codesign.search.known_cost.related import related_gains
 from codesign.search.known_cost.surrogate import learn
 from codesign.search.known_cost.surrogate.feasibility import Feasibility
 from tests.support.toy_space import ToySpace
@@ -141,3 +143,45 @@ def test_one_kind_of_outcome_only_leaves_numbers(success):
     found = Feasibility(np.random.default_rng(0).random((20, 3)), np.full(20, success))
     log_success = found.log_success(np.random.default_rng(1).random((5, 3)))
     assert ((log_success > np.log(0.5)) == success).all()
+
+
+def test_designs_that_looked_best_on_the_way_do_not_make_the_others_look_better():
+    """Only they end, and what they showed on the way is partly luck."""
+    off = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        final = rng.normal(size=40)
+        on_the_way = 1.5 * final + 0.7 + 0.5 * rng.normal(size=40)
+        ended, others = np.split(np.argsort(on_the_way), [13])
+        own = [Observation(design={"x": int(i)}, metrics={"log_loss": final[i]}) for i in ended]
+        points = [
+            Observation(design={"x": i}, metrics={"log_loss": loss}, fidelity=0.3)
+            for i, loss in enumerate(on_the_way)
+        ]
+        scale = Scale(objective=LOSS, log10=False).standardised(final[ended])
+        gains_E = related_gains(scale, own, points)
+        off.append((gains_E[others] - scale.gains(final[others])).mean() * scale.spread)
+    assert abs(np.mean(off)) < 0.15
+
+
+def test_few_designs_alike_at_the_end_do_not_tear_the_scale_of_all_others():
+    points = trained(30, seed=5, of=lambda d: 2.0 + loss(d), fidelity=0.25)
+    best = sorted(points, key=lambda o: o.metrics["log_loss"])[:2]
+    own = [
+        Observation(design=o.design, metrics={"log_loss": 0.55 + 1e-5 * at})
+        for at, o in enumerate(best)
+    ]
+    assert predicted(own, points) > 0.8
+
+
+def test_designs_that_pause_are_no_failures():
+    points = trained(30, seed=5, fidelity=0.25)
+    failed = designs(60, 7)[-3:]
+    unseen = designs(60, 99)
+    chances = []
+    for related in ([], points):
+        problem, inputs = build(
+            SPACE, [LOSS], trained=trained(2), others=unseen, failed=failed, related=related
+        )
+        chances.append(np.exp(learn(problem).log_success(inputs.of(unseen))).mean())
+    assert chances[1] > 0.75 > chances[0]
