@@ -19,13 +19,14 @@ from codesign.search.gains import fenced
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from codesign.contracts import Observation
+    from codesign.contracts import Objective, Observation
     from codesign.designs import Key
     from codesign.search.gains import Scale
 
 Array = np.ndarray[Any, Any]
 
 _FEWEST_SHARED = 3
+_FEWEST_LEADING = 2
 _MOST_ROWS_A_TASK = 128
 
 
@@ -74,6 +75,25 @@ def related_gains(
         gains[members] = gains_G
         anchors.setdefault(task, dict(zip((keys[at] for at in members), gains_G, strict=True)))
     return gains[len(trained) :]
+
+
+def leading(objectives: Sequence[Objective], related: Sequence[Observation]) -> list[Observation]:
+    """Return what scales rest on before this study's own finished trials: at least two, or none.
+
+    That is this study's points of the highest fidelity at which there are two; else the earlier
+    task with the most.
+
+    Args:
+        objectives: those that are learned; all are finite in what is returned.
+    """
+    groups: dict[tuple[str, float], list[Observation]] = defaultdict(list)
+    for o in related:
+        values = [o.metrics.get(objective.metric, np.nan) for objective in objectives]
+        if o.failure is None and np.isfinite(values).all():
+            groups[o.task, o.fidelity].append(o)
+    large = {group: found for group, found in groups.items() if len(found) >= _FEWEST_LEADING}
+    first = max(large, key=lambda g: (not g[0], g[1], len(large[g]), g[0]), default=None)
+    return [] if first is None else large[first]
 
 
 def thinned(related: Sequence[Observation], told_E: Array) -> Array:
