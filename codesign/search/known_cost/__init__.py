@@ -8,8 +8,8 @@ one objective is learned, over a sample of feasible designs, the neighbours of t
 far, and what local search finds from there.
 
 Trials that diverged or ran out of memory tell how probable that is of a design, and the expected
-gain is weighed by it; other failures say nothing of their design and are left out (they are not
-proposed again all the same).
+gain is weighed by it; they also count as the worst result seen. Other failures say nothing of
+their design and are left out (they are not proposed again all the same).
 """
 
 from __future__ import annotations

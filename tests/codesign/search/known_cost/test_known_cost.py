@@ -139,6 +139,26 @@ class TestKnownCost(ProposerSuite):
         assert wide(narrow) >= 4
         assert wide([*narrow, *diverged]) <= wide(narrow) / 2
 
+    def test_an_island_of_divergence_around_the_optimum_is_left_alone(self):
+        # No linear bound sets it apart.
+        table = TableSet(
+            [{"a": a, "b": b, "c": c} for a in range(8) for b in range(8) for c in (1, 2)]
+        )
+        proposer, failures = search([LOSS]), []
+        for seed in range(3):
+            observed = []
+            for i in range(24):
+                rng = np.random.default_rng([seed, i])
+                (d,) = proposer.ask(table, observed, [], 1, rng)
+                off_a, off_b = abs(d["a"] - 4), abs(d["b"] - 3)
+                if max(off_a, off_b) < 2:
+                    observed.append(Observation(design=d, metrics={}, failure="diverged"))
+                else:
+                    loss = 0.3 + 0.01 * (off_a**2 + off_b**2) + 0.01 * d["c"]
+                    observed.append(Observation(design=d, metrics={"log_loss": loss}))
+            failures.append(sum(o.failure is not None for o in observed))
+        assert np.median(failures) <= 6
+
     def test_a_broken_node_says_nothing_of_its_design(self):
         space = ToySpace()
         observed = [o for o in trials(space, 16) if o.failure is None]
