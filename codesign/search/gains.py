@@ -85,10 +85,13 @@ def fenced(gains_N: Array) -> Array:
     return np.asarray(np.maximum(gains_N, fence))
 
 
-def reference_gains(scales: Sequence[Scale], gains_NO: Array) -> Array:
-    """Place the reference point: where the user put it, else `pareto.default_reference`: (O,)."""
-    goals = ["maximize" for _ in scales]
-    reference_O = default_reference(gains_NO, goals)  # type: ignore[arg-type]
+def reference_gains(scales: Sequence[Scale], gains: Sequence[Array]) -> Array:
+    """Place the reference point: where the user put it, else `pareto.default_reference`: (O,).
+
+    Args:
+        gains: for each objective those that designs may have, as far as they are known, each (R,).
+    """
+    reference_O = np.array([default_reference(g_R[:, None], ["maximize"])[0] for g_R in gains])
     for at, scale in enumerate(scales):
         given = scale.objective.reference
         if given is not None and scale.log10 and given <= 0:

@@ -32,13 +32,18 @@ class Options:
     Attributes:
         candidates: feasible designs drawn at each proposal, to choose from and to stand for the
             whole set, ≥ 1; the work grows with its square.
+        share: of the drawn ones so many are kept, in (0, 1]; below 1 the seed decides what is
+            proposed even where all designs are drawn.
     """
 
     candidates: int = 512
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.candidates, int) or self.candidates < 1:
             raise ConfigError(f"candidates is {self.candidates}; must be a whole number ≥ 1")
+        if not 0 < self.share <= 1:
+            raise ConfigError(f"share is {self.share}; must be in (0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,8 @@ class SupportPoints:
         """See `Proposer.ask`."""
         taken = taken_designs(observed, pending)
         everything = sample(feasible, max(n, self.options.candidates) + len(taken), rng)
+        kept = max(n + len(taken), round(self.options.share * len(everything)))
+        everything = everything[:kept]
         designs = unseen(everything, taken)
         if n < 1 or not designs:
             return []

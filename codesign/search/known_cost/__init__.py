@@ -2,13 +2,14 @@
 
 An exact cost needs no model: it enters the hypervolume as the number it is, and its logarithm is
 a feature of the models of quality. A predicted cost needs none either: it enters as its prediction
-with its own uncertainty. The first trials fill the space (`support_points`); then each proposal
-maximises the expected gain, in closed form where one objective is learned, over a sample of
-feasible designs, the neighbours of the best ones so far, and what local search finds from there.
+with its own uncertainty. The first trials fill the space (`support_points`), unless curves or
+earlier studies tell enough; then each proposal maximises the expected gain, in closed form where
+one objective is learned, over a sample of feasible designs, the neighbours of the best ones so
+far, and what local search finds from there.
 
 Trials that diverged or ran out of memory tell how probable that is of a design, and the expected
-gain is weighed by it; other failures say nothing of their design and are left out (they are not
-proposed again all the same).
+gain is weighed by it; they also count as the worst result seen. Other failures say nothing of
+their design and are left out (they are not proposed again all the same).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from codesign.search.candidates import final, sample_unseen, taken_designs
 from codesign.search.gains import ABOUT_THE_DESIGN, is_success
 from codesign.search.known_cost.pool import Pool
 from codesign.search.known_cost.problem import build, near_best
+from codesign.search.known_cost.related import leading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 _FEWEST_TO_MODEL = 2
+# Own results from which on what is related is put on their scale; it has its own before.
+_FEWEST_TO_LINK = 3
+# Of the designs, by chance, that the first trials represent: searches of one small table differ.
+_FILLED_SHARE = 0.5
 _BEAM = 8
 # Where no more designs than these are feasible, and scores are cheap, each one is scored.
 _FEW = 4096
@@ -52,7 +58,7 @@ class Options:
             averaged, ≥ 1.
     """
 
-    initial: int = 5
+    initial: int = 3
     candidates: int = 512
     mc_samples: int = 64
 
@@ -90,16 +96,21 @@ class KnownCostSearch:
         if not drawn:
             return []
         learned = self._learned(feasible, drawn[0])
-        filling = self._filling(ended, len(taken), learned, n)
+        trained = [o for o in ended if is_success(o, learned)]
+        basis = leading(learned, related)
+        if len(trained) < (_FEWEST_TO_LINK if basis else _FEWEST_TO_MODEL):
+            trained = []
+        earlier = sum(bool(o.task) for o in basis)
+        filling = self._filling(len(taken) + earlier, n) if trained or basis else n
         first: list[Design] = []
         if filling:
-            space_filling = support_points.SupportPoints(options=support_points.Options())
+            settings = support_points.Options(share=_FILLED_SHARE)
+            space_filling = support_points.SupportPoints(options=settings)
             first = space_filling.ask(feasible, observed, pending, filling, rng)
         if filling == n:
             return first
         if len(learned) == 1 and len(self.objectives) <= 2 and _are_few(feasible):
             drawn = sample_unseen(feasible, taken, _FEW, rng)
-        trained = [o for o in ended if is_success(o, learned)]
         problem, inputs = build(
             feasible,
             self.objectives,
@@ -107,10 +118,12 @@ class KnownCostSearch:
             others=drawn,
             failed=[o.design for o in ended if o.failure in ABOUT_THE_DESIGN],
             related=related,
+            leading=basis,
         )
         pool = Pool(feasible, inputs.of, [*taken, *first])
         pool.add([*drawn, *near_best(feasible, self.objectives, trained)])
-        waiting = [*pending, *first]
+        unscaled = [] if trained else [o.design for o in ended if is_success(o, learned)]
+        waiting = [*pending, *first, *unscaled]
         pending_PX = inputs.of(waiting) if waiting else problem.trained_NX[:0]
         return first + self._by_model(problem, pool, pending_PX, n - filling, rng)
 
@@ -123,7 +136,7 @@ class KnownCostSearch:
 
         draws = self.options.mc_samples
         beliefs = learn(problem)
-        scores = scores_of(problem, beliefs, problem.trained_NX, draws=draws, rng=rng)
+        scores = scores_of(problem, beliefs, problem.to_beat_BX, draws=draws, rng=rng)
 
         def score(inputs_CX: Array) -> Array:
             return scores.score(inputs_CX) + beliefs.log_success(inputs_CX)
@@ -149,13 +162,9 @@ class KnownCostSearch:
             )
         return learned
 
-    def _filling(
-        self, observed: Sequence[Observation], taken: int, learned: Sequence[Objective], n: int
-    ) -> int:
-        """Return how many of the next `n` trials fill the space: 0 … n."""
-        if sum(is_success(o, learned) for o in observed) < _FEWEST_TO_MODEL:
-            return n
-        return min(max(self.options.initial - taken, 0), n)
+    def _filling(self, begun: int, n: int) -> int:
+        """Return how many of the next `n` trials fill the space, 0 … n, after those begun."""
+        return min(max(self.options.initial - begun, 0), n)
 
 
 def _are_few(feasible: Feasible) -> bool:

@@ -84,7 +84,7 @@ class Problem:
     Attributes:
         features: M, how many leading columns of the inputs the models see.
         trained_NX: inputs of this study's finished trials, float64.
-        gains_NO: theirs, standardised, more is better.
+        gains_NO: theirs, standardised, more is better; a known one over the candidates, too.
         known_column: for each objective the column of its gain, None where it is learned.
         sd_column: for each objective the column of its gain's standard deviation, None where it is
             learned or exact.
@@ -106,6 +106,14 @@ class Problem:
     paused_PX: Array = field(default_factory=lambda: np.zeros((0, 0)))
     related: Related | None = None
 
+    @property
+    def to_beat_BX(self) -> Array:
+        """Inputs of the finished trials; before there are any, of the least of the related."""
+        if len(self.trained_NX) or self.related is None:
+            return self.trained_NX
+        least = int(np.nansum(self.related.gains_EO, axis=1).argmin())
+        return self.related.inputs_EX[least : least + 1]
+
 
 def build(
     feasible: Feasible,
@@ -115,21 +123,25 @@ def build(
     others: Sequence[Design],
     failed: Sequence[Design] = (),
     related: Sequence[Observation] = (),
+    leading: Sequence[Observation] = (),
 ) -> tuple[Problem, Inputs]:
     """Standardise objectives and encode the trials.
 
     Args:
-        trained: this study's successful trials at full fidelity, at least one.
-        others: designs that scales have to suit as well.
+        trained: this study's successful trials at full fidelity; at least one, or `leading` is not
+            empty.
+        others: designs that scales have to suit as well, at least one.
         failed: designs that diverged or ran out of memory.
         related: points of curves and trials of earlier studies.
+        leading: what the scales of learned objectives rest on where nothing is trained.
     """
     columns = as_columns([*(o.design for o in trained), *others])
     costs, predicted = feasible.costs(columns), feasible.predicted(columns)
-    found = [_scaled(objective, trained, costs, predicted) for objective in objectives]
+    basis = trained or leading
+    found = [_scaled(objective, basis, costs, predicted) for objective in objectives]
     scales = [scale for scale, _ in found]
     inputs = Inputs(feasible=feasible, scales=scales, log_compute=_log_compute(costs))
-    trained_NX = inputs.of([o.design for o in trained])
+    trained_NX = inputs.of([o.design for o in trained] or others[:1])[: len(trained)]
     # From the last column backwards: the objectives' columns follow the features.
     known_column: list[int | None] = [None] * len(objectives)
     sd_column: list[int | None] = [None] * len(objectives)
@@ -140,14 +152,14 @@ def build(
             sd_column[at] = features = features - 1
         if metric in predicted or metric in costs:
             known_column[at] = features = features - 1
-    gains_NO = np.stack([gains_N for _, gains_N in found], axis=1)
+    gains_NO = np.stack([gains_R[: len(trained)] for _, gains_R in found], axis=1)
     problem = Problem(
         features=features,
         trained_NX=trained_NX,
         gains_NO=gains_NO,
         known_column=known_column,
         sd_column=sd_column,
-        reference_O=reference_gains(scales, gains_NO),
+        reference_O=reference_gains(scales, [gains_R for _, gains_R in found]),
         compute=None if inputs.log_compute is None else features - 1,
         failed_FX=inputs.of(failed) if failed else trained_NX[:0],
         paused_PX=_paused(inputs, trained_NX, [*(o.design for o in trained), *failed], related),
@@ -196,6 +208,8 @@ def near_best(
     feasible: Feasible, objectives: Sequence[Objective], trained: Sequence[Observation]
 ) -> list[Design]:
     """Return the neighbours of the designs on the front so far (one objective: of the best)."""
+    if not trained:
+        return []
     columns = as_columns([o.design for o in trained])
     known = dict(feasible.costs(columns))
     known |= {name: found.median for name, found in feasible.predicted(columns).items()}
@@ -213,23 +227,26 @@ def near_best(
 
 def _scaled(
     objective: Objective,
-    trained: Sequence[Observation],
+    basis: Sequence[Observation],
     costs: Mapping[str, Array],
     predicted: Mapping[str, LogNormal],
 ) -> tuple[Scale, Array]:
-    """Standardise one objective: its scale, and the trials' gains (N,)."""
+    """Standardise one objective.
+
+    Returns:
+        Its scale, and gains: of the basis where it is learned; else of all designs, (R,), for what
+        is known before training need not be seen in a trial first.
+    """
     found = predicted.get(objective.metric)
     if found is not None or objective.metric in costs:
         values_R = costs[objective.metric] if found is None else found.median
-        scale, values_N = known_scale(objective, values_R), values_R[: len(trained)]
-    else:
-        values_N = learned_values(objective, trained)
-        raw = learned_scale(objective, values_N)
-        gains_N = fenced(raw.gains(values_N))
-        scale = raw.around(gains_N)
-        return scale, (gains_N - scale.centre) / scale.spread
-    scale = scale.standardised(values_N)
-    return scale, scale.gains(values_N)
+        scale = known_scale(objective, values_R).standardised(values_R)
+        return scale, scale.gains(values_R)
+    values_N = learned_values(objective, basis)
+    raw = learned_scale(objective, values_N)
+    gains_N = fenced(raw.gains(values_N))
+    scale = raw.around(gains_N)
+    return scale, (gains_N - scale.centre) / scale.spread
 
 
 def _log_compute(costs: Mapping[str, Array]) -> tuple[float, float] | None:

@@ -20,7 +20,7 @@ from codesign.search.gains import fenced
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from codesign.contracts import Observation
+    from codesign.contracts import Objective, Observation
     from codesign.designs import Key
     from codesign.search.gains import Scale
 
@@ -29,6 +29,7 @@ Array = np.ndarray[Any, Any]
 # A slope of 1 counts as much as so many designs that are as far apart as all of the fidelity: few,
 # as it is only a guess, but enough where three designs alike say nothing of it.
 _DESIGNS_OF_EQUAL_SPREAD = 0.2
+_FEWEST_LEADING = 2
 _MOST_ROWS_A_TASK = 128
 
 
@@ -78,6 +79,25 @@ def related_gains(
         # Where a design was seen at several fidelities, its highest one is what others link to.
         anchors[task] = dict(zip(designs, gains[members], strict=True)) | anchors[task]
     return gains[len(trained) :]
+
+
+def leading(objectives: Sequence[Objective], related: Sequence[Observation]) -> list[Observation]:
+    """Return what scales rest on before this study's own finished trials: at least two, or none.
+
+    That is this study's points of the highest fidelity at which there are two; else the earlier
+    task with the most.
+
+    Args:
+        objectives: those that are learned; all are finite in what is returned.
+    """
+    groups: dict[tuple[str, float], list[Observation]] = defaultdict(list)
+    for o in related:
+        values = [o.metrics.get(objective.metric, np.nan) for objective in objectives]
+        if o.failure is None and np.isfinite(values).all():
+            groups[o.task, o.fidelity].append(o)
+    large = {group: found for group, found in groups.items() if len(found) >= _FEWEST_LEADING}
+    first = max(large, key=lambda g: (not g[0], g[1], len(large[g]), g[0]), default=None)
+    return [] if first is None else large[first]
 
 
 def thinned(related: Sequence[Observation], told_E: Array) -> Array:

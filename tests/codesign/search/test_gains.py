@@ -65,4 +65,4 @@ def test_the_reference_is_where_the_user_put_it_else_beyond_the_worst():
     losses = np.array([0.5, 0.4, 0.3])
     gains = np.stack([scales[0].gains(losses), scales[1].gains(costs)], axis=1)
     spread = np.std([0.0, 1.0, 2.0])
-    np.testing.assert_allclose(reference_gains(scales, gains), [-0.52, -2.0 / spread])
+    np.testing.assert_allclose(reference_gains(scales, [*gains.T]), [-0.52, -2.0 / spread])

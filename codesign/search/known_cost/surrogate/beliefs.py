@@ -58,9 +58,16 @@ def learn(problem: Problem) -> Beliefs:
 
 
 def _learned(problem: Problem, objective: int) -> Process:
-    """Fit the process of one objective to this study's trials and to what is related."""
+    """Fit the process of one objective to this study's trials and to what is related.
+
+    A trial that diverged or ran out of memory has the worst gain seen: its surroundings lose their
+    appeal even where no linear bound sets them apart.
+    """
     rows = Rows.own(problem.trained_NX[:, : problem.features])
     gains_R = problem.gains_NO[:, objective]
+    if len(problem.failed_FX) and len(gains_R):
+        rows = rows.and_then(Rows.own(problem.failed_FX[:, : problem.features]))
+        gains_R = np.concatenate([gains_R, np.full(len(problem.failed_FX), gains_R.min())])
     related = problem.related
     if related is not None:
         gains_E = related.gains_EO[:, objective]

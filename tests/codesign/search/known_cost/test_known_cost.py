@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from codesign.contracts import Objective, Observation
-from codesign.designs import as_columns
+from codesign.designs import as_columns, as_designs
 from codesign.errors import ConfigError
 from codesign.pareto import hypervolume
 from codesign.search import known_cost, random
+from codesign.search.known_cost.problem import build
 from codesign.table import TableSet
 from tests.support.suites.proposer import (
     COMPUTE,
@@ -142,6 +143,26 @@ class TestKnownCost(ProposerSuite):
         assert wide(narrow) >= 16
         assert wide([*narrow, *diverged]) <= wide(narrow) / 2
 
+    def test_an_island_of_divergence_around_the_optimum_is_left_alone(self):
+        # No linear bound sets it apart.
+        table = TableSet(
+            [{"a": a, "b": b, "c": c} for a in range(8) for b in range(8) for c in (1, 2)]
+        )
+        proposer, failures = search([LOSS]), []
+        for seed in range(3):
+            observed = []
+            for i in range(24):
+                rng = np.random.default_rng([seed, i])
+                (d,) = proposer.ask(table, observed, [], 1, rng)
+                off_a, off_b = abs(d["a"] - 4), abs(d["b"] - 3)
+                if max(off_a, off_b) < 2:
+                    observed.append(Observation(design=d, metrics={}, failure="diverged"))
+                else:
+                    loss = 0.3 + 0.01 * (off_a**2 + off_b**2) + 0.01 * d["c"]
+                    observed.append(Observation(design=d, metrics={"log_loss": loss}))
+            failures.append(sum(o.failure is not None for o in observed))
+        assert np.median(failures) <= 6
+
     def test_a_broken_node_says_nothing_of_its_design(self):
         space = ToySpace()
         observed = [o for o in trials(space, 16) if o.failure is None]
@@ -197,3 +218,75 @@ def test_every_design_is_a_candidate_where_few_are_feasible():
     for seed in range(3):
         rng = np.random.default_rng(seed)
         assert search(candidates=2).ask(islands, observed, [], 1, rng) == [{"place": 1234}]
+
+
+def observed_elsewhere(space, count, **about):
+    """Trials whose losses lie and spread elsewhere, but rank designs alike."""
+    drawn = as_designs(space.sample(count, np.random.default_rng(9)))
+    return [
+        Observation(design=d, metrics={"log_loss": 2.0 + 3.0 * loss(d)}, **about) for d in drawn
+    ]
+
+
+def loss(design) -> float:
+    return succeeded(design).metrics["log_loss"]
+
+
+@pytest.mark.parametrize("about", [{"task": "earlier"}, {"fidelity": 0.25}])
+@pytest.mark.parametrize("own", [0, 1])
+def test_what_is_related_leads_before_own_results_exist(about, own):
+    space = ToySpace()
+    related = observed_elsewhere(space, 40, **about)
+    observed = [*related, *trials(space, own)]
+    proposed = [
+        search([LOSS]).ask(space, observed, [], 1, np.random.default_rng(seed))[0]
+        for seed in range(5)
+    ]
+    every = sorted(loss(d) for d in space.all_designs())
+    assert np.median([loss(d) for d in proposed]) < np.quantile(every, 0.05)
+
+
+def test_several_learned_objectives_are_led_by_what_is_related():
+    space = ToySpace()
+    accuracy = Objective(metric="accuracy", goal="maximize")
+    related = [
+        replace(o, metrics={**o.metrics, "accuracy": 1.0 / o.metrics["log_loss"]})
+        for o in observed_elsewhere(space, 40, task="earlier")
+    ]
+    rng = np.random.default_rng(0)
+    (first,) = search([LOSS, accuracy]).ask(space, related, [], 1, rng)
+    assert loss(first) < np.quantile([loss(d) for d in space.all_designs()], 0.1)
+
+
+def test_a_study_that_only_failed_so_far_is_led_by_what_is_related():
+    space = ToySpace()
+    related = observed_elsewhere(space, 40, task="earlier")
+    failed = [
+        Observation(design=d, metrics={}, failure="diverged") for d in space.all_designs()[:4]
+    ]
+    (first,) = search([LOSS]).ask(space, [*related, *failed], [], 1, np.random.default_rng(0))
+    assert loss(first) < np.quantile([loss(d) for d in space.all_designs()], 0.05)
+
+
+def test_the_first_designs_of_a_small_table_follow_from_the_seed():
+    table = TableSet([{"width": w, "depth": d} for w in (8, 16, 32) for d in (1, 2, 3)])
+    firsts = {
+        tuple(search([LOSS]).ask(table, [], [], 1, np.random.default_rng(seed))[0].items())
+        for seed in range(8)
+    }
+    assert len(firsts) > 1
+
+
+def test_a_cost_that_no_trial_has_reached_yet_still_counts():
+    # Loss falls with compute, and only small designs were tried: beyond them the front goes on.
+    space = ToySpace()
+    by_cost = sorted(space.all_designs(), key=cost)
+    observed = [succeeded(d) for d in by_cost[:8]]
+    problem, inputs = build(space, [LOSS, COMPUTE], trained=observed, others=by_cost)
+    column = problem.known_column[1]
+    assert column is not None
+    assert (inputs.of(by_cost)[:, column] > problem.reference_O[1]).all()
+
+
+def cost(design) -> float:
+    return float(ToySpace().costs(as_columns([design]))["gflop_per_example"][0])
