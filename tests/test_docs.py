@@ -167,7 +167,7 @@ def test_each_proposer_has_its_options_on_its_page_and_its_example_is_valid(
     assert re.search(rf"^\| `{name}` ", page, flags=re.MULTILINE)
     if name != "known_cost":
         options = dataclasses.fields(plugin("proposer", name).Options)
-        said = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", section, flags=re.MULTILINE))
+        said = dict(re.findall(r"^\| `(\w+)` \| `?([\w.]+)`? \|", section, flags=re.MULTILINE))
         assert said == {o.name: "none" if o.default is None else str(o.default) for o in options}
 
 
