@@ -17,6 +17,7 @@ from codesign.errors import StudyError
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.store import VERSION, Event, Store, whole_events
 
+FIRST_VERSION = 2  # Studies of store version 1 had no snapshot.
 EVERY_S = 1.0
 # Writing takes at most this share of the loop's time, however long the record is.
 WRITING_SHARE = 0.05
@@ -76,9 +77,9 @@ def read_snapshot(path: Path) -> list[Event]:
         header, *lines = path.read_text(encoding="utf-8").splitlines()
         told = json.loads(header)
         version, count = told["codesign_snapshot"], told["events"]
-        if version != VERSION:
+        if not FIRST_VERSION <= version <= VERSION:
             raise StudyError(
-                f"has version {version}; this codesign reads version {VERSION}",
+                f"has version {version}; this codesign reads versions {FIRST_VERSION} to {VERSION}",
                 where=str(path),
                 hint="read it with the codesign that wrote it",
             )

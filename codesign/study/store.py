@@ -20,7 +20,8 @@ from typing import Any, Literal, Self
 
 from codesign.errors import StudyError
 
-VERSION = 2
+# 1: no checksums, nor a clock that is never set. 2: no event "reached" or "warm_started".
+VERSION = 3
 StudyEventKind = Literal["opened", "warm_started", "requested", "exhausted"]
 TrialEventKind = Literal["created", "submitted", "reached", "completed", "failed"]
 EventKind = StudyEventKind | TrialEventKind
@@ -88,11 +89,12 @@ class Store:
         with self.together():
             version = _version(self._connection, self._path)
             old = list(_events(self._connection, self._path)) if version == 1 else []
-            if version < VERSION:
-                if version == 1:
-                    self._connection.execute("DROP TABLE event")
+            if version == 1:
+                self._connection.execute("DROP TABLE event")
+            if version < 2:
                 for statement in _TABLES:
                     self._connection.execute(statement)
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
             self._connection.execute("DELETE FROM owner")
             self._connection.execute("INSERT INTO owner VALUES (?)", (self._token,))
             for event in old:
@@ -250,7 +252,6 @@ _TABLES = (
         kind TEXT NOT NULL, trial INTEGER, payload TEXT NOT NULL, crc INTEGER NOT NULL
     ) STRICT""",
     "CREATE TABLE owner (token TEXT NOT NULL) STRICT",
-    f"PRAGMA user_version = {VERSION}",
 )
 # What the surroundings of a file are to blame for; any other error tells of the file itself.
 _OUTSIDE = (

@@ -106,9 +106,17 @@ def test_a_first_line_that_says_something_else_is_named(tmp_path: Path, text: st
 
 def test_a_snapshot_of_another_version_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.jsonl"
-    path.write_text(json.dumps({"codesign_snapshot": 3, "events": 0}) + "\n")
-    with pytest.raises(StudyError, match=r"snapshot.jsonl: has version 3; .* reads version 2"):
-        recorded_events(StudyFolder(tmp_path))
+    for version in (1, 4):
+        path.write_text(json.dumps({"codesign_snapshot": version, "events": 0}) + "\n")
+        refusal = rf"snapshot.jsonl: has version {version}; .* reads versions 2 to 3"
+        with pytest.raises(StudyError, match=refusal):
+            recorded_events(StudyFolder(tmp_path))
+
+
+def test_a_snapshot_of_version_2_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.jsonl"
+    path.write_text(json.dumps({"codesign_snapshot": 2, "events": 0}) + "\n")
+    assert recorded_events(StudyFolder(tmp_path)) == []
 
 
 def test_readers_never_open_the_store_of_a_study_that_has_a_snapshot(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_another_version_and_another_file_are_refused_by_name(tmp_path: Path) ->
     newer.execute("PRAGMA user_version = 99")
     newer.commit()
     for open_it in (Store, whole_events):
-        with pytest.raises(StudyError, match=r"newer.sqlite: has store version 99; .* 1 to 2"):
+        with pytest.raises(StudyError, match=r"newer.sqlite: has store version 99; .* 1 to 3"):
             open_it(tmp_path / "newer.sqlite")
     (tmp_path / "text.sqlite").write_text("this is no database, but it is long enough" * 50)
     with pytest.raises(DamagedStoreError, match=r"text.sqlite: file is not a database"):
@@ -142,6 +142,23 @@ def test_a_store_of_version_1_is_read_as_it_is_and_migrated_when_opened(tmp_path
         assert list(store.events()) == events
         store.append("exhausted", None, {}, time=1.0)
     assert [e.number for e in whole_events(path)[0]] == [1, 2, 3, 4, 5]
+
+
+def test_an_opened_store_of_version_2_is_refused_by_those_who_would_misread_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store(path) as store:
+        kept = store.append("created", 0, CREATED, time=1.0)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 2")
+    before = path.read_bytes()
+    assert whole_events(path, read_only=True) == ([kept], "")
+    assert path.read_bytes() == before
+    with Store(path) as store:
+        assert list(store.events()) == [kept]
+    with sqlite3.connect(path) as connection:  # Codesigns of version 2 read no greater number.
+        assert connection.execute("PRAGMA user_version").fetchone() == (3,)
 
 
 def event(number: int, kind: str, payload: dict) -> Event:
