@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 COLOURS = ("#1f6fb4", "#d9730d", "#3a8a3a", "#b03a5b", "#7a5bb5", "#8a6d3b", "#777777")
-LEFT, TOP, SIDE, GAP = 56, 48, 380, 70
+LEFT, TOP, SIDE, GAP = 56, 54, 380, 70
 SPACE = 'xmlns="http://www.w3.org/2000/svg"'
 STYLE = 'font-family="sans-serif" font-size="12"'
 LEAST = 0.5  # the share where the axis begins
@@ -39,7 +39,9 @@ def curves_svg(panels: Mapping[str, Mapping[str, Any]], *, trials: int) -> str:
 
 def frame(left: int, title: str, trials: int) -> Iterator[str]:
     """Draw a panel's axes."""
-    yield f'<text x="{left}" y="{TOP - 16}" font-size="14">{escape(title)}</text>'
+    yield f'<text x="{left}" y="{TOP - 28}" font-size="14">{escape(title)}</text>'
+    what = "share of the whole hypervolume, log10 of compute"
+    yield f'<text x="{left}" y="{TOP - 10}" fill="#555">{what}</text>'
     yield f'<rect x="{left}" y="{TOP}" width="{SIDE}" height="{SIDE}" fill="none" stroke="#888"/>'
     for tenth in range(round(10 * LEAST), 11):
         y = height_of(tenth / 10)
