@@ -41,7 +41,7 @@ def _lines(found: StudyStatus) -> Iterator[str]:
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
     yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
     for study, count in found.warm_start.items():
-        yield f"warm     start with {count} trials of {study}"
+        yield f"warm     start with {count} trial{'s' * (count != 1)} of {study}"
     if found.gpu_hours_limit is not None:
         yield f"used     {found.gpu_hours:.3g} of {found.gpu_hours_limit:g} GPU-hours"
     if found.savings is not None:

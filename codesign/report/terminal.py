@@ -225,7 +225,7 @@ def _notes(content: ReportContent, plus_minus: str) -> list[str]:
     if content.savings is not None:
         notes.append(content.savings.told)
     for study, trials in content.warm_start.items():
-        notes.append(f"warm start: {trials} trials of {study}")
+        notes.append(f"warm start: {trials} trial{'s' * (trials != 1)} of {study}")
     same = constant_knobs(content)
     if same and front:
         notes.append("same in all: " + " ".join(f"{k}={knob_figure(v)}" for k, v in same.items()))

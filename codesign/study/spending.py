@@ -22,7 +22,7 @@ def used_up(state: StudyState, budgets: StudyBudgets, wall_s: float) -> str:
     """Say which budget lets no more trial start; empty where none does.
 
     A trial that runs, and the one that would start, are taken to need as much as the median of
-    those completed here.
+    those completed or paused here.
 
     Args:
         wall_s: seconds that the study has run, all its runs together.
@@ -34,7 +34,8 @@ def used_up(state: StudyState, budgets: StudyBudgets, wall_s: float) -> str:
         return ""
     used = gpu_hours(state, wall_s)
     trials = state.trials.values()
-    took_s = [t.device_s for t in trials if t.status == "completed" and t.processes]
+    ended = ("completed", "paused")
+    took_s = [t.device_s for t in trials if t.status in ended and t.processes]
     typical_s = statistics.median(took_s) if took_s else 0.0
     running = [t for t in trials if t.status == "running"]
     left_s = sum(max(0.0, typical_s - t.device_s_at(wall_s)) for t in running)

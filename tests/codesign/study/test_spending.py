@@ -69,6 +69,25 @@ def test_a_trial_taken_over_from_another_study_costs_nothing() -> None:
     assert gpu_hours(state(*rows)) == 0
 
 
+def test_a_trial_that_pauses_needs_as_much_as_its_share() -> None:
+    rows = [OPENED]
+    for number, (kind, seconds) in enumerate(
+        (("reached", 60.0), ("reached", 80.0), ("reached", 70.0), ("completed", 3600.0))
+    ):
+        share = {"share": 0.25} if kind == "reached" else {}
+        rows += [
+            (0.0, "created", number, CREATED),
+            (0.0, "submitted", number, submitted(1)),
+            (0.0, kind, number, {**ended(seconds), **share}),
+        ]
+    typical_s = (70.0 + 80.0) / 2
+    used_s = 60.0 + 80.0 + 70.0 + 3600.0
+    enough = StudyBudgets(study_gpu_hours=(used_s + typical_s + 1) / 3600)
+    assert not used_up(state(*rows), enough, 0.0)
+    short = StudyBudgets(study_gpu_hours=(used_s + typical_s - 1) / 3600)
+    assert "a trial takes 0.0208" in used_up(state(*rows), short, 0.0)
+
+
 def test_what_runs_and_what_would_start_are_taken_to_need_the_median_of_those_completed() -> None:
     rows = [OPENED]
     for number, seconds in enumerate((600.0, 900.0, 3600.0)):
