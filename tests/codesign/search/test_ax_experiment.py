@@ -201,3 +201,9 @@ def test_nothing_heavy_is_imported_before_a_search_is_made():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_importing_ax_says_nothing_with_or_without_sqlalchemy():
+    code = "import codesign.search.ax_experiment"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
