@@ -103,7 +103,7 @@ def _line(trial: Trial, ended: int, view: View) -> str:
     if trial.failure is not None:
         return f"{head} failed: {trial.failure}: {trial.reason}  {knobs}"
     if trial.status == "paused":
-        head += f" paused at {trial.share:.0%}"
+        head += f" paused at {100 * trial.share:.3g}%"
     measured = trial.reached[trial.share] if trial.status == "paused" else trial.metrics
     shown = brief_figures({**measured, **trial.costs, **trial.predicted}, view.objectives)
     return f"{head} {'  '.join(shown)}  {trial.seconds or 0:.1f} s  {knobs}"

@@ -39,7 +39,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.failed.items())
     words |= {"failed": f"failed ({kinds})"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
-    yield f"trials   {found.ended} of {found.planned} ended: {counts}{_left(found.left_s)}"
+    by_status = f": {counts}" if counts else ""
+    yield f"trials   {found.ended} of {found.planned} ended{by_status}{_left(found.left_s)}"
     for study, count in found.warm_start.items():
         yield f"warm     start with {count} trial{'s' * (count != 1)} of {study}"
     if found.gpu_hours_limit is not None:

@@ -76,10 +76,10 @@ def savings(state: StudyState, spec: StudySpec) -> Savings | None:
         for trial in state.of_kind("baseline", "search")
         if trial.status in ("paused", "completed") and trial.examples is not None
     ]
-    if not known:
+    if all(share == 1 for _, share in known):
         return None
     return Savings(
-        trained_examples=sum(examples * share for examples, share in known),
+        trained_examples=round(sum(examples * share for examples, share in known), 3),
         full_examples=sum(examples for examples, _ in known),
         paused=sum(share < 1 for _, share in known),
         designs=len(known),

@@ -123,7 +123,9 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
 
 
 def _paused(trial: Trial) -> list[str]:
-    return [f"stopped at {trial.share:.0%} of its training"] if trial.status == "paused" else []
+    if trial.status != "paused":
+        return []
+    return [f"stopped at {100 * trial.share:.3g}% of its training"]
 
 
 def _near_miss(trial: Trial) -> list[str]:

@@ -77,6 +77,8 @@ def _read(problem: Problem, old: RecordedStudy, names: set[str]) -> dict[str, An
             f"its trials measured {', '.join(measured) or 'nothing'}",
         )
     designs, left_out = _placed(problem, old, trials, learned)
+    if paused := sum(t.status == "paused" for t in old.state.of_kind("baseline", "search")):
+        left_out["paused on the way"] = paused
     if not designs:
         reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.items())
         raise _useless(old, f"has no trial near a design of this space ({reasons})")
