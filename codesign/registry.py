@@ -2,7 +2,8 @@
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
 `make(objectives, options)`, and `LEARNS_RELATED_TASKS` where it learns from observations of other
-studies; an executor module `make(workers=…, processes=…)`; profiler and
+studies; an executor module `make(request)`, and `Options` where `launch` has a section of its name;
+a tracker module `Options` and `follow`; profiler and
 preparer modules `run`, an evaluator module `evaluate`, as `codesign.api` calls them. A name with a
 dot is a module of the user's own. A task's name with a colon, `package.module:name`, is what builds
 a model of the user's own.
@@ -35,6 +36,10 @@ PROPOSERS: Mapping[str, str] = {
 }
 EXECUTORS: Mapping[str, str] = {
     "local": "launch.local",
+    "slurm": "launch.slurm",
+}
+TRACKERS: Mapping[str, str] = {
+    "wandb": "codesign.tracking.wandb",
 }
 PROFILERS: Mapping[str, str] = {
     "wukong": "cost_models.profile.runner",
@@ -52,6 +57,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "task": TASKS,
     "proposer": PROPOSERS,
     "executor": EXECUTORS,
+    "tracker": TRACKERS,
     "profiler": PROFILERS,
     "calibrator": CALIBRATORS,
     "evaluator": EVALUATORS,
@@ -64,6 +70,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "task": ("KNOBS", "SETTINGS", "SOURCES", "METRICS", "NOT_YET_PREDICTED", "make"),
     "proposer": ("Options", "make"),
     "executor": ("make",),
+    "tracker": ("Options", "follow"),
     "profiler": ("run",),
     "calibrator": ("run",),
     "evaluator": ("evaluate",),

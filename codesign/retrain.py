@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codesign.contracts import Job, Outcome, Progress
+from codesign.contracts import Job, LaunchRequest, Outcome, Progress
 from codesign.errors import CodesignError, ConfigError
 from codesign.provenance import provenance
 from codesign.registry import plugin
@@ -82,7 +82,7 @@ def _on_ranks(
         left.unlink(missing_ok=True)
     attempt = {"task": task_section(design), "design": dict(design.design), "seed": seed}
     write_json(folder / "trial.json", {"token": "", **attempt})
-    executor = plugin("executor", "local").make(workers=1, processes=processes)
+    executor = plugin("executor", "local").make(LaunchRequest(workers=1, processes=processes))
     passed_on = None
     try:
         executor.submit(Job(trial=0, attempt=0, folder=folder.absolute()))

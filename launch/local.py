@@ -11,11 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from codesign.contracts import Job, Outcome
+from codesign.contracts import Job, LaunchRequest, Outcome, Queued
 from codesign.errors import LaunchError
 from launch.oom import oom_kills
 
@@ -28,14 +28,14 @@ DEFAULT_MAX_WORKERS = 4
 STILLBORN_KILLED = 5
 
 
-def make(*, workers: int | None, processes: int = 1, cpus: int | None = None) -> LocalPool:
+def make(request: LaunchRequest, *, cpus: int | None = None) -> LocalPool:
     """Start a pool: as many workers as there are cores for (at most four) unless told otherwise.
 
     Args:
-        processes: that run one job together, ≥ 1.
+        cpus: cores to share out; None: those that this process may use.
     """
-    available = cpus or len(os.sched_getaffinity(0))
-    count = workers or max(1, min(available // processes, DEFAULT_MAX_WORKERS))
+    available, processes = cpus or len(os.sched_getaffinity(0)), request.processes
+    count = request.workers or max(1, min(available // processes, DEFAULT_MAX_WORKERS))
     threads = max(1, available // (count * processes))
     return LocalPool(workers=count, threads=threads, processes=processes)
 
@@ -84,6 +84,10 @@ class LocalPool:
         self._waiting.append(job)
         self._hand_out()
 
+    def adopt(self, jobs: Sequence[Job]) -> Collection[Job]:  # noqa: ARG002
+        """Return nothing: no worker outlives the process that started it."""
+        return ()
+
     def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
         """Return the jobs that ended; waits up to `wait_s` for the first."""
         ended = []
@@ -109,6 +113,10 @@ class LocalPool:
                 worker.job = None
                 self._end(worker)
                 self._replace(worker)
+
+    def queue(self) -> Mapping[int, Queued]:
+        """Return nothing: a job that waits here waits for no one else."""
+        return {}
 
     def close(self) -> None:
         """End every worker, in the middle of a job too."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from codesign.contracts import LaunchRequest
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.retrain import too_many_processes
@@ -78,7 +79,7 @@ def optimize(
         folder.remove_leftovers()
         adopt_spec(problem.spec, folder, data=problem.task.facts().get("source_md5", {}))
         say(_describe_space(problem))
-        executor = _executor(problem.spec, say)
+        executor = _executor(problem.spec, folder.path, say)
         held.callback(executor.close)
         store = held.enter_context(open_store(folder, say=say))
         if fork is not None:
@@ -110,14 +111,20 @@ def _warm_start_lines(spec: StudySpec, earlier: Sequence[EarlierStudy]) -> Itera
         yield f"warning: the proposer {name} does not learn from other studies: they are ignored"
 
 
-def _executor(spec: StudySpec, say: Callable[[str], None]) -> Executor:
+def _executor(spec: StudySpec, study: Path, say: Callable[[str], None]) -> Executor:
     """Make the spec's executor; warn of more processes than the machine has cores."""
     launch = spec.launch
     for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
         say(f"warning: {line}")
-    executor: Executor = plugin("executor", launch.executor).make(
-        workers=launch.workers, processes=launch.processes
+    request = LaunchRequest(
+        workers=launch.workers,
+        processes=launch.processes,
+        options=launch.options,
+        study=study.absolute(),
+        name=spec.name,
+        say=say,
     )
+    executor: Executor = plugin("executor", launch.executor).make(request)
     return executor
 
 

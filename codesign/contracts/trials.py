@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,7 +16,7 @@ TrialKind = Literal["search", "baseline", "confirm"]
 # Paused: trained a part of the way; it may yet train on.
 TrialStatus = Literal["pending", "running", "paused", "completed", "failed", "cancelled"]
 FailureKind = Literal[
-    "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "bug"
+    "infeasible", "out_of_memory", "diverged", "timeout", "preempted", "node", "cancelled", "bug"
 ]
 
 
@@ -84,12 +84,19 @@ class MeasuredRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One attempt of one trial, handed to an executor: a folder and a time limit."""
+    """One attempt of one trial, handed to an executor: a folder and a time limit.
+
+    Attributes:
+        token: unique to the attempt; its result must carry it.
+        processes: that run it together, ≥ 1.
+    """
 
     trial: int
     attempt: int
     folder: Path
     timeout_s: float | None = None
+    token: str = ""
+    processes: int = 1
 
     def outcome(self) -> Outcome | None:
         """Read the result of the attempt, if its worker wrote one."""
@@ -102,13 +109,61 @@ class Job:
             return Outcome(failure="node", reason=f"result.json cannot be read: {error}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Queued:
+    """Where a job stands in a cluster's queue.
+
+    Attributes:
+        job: its id there, `123` or, in an array, `123_4`.
+        state: as the cluster calls it: `PENDING`, `RUNNING`, ….
+        reason: why it is in that state, as the cluster says it; may be empty.
+        nodes: that run it; empty: none yet.
+        starts: how often it has begun, requeued starts among them.
+    """
+
+    job: str
+    state: str
+    reason: str = ""
+    nodes: str = ""
+    starts: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchRequest:
+    """What a study asks of an executor's module.
+
+    Attributes:
+        workers: jobs at a time; None: the executor chooses.
+        processes: that run one job together, ≥ 1, where the job itself says nothing else.
+        options: the section of `launch` that has the executor's name.
+        study: its folder; None: the jobs are no study's.
+        name: of the study, for people.
+        say: called with a line for a person.
+    """
+
+    workers: int | None = None
+    processes: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+    study: Path | None = None
+    name: str = ""
+    say: Callable[[str], None] = print
+
+
 class Executor(Protocol):
     """Runs jobs somewhere. The payload is the path to the attempt's folder."""
 
     slots: int
 
     def submit(self, job: Job) -> None:
-        """Start the job, or queue it."""
+        """Start the job, or queue it; several may be handed on together at the next `poll`."""
+
+    def adopt(self, jobs: Sequence[Job]) -> Collection[Job]:
+        """Take over jobs that an earlier process submitted, and return those that it has.
+
+        Called once, before any other call. What became of a job that is returned, `poll` says in
+        time, also where it has ended meanwhile. One that is not returned never began, or was lost
+        with that process: nothing runs it any more, nor ever will.
+        """
 
     def poll(self, wait_s: float = 0.0) -> Iterable[tuple[Job, Outcome]]:
         """Return the jobs that ended since the last call; wait up to `wait_s` for the first."""
@@ -116,5 +171,8 @@ class Executor(Protocol):
     def cancel(self, job: Job) -> None:
         """End a job that was submitted; `poll` does not return it any more."""
 
+    def queue(self) -> Mapping[int, Queued]:
+        """Return where open jobs stood at the last look, by trial; nothing where none queue."""
+
     def close(self) -> None:
-        """Stop what still runs and free everything; safe to call twice."""
+        """Free everything; safe to call twice. Jobs that another process can adopt go on."""

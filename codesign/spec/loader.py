@@ -108,6 +108,7 @@ def build_spec(
         search=SearchSpec(confirm=confirm, fidelity=fidelity, warm_start=warm_start, **search),
         launch=LaunchSpec(**values.get("launch", {})),
         seed=values.get("seed", 0),
+        tracking=values.get("tracking", {}),
         source=source,
         overrides=tuple(overrides),
     )

@@ -148,11 +148,13 @@ class LaunchSpec:
     """Where trials run.
 
     Attributes:
-        workers: trials at a time; None: as many as there are cores for, at most 4.
+        workers: trials at a time; None: the executor chooses.
         processes: that train one trial together.
         timeout_min: a trial that takes longer is ended and counts as failed.
         attempts: how many workers a trial may lose before it counts as failed.
         max_bugs: the study stops once that many trials failed with a traceback.
+        system: `planned`: each trial has the devices and the system that suit it best.
+        slurm: options of the executor of that name (see `launch.slurm.Options`).
     """
 
     executor: str = "local"
@@ -161,6 +163,13 @@ class LaunchSpec:
     timeout_min: float | None = None
     attempts: int = 3
     max_bugs: int = 3
+    system: str = "given"
+    slurm: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The section that has the executor's name."""
+        return self.slurm if self.executor == "slurm" else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +183,7 @@ class StudySpec:
         hardware: the device that costs are predicted for; None: none is.
         confidence: with which predicted costs keep their bounds.
         baseline: the design that relative log loss refers to; trained first.
+        tracking: tracker → its options.
         source: the YAML text it was read from.
         overrides: what replaced values of that text, each `section.key=value`.
     """
@@ -192,6 +202,7 @@ class StudySpec:
     hardware: HardwareSpec | None = None
     confidence: float = CONFIDENCE
     study_budgets: StudyBudgets = StudyBudgets()
+    tracking: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     source: str = ""
     overrides: tuple[str, ...] = ()
 
@@ -209,7 +220,7 @@ class StudySpec:
     def identity(self) -> dict[str, Any]:
         """Return what must not change within a study: all but how long and where it runs."""
         fields = self.to_json()
-        del fields["launch"]
+        del fields["launch"], fields["tracking"]
         del fields["overrides"]  # What they change stands in the values.
         del fields["data"]["path"]  # Where the data are may change; what they are may not.
         del fields["search"]["trials"]

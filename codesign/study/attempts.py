@@ -56,4 +56,6 @@ def job_of(problem: Problem, folder: StudyFolder, trial: Trial) -> Job:
         attempt=trial.attempt,
         folder=folder.attempt(trial.number, trial.attempt).absolute(),
         timeout_s=None if timeout_min is None else timeout_min * 60,
+        token=trial.token,
+        processes=trial.processes,
     )

@@ -35,6 +35,11 @@ class StudyFolder:
         return self.path / "snapshot.jsonl"
 
     @property
+    def queue(self) -> Path:
+        """Where the trials stood in a cluster's queue when the loop last looked (JSON)."""
+        return self.path / "queue.json"
+
+    @property
     def requests(self) -> Path:
         """What other processes ask of the loop, one file each."""
         return self.path / "requests"

@@ -158,14 +158,23 @@ class StudyLoop:
             path.unlink(missing_ok=True)
 
     def _resume(self) -> None:
-        """Collect what finished while no loop ran; start the rest again."""
-        for trial in self.state.open_trials:
-            job = self._job(trial)
-            mine = trial.status == "running" and self._result(job).get("token") == trial.token
-            if mine and (outcome := job.outcome()) is not None:
-                self._ended(job, outcome)
-            else:
+        """Collect what finished while no loop ran, go on with what still runs, start the rest."""
+        left = [trial for trial in self.state.open_trials if not self._collected(trial)]
+        jobs = {trial.number: self._job(trial) for trial in left if trial.status == "running"}
+        adopted = {job.trial for job in self._executor.adopt(list(jobs.values()))}
+        for trial in left:
+            if trial.number not in adopted:
                 self._submit(trial, lost=trial.lost)
+
+    def _collected(self, trial: Trial) -> bool:
+        """Record how the latest attempt of a trial ended, if it left a result."""
+        job = self._job(trial)
+        mine = trial.status == "running" and self._result(job).get("token") == trial.token
+        outcome = job.outcome() if mine else None
+        if outcome is None:
+            return False
+        self._ended(job, outcome)
+        return True
 
     def _launch(self) -> None:
         while len(self.state.open_trials) < self._executor.slots:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from codesign.contracts import Job, Outcome
+from codesign.contracts import Job, LaunchRequest, Outcome
 from codesign.errors import LaunchError
 from codesign.study.folder import read_json, write_json
 from launch import local
@@ -118,7 +118,7 @@ def test_a_worker_that_cannot_start_is_an_error_not_a_loop(
 
 
 def test_threads_are_shared_out() -> None:
-    pool = local.make(workers=2, cpus=8)
+    pool = local.make(LaunchRequest(workers=2), cpus=8)
     try:
         for worker in pool._workers:
             environment = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from codesign.contracts import Job, Outcome
+from codesign.contracts import Job, LaunchRequest, Outcome
 from codesign.study.folder import read_json, write_json
 from launch import local
 from launch.local import LocalPool
@@ -107,7 +107,7 @@ def test_no_rank_outlives_the_process_that_started_it_nor_the_pool(
 
 
 def test_workers_and_threads_are_shared_out_among_processes(tmp_path: Path) -> None:
-    pool = local.make(workers=None, processes=2, cpus=8)
+    pool = local.make(LaunchRequest(workers=None, processes=2), cpus=8)
     try:
         assert pool.slots == 4
         folder = attempt(tmp_path / "1", fate="hangs")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from codesign import api
+from codesign.contracts import LaunchRequest
 from codesign.registry import plugin
 from codesign.spec.problem import load_problem
 from codesign.study.adopt import adopt_spec
@@ -75,7 +76,7 @@ def test_a_clock_set_back_changes_nothing(tmp_path: Path) -> None:
     with hold(folder.path):
         adopt_spec(problem.spec, folder, data={})
         store = open_store(folder, say=print)
-        executor = plugin("executor", "local").make(workers=1)
+        executor = plugin("executor", "local").make(LaunchRequest(workers=1))
         try:
             loop = StudyLoop(
                 problem, folder, store, executor, api.make_proposer(problem.spec),
