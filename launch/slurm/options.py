@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from codesign.errors import ConfigError
 
+SIGNAL_S = 90
 # Options of sbatch that have a field of their own, and those that codesign itself sets.
 FIELDS = {
     "partition": "partition",
@@ -60,32 +61,38 @@ class Options:
     cpus_per_task: int | None = None
     memory_gib: float | None = None
     time_min: float | None = None
-    signal_s: int = 90
+    signal_s: int = SIGNAL_S
     array_parallelism: int | None = None
-    setup: tuple[str, ...] = ()
+    setup: Sequence[str] = ()
     python: str | None = None
-    srun_args: tuple[str, ...] = ()
+    srun_args: Sequence[str] = ()
     sbatch: Mapping[str, str | float | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        found = [f"{'.'.join(path)} {complaint}" for path, complaint in self.mistakes()]
+        found = [f"{'.'.join(path)} {wrong}" for path, wrong in self.mistakes(vars(self))]
         if found:
             raise ConfigError("; ".join(found), where="launch.slurm")
 
-    def mistakes(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield the key of each mistake, as a path below `launch.slurm`, and what is wrong."""
-        tasks, gpus = self.tasks_per_node, self.gpus_per_node
+    @staticmethod
+    def mistakes(section: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield the key of each mistake, as a path below `launch.slurm`, and what is wrong.
+
+        Args:
+            section: fields of this class, each of the schema's type; any may be missing.
+        """
+        tasks, gpus = section.get("tasks_per_node"), section.get("gpus_per_node", 0)
         if gpus and tasks not in (None, gpus):
             yield (
                 ("tasks_per_node",),
                 f"is {tasks}, and gpus_per_node is {gpus}; must be the same: one process a GPU",
             )
-        if self.time_min is not None and self.signal_s >= self.time_min * 60:
+        signal_s, time_min = section.get("signal_s", SIGNAL_S), section.get("time_min")
+        if time_min is not None and signal_s >= time_min * 60:
             yield (
-                ("signal_s",),
-                f"is {self.signal_s}; must be less than the {self.time_min * 60:g} s of time_min",
+                ("time_min",),
+                f"is {time_min:g}; must be longer: signal_s keeps {signal_s} s to save a checkpoint",
             )
-        for key, value in self.sbatch.items():
+        for key, value in section.get("sbatch", {}).items():
             for complaint in _sbatch_mistakes(key.replace("_", "-"), value):
                 yield ("sbatch", key), complaint
 
