@@ -21,13 +21,10 @@ from launch.slurm.client import Client, NoAnswerError, RefusedError, Seen
 from launch.slurm.ends import is_over, log_tail, outcome_of, result_of, vanished
 from launch.slurm.options import Options
 from launch.slurm.refusals import is_temporary, refused
-from launch.slurm.script import jobs_of_size, trial_script
+from launch.slurm.script import ARRAY, jobs_of_size, trial_script
 
 T = TypeVar("T")
 
-DEFAULT_SLOTS = 8
-# Attempts in one array; sites allow 1000 and more.
-ARRAY = 500
 LOOK_EVERY_S, LOOK_AT_MOST_EVERY_S = 1.0, 30.0
 # A look may take this share of the time between looks.
 LOOK_SHARE = 0.05
@@ -68,6 +65,7 @@ class SlurmExecutor:
 
     Args:
         client: calls SLURM's commands.
+        slots: jobs at a time, those that wait in the queue among them.
         clock: seconds that are never set back.
         sleep: waits, while SLURM is asked for what cannot wait.
     """
@@ -78,12 +76,13 @@ class SlurmExecutor:
         options: Options,
         client: Client,
         *,
+        slots: int,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if request.study is None:
             raise LaunchError("jobs of SLURM belong to a study", where="launch.executor")
-        self.slots = request.workers or DEFAULT_SLOTS
+        self.slots = slots
         self.outage = ""
         self._study = request.study
         self._name = request.name

@@ -9,6 +9,7 @@ from typing import Any
 from codesign.errors import ConfigError
 
 SIGNAL_S = 90
+LOOP_CPUS = 2
 # Options of sbatch that have a field of their own, and those that codesign itself sets.
 FIELDS = {
     "partition": "partition",
@@ -67,6 +68,7 @@ class Options:
     python: str | None = None
     srun_args: Sequence[str] = ()
     sbatch: Mapping[str, str | float | bool] = field(default_factory=dict)
+    loop: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         found = [f"{'.'.join(path)} {wrong}" for path, wrong in self.mistakes(vars(self))]
@@ -90,7 +92,7 @@ class Options:
         if time_min is not None and signal_s >= time_min * 60:
             yield (
                 ("time_min",),
-                f"is {time_min:g}; must be longer: signal_s keeps {signal_s} s to save a checkpoint",
+                f"is {time_min:g}; must exceed the {signal_s} s of signal_s, to save a checkpoint",
             )
         for key, value in section.get("sbatch", {}).items():
             for complaint in _sbatch_mistakes(key.replace("_", "-"), value):
@@ -117,6 +119,20 @@ class Options:
         tasks = processes // nodes
         return Size(
             nodes=nodes, tasks_per_node=tasks, gpus_per_node=tasks if self.gpus_per_node else 0
+        )
+
+    @property
+    def of_loop(self) -> Options:
+        """What the study's loop asks for, where it runs as a job, too."""
+        return Options(
+            partition=self.loop.get("partition", self.partition),
+            account=self.account,
+            qos=self.qos,
+            cpus_per_task=self.loop.get("cpus", LOOP_CPUS),
+            memory_gib=self.loop.get("memory_gib"),
+            time_min=self.loop.get("time_min"),
+            setup=self.setup,
+            sbatch=self.sbatch,
         )
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 from codesign.contracts import Job
 from codesign.errors import MissingPackageError
 from launch.slurm.batch import FOLDER, Batch, batch_file
-from launch.slurm.options import Options
+from launch.slurm.options import Options, Size
 
 try:
     from submitit import SlurmExecutor
@@ -26,6 +26,8 @@ except ImportError as error:
 
 # Where Python looks for its library before it looks into the folder.
 _ZIPPED = f"{sys.base_prefix}/lib/python{sys.version_info.major}{sys.version_info.minor}.zip"
+# Attempts in one array; sites allow 1000 and more.
+ARRAY = 500
 
 
 class _Writer(SlurmExecutor):
@@ -49,53 +51,67 @@ def trial_script(options: Options, batch: Batch, *, study: Path, name: str) -> s
     Args:
         study: its folder, absolute; name: of the study, for people.
     """
-    size = options.size(batch.jobs[0].processes)
-    command = [_python(options), "-u", "-m", "launch.slurm.job"]
+    writer = _writer(options, options.size(batch.jobs[0].processes), study)
     srun = list(options.srun_args)
     if options.cpus_per_task is not None:
         srun.append(f"--cpus-per-task={options.cpus_per_task}")  # srun does not take sbatch's.
-    more: dict[str, Any] = {
-        "nodes": size.nodes,
-        "ntasks_per_node": size.tasks_per_node,
-        "array_parallelism": options.array_parallelism or len(batch.jobs),
-        "signal_delay_s": options.signal_s,
-        # One that failed for a reason of its own says why before it ends, and so ends the others.
-        "srun_args": ["--kill-on-bad-exit=1", *srun],
-    }
-    if size.gpus_per_node:
-        more["gpus_per_node"] = size.gpus_per_node
-    if options.cpus_per_task is not None:
-        more["cpus_per_task"] = options.cpus_per_task
-    if options.memory_gib is not None:
-        more["mem"] = f"{round(options.memory_gib * 1024)}M"
-    if options.time_min is not None:
-        more["time"] = _time(options.time_min)
-    writer = _writer(options, study, more, options.sbatch)
     writer.parameters |= {
         "job_name": _job_name(name, batch),
         "comment": f"codesign:{batch.key}",
+        "array_parallelism": options.array_parallelism or len(batch.jobs),
+        # One that failed for a reason of its own says why before it ends, and so ends the others.
+        "srun_args": ["--kill-on-bad-exit=1", *srun],
     }
-    line = " ".join([*command, shlex.quote(str(batch_file(study, batch.key)))])
-    return writer.text(line, count=len(batch.jobs))
+    listed = shlex.quote(str(batch_file(study, batch.key)))
+    command = f"{_python(options)} -u -m launch.slurm.job {listed}"
+    return writer.text(command, count=len(batch.jobs))
 
 
-def _writer(options: Options, study: Path, parameters: dict[str, Any], sbatch: Any) -> _Writer:
-    """Return a writer of files with the options that all jobs share."""
+def loop_script(options: Options, arguments: Sequence[str], *, study: Path, name: str) -> str:
+    """Return the file that runs the study's loop: one task, requeued before its time is over.
+
+    Args:
+        arguments: of `codesign`; study, name: see `trial_script`.
+    """
+    mine = options.of_loop
+    writer = _writer(mine, mine.size(1), study)
+    writer.parameters |= {"job_name": f"{name}.loop", "comment": loop_mark(study),
+                          "use_srun": False}  # fmt: skip
+    # To the shell, which has the loop end first: its trials' jobs go on.
+    writer.parameters["additional_parameters"]["signal"] = f"B:USR2@{mine.signal_s}"
+    command = shlex.join([sys.executable, "-u", "-m", "codesign", *arguments])
+    return writer.text(
+        "trap 'kill -INT $loop; wait $loop; scontrol requeue $SLURM_JOB_ID; exit' USR2\n"
+        f"{command} &\nloop=$!\nwait $loop",
+        count=1,
+    )
+
+
+def loop_mark(study: Path) -> str:
+    """Return the comment of the job that runs a study's loop."""
+    return f"codesign-loop:{study}"
+
+
+def _writer(options: Options, size: Size, study: Path) -> _Writer:
+    """Return a writer of files with all that a job asks for."""
     writer = _Writer(study / FOLDER)
-    writer.parameters = {
+    asked: dict[str, Any] = {
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
         "constraint": options.constraint,
+        "nodes": size.nodes,
+        "ntasks_per_node": size.tasks_per_node,
+        "gpus_per_node": size.gpus_per_node or None,
+        "cpus_per_task": options.cpus_per_task,
+        "mem": None if options.memory_gib is None else f"{round(options.memory_gib * 1024)}M",
+        "signal_delay_s": options.signal_s,
         "setup": [*options.setup, *_search_path(options)],
-        "time": None,
+        "time": None if options.time_min is None else _time(options.time_min),
         "wckey": None,
-        **parameters,
-        "additional_parameters": {
-            "requeue": True,
-            **{key: value for key, value in sbatch.items() if value is not False},
-        },
     }
+    more = {key: value for key, value in options.sbatch.items() if value is not False}
+    writer.parameters = {**asked, "additional_parameters": {"requeue": True, **more}}
     return writer
 
 
