@@ -140,6 +140,7 @@ class DataTask(ABC):
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
         until: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Train one design, from its last checkpoint on, and evaluate it on validation and test.
 
@@ -165,6 +166,7 @@ class DataTask(ABC):
                     folder=folder,
                     earlier=earlier,
                     until=until,
+                    stop=stop,
                     report=lambda progress: report(_progress(progress)),
                     expected=expected,
                     cluster=_cluster(ranks),
@@ -253,6 +255,9 @@ def _outcome(
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }
+    if result.stopped:
+        reason = f"told to stop at step {result.steps}"
+        return Outcome(failure="preempted", reason=reason, facts=facts)
     if result.validation is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)
     test = {} if result.test is None else result.test.figures

@@ -24,6 +24,7 @@ from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
+from wukong.parallel.looks import Looks
 from wukong.parallel.ranks import Ranks
 from wukong.parallel.sharding import whole_weights
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
@@ -56,6 +57,7 @@ def train(
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
     until: float = 1.0,
+    stop: Callable[[], bool] = lambda: False,
     report: Callable[[TrainProgress], None] | None = None,
     expected: ExpectedMemory | None = None,
     cluster: Cluster | None = None,
@@ -77,6 +79,9 @@ def train(
     and its checkpoint stays in `folder`. The same call without `until`, or with a larger one,
     goes on from there. A run that would have ended before, early or diverged, ends.
 
+    Told to `stop`, the run saves a checkpoint in `folder` after the step at which it looks next,
+    and returns; the same call goes on from there.
+
     Args:
         model: the shape of a Wukong, or what builds another model (see `wukong.learner`).
         seed: decides the initial weights, the order of the examples and dropout. torch's global
@@ -86,6 +91,7 @@ def train(
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
         until: share of the steps after which the run pauses, in (0, 1]; 1: it does not.
+        stop: asked every few seconds while it trains, on each rank; any of them stops the run.
         report: called after every evaluation, on rank 0.
         expected: what the run is predicted to hold; None: nothing is known, or checked.
         cluster: what the planner of fused tables is to know of devices and links.
@@ -111,7 +117,7 @@ def train(
             refuse_what_does_not_fit(expected, ranks)
         run = _Run(
             model, schema, data, config,
-            seed=seed, until=until, ranks=ranks, cluster=cluster, clock=clock,
+            seed=seed, until=until, stop=stop, ranks=ranks, cluster=cluster, clock=clock,
         )  # fmt: skip
         every_min = config.checkpoint_min
         with Saver(
@@ -124,7 +130,7 @@ def train(
                     if report and ranks.is_first:
                         report(progress)
             result = run.result()
-            if result.paused:
+            if result.paused or result.stopped:
                 saver.pause(run.state())
             else:
                 saver.remove()
@@ -150,6 +156,7 @@ class _Run:
         *,
         seed: int,
         until: float,
+        stop: Callable[[], bool],
         ranks: Ranks,
         cluster: Cluster | None,
         clock: Callable[[], float],
@@ -176,6 +183,8 @@ class _Run:
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings = self._initial_warnings()
+        self._looks = Looks(stop, ranks, clock=clock)
+        self._stopped = False
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self._latest: Evaluation | None = None
@@ -193,7 +202,9 @@ class _Run:
         for batch in self._learner.ahead(islice(self._batches(), left)):
             self._learner.step(batch)
             due = self._is_due(self._learner.steps)
-            look = due or self._learner.steps == self._last_step
+            last = self._learner.steps == self._last_step
+            told = self._looks.at_step() and not last
+            look = due or last or told
             if not look and self._learner.steps % FINITE_CHECK_STEPS:
                 continue
             self._step_seconds += self._clock() - segment_started
@@ -203,6 +214,9 @@ class _Run:
                 yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
+            if told:
+                self._stopped = True
+                return
             if saver.is_due():
                 saver.save(self.state())
             segment_started = self._clock()
@@ -212,7 +226,7 @@ class _Run:
     def result(self) -> TrainResult:
         """Sum up the run; unless it pauses, restore the best weights and evaluate them on test."""
         reason, test, paused = self._divergence.reason, None, self._pauses
-        if not reason and not paused:
+        if not reason and not paused and not self._stopped:
             self._best.restore()
             test = self._judged("test")
             if test is None:
@@ -220,6 +234,7 @@ class _Run:
         return TrainResult(
             diverged=bool(reason),
             paused=paused,
+            stopped=self._stopped,
             reason=reason,
             validation=None if reason else self._latest if paused else self._best.evaluation,
             test=None if test is None else test.evaluation,
