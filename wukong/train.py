@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from wukong.model import Wukong, initial_warnings
 from wukong.parallel.looks import Looks
 from wukong.parallel.ranks import Ranks
 from wukong.parallel.sharding import whole_weights
+from wukong.passes import Passes
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
 from wukong.train_result import TrainResult
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
     from wukong.embeddings import Cluster
     from wukong.learner import Builder
@@ -161,19 +160,16 @@ class _Run:
         cluster: Cluster | None,
         clock: Callable[[], float],
     ) -> None:
-        self._data, self._config, self._seed, self._clock = data, config, seed, clock
+        self._data, self._config, self._clock = data, config, clock
         self._ranks = ranks
         self._started = clock()
         self._memory = PeakMeter(ranks)
-        whole, rest = divmod(data.rows("train"), config.batch_size)
-        self._steps_per_pass = whole + (rest > 1)
-        self._steps = config.passes * self._steps_per_pass
-        self._last_step = min(self._steps, max(1, round(until * self._steps)))
+        self._passes = Passes(data, config, ranks, seed=seed, until=until)
         self._learner = Learner(
             model,
             schema,
             config,
-            steps=self._steps,
+            steps=self._passes.steps,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
             ranks=ranks,
@@ -183,7 +179,7 @@ class _Run:
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings = self._initial_warnings()
-        self._looks = Looks(stop, ranks, clock=clock)
+        self._looks = Looks(stop, ranks)
         self._stopped = False
         self._step_seconds = 0.0
         self._resumed_at_step = 0
@@ -198,11 +194,11 @@ class _Run:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
         self._memory.steps_begin()
         segment_started = self._clock()
-        left = max(0, self._last_step - self._learner.steps)
-        for batch in self._learner.ahead(islice(self._batches(), left)):
+        passes = self._passes
+        for batch in self._learner.ahead(passes.batches(self._learner.steps)):
             self._learner.step(batch)
-            due = self._is_due(self._learner.steps)
-            last = self._learner.steps == self._last_step
+            due = passes.is_judged(self._learner.steps)
+            last = self._learner.steps == passes.last_step
             told = self._looks.at_step() and not last
             look = due or last or told
             if not look and self._learner.steps % FINITE_CHECK_STEPS:
@@ -220,7 +216,7 @@ class _Run:
             if saver.is_due():
                 saver.save(self.state())
             segment_started = self._clock()
-        if self._pauses and (self._latest is None or not self._is_due(self._learner.steps)):
+        if self._pauses and (self._latest is None or not passes.is_judged(self._learner.steps)):
             yield from self._judge_pause()
 
     def result(self) -> TrainResult:
@@ -258,28 +254,6 @@ class _Run:
         with whole_weights(model, model.layers[0]):
             return initial_warnings(model, first_batch.to(self._ranks.device))
 
-    def _batches(self) -> Iterator[Batch]:
-        """Yield what is left of the run."""
-        first_pass, first_batch = divmod(self._learner.steps, self._steps_per_pass)
-        for pass_index in range(first_pass, self._config.passes):
-            batches = self._data.batches(
-                "train",
-                self._config.batch_size,
-                shuffle=True,
-                seed=self._seed,
-                pass_index=pass_index,
-                first_batch=first_batch,
-                share=self._ranks.share,
-            )
-            # A last batch of a single example is left out: batch norm finds no variance in it.
-            yield from islice(batches, self._steps_per_pass - first_batch)
-            first_batch = 0
-
-    def _is_due(self, step: int) -> bool:
-        """Whether one of the pass's evaluations, evenly spaced, comes after this step."""
-        per_pass, steps = self._config.evals_per_pass, self._steps_per_pass
-        return step * per_pass // steps > (step - 1) * per_pass // steps
-
     def _evaluate(self) -> Iterator[TrainProgress]:
         """Measure the present weights on validation; nothing where a logit is not finite."""
         learner = self._learner
@@ -314,7 +288,7 @@ class _Run:
             evaluation,
             step=self._learner.steps,
             examples=self._learner.examples,
-            total_examples=self._config.passes * self._data.rows("train"),
+            total_examples=self._passes.examples,
             train_log_loss=train_log_loss,
             lr=lr,
             seconds=self._clock() - self._started,
@@ -354,7 +328,8 @@ class _Run:
     @property
     def _pauses(self) -> bool:
         """Whether the run stands where it is to pause, and would go on otherwise."""
-        at_pause = self._last_step < self._steps and self._learner.steps >= self._last_step
+        last = self._passes.last_step
+        at_pause = last < self._passes.steps and self._learner.steps >= last
         return at_pause and not self._divergence.reason and not self._is_over()
 
     def _is_over(self) -> bool:

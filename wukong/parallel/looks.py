@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from wukong.parallel.ranks import Ranks
@@ -19,7 +20,11 @@ class Looks:
     """
 
     def __init__(
-        self, stop: Callable[[], bool], ranks: Ranks, *, clock: Callable[[], float]
+        self,
+        stop: Callable[[], bool],
+        ranks: Ranks,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stop, self._ranks, self._clock = stop, ranks, clock
         self._between, self._left = 1, 1
