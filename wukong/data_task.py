@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -193,13 +194,13 @@ _LINKS = {
 }
 
 
-def _cluster(ranks: Ranks) -> Cluster | None:
-    """Look up what the planner of tables is to know of the GPU at hand; None: nothing is known."""
-    if ranks.device.type == "cpu":
-        return None
-    import torch
+def _cluster(ranks: Ranks) -> Cluster:
+    """What the planner of tables is to know of the device at hand and of the ranks' nodes."""
+    from wukong.embeddings import Cluster
 
-    return cluster_of(torch.cuda.get_device_name(ranks.device))
+    found = cluster_of(_device_name(ranks)) or Cluster()
+    on_node = os.environ.get("LOCAL_WORLD_SIZE")
+    return dataclasses.replace(found, ranks_per_node=int(on_node)) if on_node else found
 
 
 def cluster_of(reported: str) -> Cluster | None:
