@@ -67,7 +67,7 @@ def log_file(folder: Path, rank: int = 0) -> Path:
 def write_result(folder: Path, outcome: Outcome, *, seconds: float, rank: int = 0) -> None:
     """Write how an attempt ended, with the token that makes it count."""
     token = read_json(folder / "trial.json")["token"]
-    said = {"token": token, "seconds": seconds, **asdict(outcome)}
+    said = {"token": token, **asdict(outcome), "seconds": seconds}
     write_json(result_file(folder, rank), said)
 
 

@@ -4,6 +4,8 @@ Every executor runs this, and a person can run it again: `python -m codesign.wor
 `--serve` it stays alive and takes one folder after another (see `codesign.serving`). Both `--serve`
 and `--tied` end with their standard input, so that no worker outlives its loop. Several processes
 run one attempt together where the environment says so, as torchrun's does: `RANK`, `WORLD_SIZE`, ….
+
+A SIGTERM lets the attempt save what another one can go on from, and then ends the process.
 """
 
 from __future__ import annotations
@@ -12,12 +14,12 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from codesign import serving
 from codesign.contracts import Outcome, Progress, Task
 from codesign.errors import CodesignError, LaunchError
 from codesign.registry import task_family
+from codesign.stopping import Stop, StopSignals
 from codesign.study.folder import earlier_attempts, read_json, write_json
 
 PROGRESS_EVERY_S = 0.5
@@ -32,9 +35,16 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Runner:
-    """Runs attempts one after the other and keeps the task (its data, its imports) between them."""
+    """Runs attempts one after the other and keeps the task (its data, its imports) between them.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        stop: see `Task.run`.
+    """
+
+    def __init__(
+        self, *, stop: Stop = lambda: False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._stop = stop
         self._clock = clock
         self._key = ""
         self._task: Task | None = None
@@ -43,13 +53,14 @@ class Runner:
         """Run the attempt described by `folder/trial.json` and write `folder/result.json`.
 
         A failure of the attempt is an outcome, never an exception. Of several processes, others
-        than rank 0 write only how they failed.
+        than rank 0 write only how they failed. One that was told to stop has not ended: nothing is
+        written of it.
         """
         began = self._clock()
         rank = int(os.environ.get("RANK", "0"))
         payload = read_json(folder / "trial.json")
         outcome = self._attempt(payload, folder, rank)
-        if rank == 0 or outcome.failure is not None:
+        if outcome.failure != "preempted" and (rank == 0 or outcome.failure is not None):
             serving.write_result(folder, outcome, seconds=self._clock() - began, rank=rank)
         return outcome
 
@@ -57,12 +68,14 @@ class Runner:
         try:
             task = self._task_for(payload["task"])
             until = payload.get("until", 1.0)
-            return (task.run if until == 1 else partial(task.run, until=until))(
+            return task.run(
                 payload["design"],
                 seed=payload["seed"],
                 folder=folder,
                 earlier=earlier_attempts(folder),
                 report=_unsaid if rank else _ProgressFile(folder / "progress.json", self._clock),
+                stop=self._stop,
+                **({} if until == 1 else {"until": until}),
             )
         except MemoryError:
             return Outcome(failure="out_of_memory", reason="the Python allocator ran out of memory")
@@ -160,14 +173,21 @@ def _output_into(path: Path) -> Iterator[None]:
 
 def main(arguments: list[str]) -> int:
     """Serve, or run one attempt."""
-    runner = Runner()
+    stop = StopSignals()
+    runner = Runner(stop=stop)
 
-    def run(folder: Path) -> None:
+    def run(folder: Path) -> Outcome:
+        with stop.heeded(signal.SIGTERM):
+            outcome = runner.run_trial(folder)
+        stop.obey()
+        return outcome
+
+    def run_logged(folder: Path) -> None:
         with _output_into(serving.log_file(folder)):
-            runner.run_trial(folder)
+            run(folder)
 
     if arguments == ["--serve"]:
-        serving.serve(sys.stdin, serving.private_answers(), run)
+        serving.serve(sys.stdin, serving.private_answers(), run_logged)
     tied = arguments[:1] == ["--tied"]
     folders = arguments[tied:]
     if len(folders) != 1 or folders[0].startswith("-"):
@@ -175,7 +195,7 @@ def main(arguments: list[str]) -> int:
         return 2
     if tied:
         serving.end_with(sys.stdin)
-    outcome = runner.run_trial(Path(folders[0]))
+    outcome = run(Path(folders[0]))
     print(json.dumps(asdict(outcome), indent=2))
     return 0 if outcome.failure is None else 1
 

@@ -68,7 +68,7 @@ class LocalPool:
         processes: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.slots = workers
+        self.slots, self.outage = workers, ""
         several = ["launch.ranks", str(processes)]
         self._module = ["codesign.worker", "--serve"] if processes == 1 else several
         self._threads = threads
@@ -112,7 +112,7 @@ class LocalPool:
             if worker.job == job:
                 worker.job = None
                 self._end(worker)
-                self._replace(worker)
+                self._workers.remove(worker)  # Another one starts where there is work for it.
 
     def queue(self) -> Mapping[int, Queued]:
         """Return nothing: a job that waits here waits for no one else."""
@@ -152,6 +152,8 @@ class LocalPool:
         self._answers.put((worker, True))
 
     def _hand_out(self) -> None:
+        if self._waiting:
+            self._workers += [self._start() for _ in range(self.slots - len(self._workers))]
         for worker in self._workers:
             if worker.job is None and self._waiting and worker.process.poll() is None:
                 job = self._waiting.popleft()

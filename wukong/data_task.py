@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -140,6 +141,7 @@ class DataTask(ABC):
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
         until: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Train one design, from its last checkpoint on, and evaluate it on validation and test.
 
@@ -165,6 +167,7 @@ class DataTask(ABC):
                     folder=folder,
                     earlier=earlier,
                     until=until,
+                    stop=stop,
                     report=lambda progress: report(_progress(progress)),
                     expected=expected,
                     cluster=_cluster(ranks),
@@ -191,13 +194,13 @@ _LINKS = {
 }
 
 
-def _cluster(ranks: Ranks) -> Cluster | None:
-    """Look up what the planner of tables is to know of the GPU at hand; None: nothing is known."""
-    if ranks.device.type == "cpu":
-        return None
-    import torch
+def _cluster(ranks: Ranks) -> Cluster:
+    """What the planner of tables is to know of the device at hand and of the ranks' nodes."""
+    from wukong.embeddings import Cluster
 
-    return cluster_of(torch.cuda.get_device_name(ranks.device))
+    found = cluster_of(_device_name(ranks)) or Cluster()
+    on_node = os.environ.get("LOCAL_WORLD_SIZE")
+    return dataclasses.replace(found, ranks_per_node=int(on_node)) if on_node else found
 
 
 def cluster_of(reported: str) -> Cluster | None:
@@ -253,6 +256,9 @@ def _outcome(
         # Sums over threads are not the same to the last bit on another number of them.
         "chosen_train_settings": {"threads": threads},
     }
+    if result.stopped:
+        reason = f"told to stop at step {result.steps}"
+        return Outcome(failure="preempted", reason=reason, facts=facts)
     if result.validation is None:
         return Outcome(failure="diverged", reason=result.reason, facts=facts)
     test = {} if result.test is None else result.test.figures

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,8 +23,10 @@ from wukong.divergence import Divergence
 from wukong.evaluate import Evaluation, evaluate, example_losses, predict
 from wukong.learner import Best, Learner
 from wukong.model import Wukong, initial_warnings
+from wukong.parallel.looks import Looks
 from wukong.parallel.ranks import Ranks
 from wukong.parallel.sharding import whole_weights
+from wukong.passes import Passes
 from wukong.train_config import NOT_OF_RESULT, TrainConfig
 from wukong.train_result import TrainResult
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from wukong.data.batch import Batch
     from wukong.data.dataset import DataSet
     from wukong.embeddings import Cluster
     from wukong.learner import Builder
@@ -56,6 +56,7 @@ def train(
     folder: Path | None = None,
     earlier: Sequence[Path] = (),
     until: float = 1.0,
+    stop: Callable[[], bool] = lambda: False,
     report: Callable[[TrainProgress], None] | None = None,
     expected: ExpectedMemory | None = None,
     cluster: Cluster | None = None,
@@ -77,6 +78,9 @@ def train(
     and its checkpoint stays in `folder`. The same call without `until`, or with a larger one,
     goes on from there. A run that would have ended before, early or diverged, ends.
 
+    Told to `stop`, the run saves a checkpoint in `folder` after the step at which it looks next,
+    and returns; the same call goes on from there.
+
     Args:
         model: the shape of a Wukong, or what builds another model (see `wukong.learner`).
         seed: decides the initial weights, the order of the examples and dropout. torch's global
@@ -86,6 +90,7 @@ def train(
         earlier: folders of earlier attempts at this run, whose checkpoints may be continued; they
             are removed once this attempt has one of its own, or has ended.
         until: share of the steps after which the run pauses, in (0, 1]; 1: it does not.
+        stop: asked every few seconds while it trains, on each rank; any of them stops the run.
         report: called after every evaluation, on rank 0.
         expected: what the run is predicted to hold; None: nothing is known, or checked.
         cluster: what the planner of fused tables is to know of devices and links.
@@ -111,7 +116,7 @@ def train(
             refuse_what_does_not_fit(expected, ranks)
         run = _Run(
             model, schema, data, config,
-            seed=seed, until=until, ranks=ranks, cluster=cluster, clock=clock,
+            seed=seed, until=until, stop=stop, ranks=ranks, cluster=cluster, clock=clock,
         )  # fmt: skip
         every_min = config.checkpoint_min
         with Saver(
@@ -124,7 +129,7 @@ def train(
                     if report and ranks.is_first:
                         report(progress)
             result = run.result()
-            if result.paused:
+            if result.paused or result.stopped:
                 saver.pause(run.state())
             else:
                 saver.remove()
@@ -150,23 +155,21 @@ class _Run:
         *,
         seed: int,
         until: float,
+        stop: Callable[[], bool],
         ranks: Ranks,
         cluster: Cluster | None,
         clock: Callable[[], float],
     ) -> None:
-        self._data, self._config, self._seed, self._clock = data, config, seed, clock
+        self._data, self._config, self._clock = data, config, clock
         self._ranks = ranks
         self._started = clock()
         self._memory = PeakMeter(ranks)
-        whole, rest = divmod(data.rows("train"), config.batch_size)
-        self._steps_per_pass = whole + (rest > 1)
-        self._steps = config.passes * self._steps_per_pass
-        self._last_step = min(self._steps, max(1, round(until * self._steps)))
+        self._passes = Passes(data, config, ranks, seed=seed, until=until)
         self._learner = Learner(
             model,
             schema,
             config,
-            steps=self._steps,
+            steps=self._passes.steps,
             seed=seed,
             task_weights=[task.weight for task in data.tasks],
             ranks=ranks,
@@ -176,6 +179,8 @@ class _Run:
         self._divergence = Divergence([task.base_rate for task in data.tasks])
         self._state = RunState(self._learner, self._best, self._divergence, ranks=ranks, seed=seed)
         self._warnings = self._initial_warnings()
+        self._looks = Looks(stop, ranks)
+        self._stopped = False
         self._step_seconds = 0.0
         self._resumed_at_step = 0
         self._latest: Evaluation | None = None
@@ -189,11 +194,13 @@ class _Run:
         """Train to the end, yielding every evaluation; ends early where there is no point."""
         self._memory.steps_begin()
         segment_started = self._clock()
-        left = max(0, self._last_step - self._learner.steps)
-        for batch in self._learner.ahead(islice(self._batches(), left)):
+        passes = self._passes
+        for batch in self._learner.ahead(passes.batches(self._learner.steps)):
             self._learner.step(batch)
-            due = self._is_due(self._learner.steps)
-            look = due or self._learner.steps == self._last_step
+            due = passes.is_judged(self._learner.steps)
+            last = self._learner.steps == passes.last_step
+            told = self._looks.at_step() and not last
+            look = due or last or told
             if not look and self._learner.steps % FINITE_CHECK_STEPS:
                 continue
             self._step_seconds += self._clock() - segment_started
@@ -203,16 +210,19 @@ class _Run:
                 yield from self._evaluate()
                 if self._divergence.reason or self._is_over():
                     return
+            if told:
+                self._stopped = True
+                return
             if saver.is_due():
                 saver.save(self.state())
             segment_started = self._clock()
-        if self._pauses and (self._latest is None or not self._is_due(self._learner.steps)):
+        if self._pauses and (self._latest is None or not passes.is_judged(self._learner.steps)):
             yield from self._judge_pause()
 
     def result(self) -> TrainResult:
         """Sum up the run; unless it pauses, restore the best weights and evaluate them on test."""
         reason, test, paused = self._divergence.reason, None, self._pauses
-        if not reason and not paused:
+        if not reason and not paused and not self._stopped:
             self._best.restore()
             test = self._judged("test")
             if test is None:
@@ -220,6 +230,7 @@ class _Run:
         return TrainResult(
             diverged=bool(reason),
             paused=paused,
+            stopped=self._stopped,
             reason=reason,
             validation=None if reason else self._latest if paused else self._best.evaluation,
             test=None if test is None else test.evaluation,
@@ -242,28 +253,6 @@ class _Run:
         first_batch = next(self._data.batches("train", 1024, shuffle=False))
         with whole_weights(model, model.layers[0]):
             return initial_warnings(model, first_batch.to(self._ranks.device))
-
-    def _batches(self) -> Iterator[Batch]:
-        """Yield what is left of the run."""
-        first_pass, first_batch = divmod(self._learner.steps, self._steps_per_pass)
-        for pass_index in range(first_pass, self._config.passes):
-            batches = self._data.batches(
-                "train",
-                self._config.batch_size,
-                shuffle=True,
-                seed=self._seed,
-                pass_index=pass_index,
-                first_batch=first_batch,
-                share=self._ranks.share,
-            )
-            # A last batch of a single example is left out: batch norm finds no variance in it.
-            yield from islice(batches, self._steps_per_pass - first_batch)
-            first_batch = 0
-
-    def _is_due(self, step: int) -> bool:
-        """Whether one of the pass's evaluations, evenly spaced, comes after this step."""
-        per_pass, steps = self._config.evals_per_pass, self._steps_per_pass
-        return step * per_pass // steps > (step - 1) * per_pass // steps
 
     def _evaluate(self) -> Iterator[TrainProgress]:
         """Measure the present weights on validation; nothing where a logit is not finite."""
@@ -299,7 +288,7 @@ class _Run:
             evaluation,
             step=self._learner.steps,
             examples=self._learner.examples,
-            total_examples=self._config.passes * self._data.rows("train"),
+            total_examples=self._passes.examples,
             train_log_loss=train_log_loss,
             lr=lr,
             seconds=self._clock() - self._started,
@@ -339,7 +328,8 @@ class _Run:
     @property
     def _pauses(self) -> bool:
         """Whether the run stands where it is to pause, and would go on otherwise."""
-        at_pause = self._last_step < self._steps and self._learner.steps >= self._last_step
+        last = self._passes.last_step
+        at_pause = last < self._passes.steps and self._learner.steps >= last
         return at_pause and not self._divergence.reason and not self._is_over()
 
     def _is_over(self) -> bool:

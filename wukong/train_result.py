@@ -20,11 +20,13 @@ class TrainResult:
     Attributes:
         diverged: the run was given up; `reason` says why, and nothing was evaluated.
         paused: the run stopped on the way, at `steps`, and can be continued from its checkpoint.
+        stopped: the run was told to stop at `steps`, and can be continued from its checkpoint.
         validation, test: quality of the weights that were best on validation; `model` holds them.
-            Of a run that paused: of the weights at that step, and None.
+            Of a run that paused: of the weights at that step, and None. Of one that was stopped,
+            validation of the best weights so far, where there are any, and None.
         test_losses: of each test example, or of evenly spread ones, with the test log loss for
-            their mean (see `wukong.evaluate.example_losses`); None where the run diverged or
-            paused.
+            their mean (see `wukong.evaluate.example_losses`); None where the run diverged,
+            paused or was stopped.
         best_step: the step after which the weights were best; 0 where the run diverged.
         examples_seen: training examples, counted in each pass.
         examples_per_s: of the training steps alone, without set-up and evaluations.
@@ -36,6 +38,7 @@ class TrainResult:
 
     diverged: bool
     paused: bool = False
+    stopped: bool = False
     reason: str
     validation: Evaluation | None
     test: Evaluation | None

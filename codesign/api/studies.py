@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from codesign.report.content import ReportContent
     from codesign.spec.model import StudySpec
     from codesign.spec.problem import Problem
-    from codesign.study.loop import StudyLoop, View
+    from codesign.study.loop import StudyLoop
     from codesign.study.state import EarlierStudy
+    from codesign.study.view import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +134,10 @@ def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
     try:
         stopped = bool(loop.run(provenance()).stopping)
     except KeyboardInterrupt:
+        if loop.queued:
+            say(
+                f"{loop.queued} trials go on in the cluster's queue; the same command collects them"
+            )
         return True
     if reason := loop.stopped_by():
         say(f"stopped: {reason}")

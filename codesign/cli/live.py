@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from codesign.contracts import TrialStatus
 from codesign.report.figures import brief_figures
-from codesign.study.loop import View
 from codesign.study.state import Trial
+from codesign.study.view import View
 
 
 class Live:

@@ -112,6 +112,7 @@ class Task(Costs, Protocol):
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
         until: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Train one design.
 
@@ -126,6 +127,9 @@ class Task(Costs, Protocol):
             until: share of the full training at which to pause, in (0, 1]; below 1 is asked of a
                 `Pausable` task alone. What is measured there must not change how the training
                 goes on: it ends as one that never paused.
+            stop: says whether to save what another run can go on from, and to return soon, with
+                the failure `preempted`; to be asked every few seconds. Of several processes that
+                train together, any may be the one that it says so to.
         """
 
 

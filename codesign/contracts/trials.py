@@ -46,6 +46,7 @@ class Outcome:
             holds `what`, `where` and `hint` of an error that a person can mend. Of a job that
             failed on a cluster, `log_tail` holds the last lines of its logs, and `starts` how often
             it began, where that was more than once.
+        seconds: that it held its devices, all starts of its job together; None: not known.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -53,11 +54,12 @@ class Outcome:
     failure: FailureKind | None = None
     reason: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Outcome:
-        """Rebuild an outcome from a `result.json`, which holds a token and seconds besides."""
-        return cls(**{name: v for name, v in fields.items() if name not in ("token", "seconds")})
+        """Rebuild an outcome from a `result.json`, which holds a token besides."""
+        return cls(**{name: value for name, value in fields.items() if name != "token"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ class Queued:
         reason: why it is in that state, as the cluster says it; may be empty.
         nodes: that run it; empty: none yet.
         starts: how often it has begun, requeued starts among them.
+        seconds: that it has run, all starts together.
     """
 
     job: str
@@ -130,6 +133,7 @@ class Queued:
     reason: str = ""
     nodes: str = ""
     starts: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,9 +158,15 @@ class LaunchRequest:
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. The payload is the path to the attempt's folder."""
+    """Runs jobs somewhere. The payload is the path to the attempt's folder.
+
+    Attributes:
+        slots: jobs at a time.
+        outage: since when and why nothing can be known of the jobs, one line; empty: all is well.
+    """
 
     slots: int
+    outage: str
 
     def submit(self, job: Job) -> None:
         """Start the job, or queue it; several may be handed on together at the next `poll`."""
@@ -173,7 +183,11 @@ class Executor(Protocol):
         """Return the jobs that ended since the last call; wait up to `wait_s` for the first."""
 
     def cancel(self, job: Job) -> None:
-        """End a job that was submitted; `poll` does not return it any more."""
+        """End a job that this process or an earlier one submitted.
+
+        Neither `poll` nor a later `adopt` returns it any more. Several may be ended together at the
+        next `poll` or `close`.
+        """
 
     def queue(self) -> Mapping[int, Queued]:
         """Return where open jobs stood at the last look, by trial; nothing where none queue."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from codesign.contracts import Design, Executor, Job, Outcome, Pausable, Proposer, TrialKind
@@ -29,32 +28,19 @@ from codesign.study.snapshot import Snapshot
 from codesign.study.spending import used_up
 from codesign.study.state import StudyState, Trial, apply, fold
 from codesign.study.store import EventKind, Store
+from codesign.study.view import View, Watcher
 
 POLL_S = 0.2
+# Trials are created for so long at most before what happens elsewhere is looked at.
+LAUNCH_FOR_S = 5.0
 RETRIED = ("node", "preempted")
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """What a watcher may show: the state, and what the running trials say of themselves.
-
-    Attributes:
-        planned: trials in all, confirming runs included, as far as is known.
-        objectives: their names.
-        running: trial → what its `progress.json` holds.
-    """
-
-    state: StudyState
-    planned: int
-    objectives: tuple[str, ...]
-    running: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class StudyLoop:
     """Runs one study to its end; everything it decides follows from the store and the spec.
 
     Args:
-        watch: called a few times a second with a `View`.
+        watch: called with a `View` a few times a second, less often where there are many trials.
         say: called with a line for a person.
         now: seconds since the epoch, for the record only.
         clock: seconds that are never set back, for durations.
@@ -78,7 +64,7 @@ class StudyLoop:
         self._store = store
         self._executor = executor
         self._proposer = proposer
-        self._watch = watch
+        self._watcher = Watcher(problem.spec, folder, executor, watch, now=now)
         self._say = say
         self._now = now
         self._clock = clock
@@ -95,6 +81,7 @@ class StudyLoop:
             TakenOverError: another process goes on with the study; nothing more may be written.
         """
         self._require_record()
+        adopted = self._adopted()
         self._obey()  # What nobody was there to obey; a request to stop ends with this run.
         facts = dict(self._problem.task.facts())
         study = read_resolved_spec(self._folder).get("study")
@@ -102,7 +89,7 @@ class StudyLoop:
             "opened", None, {"study": study, "provenance": dict(provenance), "facts": facts}
         )
         self._show()
-        self._resume()
+        self._resume(adopted)
         while self.state.stopping != "stop now":
             self._launch()
             self._snapshot.refresh()
@@ -112,9 +99,16 @@ class StudyLoop:
                 self._ended(job, outcome)
             self._obey()
             self._show()
+        if self.state.stopping == "stop now":
+            self._cancel(trial for trial in self.state.open_trials if trial.status == "running")
         self._discard()
-        self._show()
+        self._watcher.show(self.state)
         return self.state
+
+    @property
+    def queued(self) -> int:
+        """Trials in a cluster's queue, whose jobs go on without this loop."""
+        return len(self._executor.queue())
 
     def _discard(self) -> None:
         """Let go of what paused trials left, once the study is over: none of them trains on."""
@@ -143,33 +137,39 @@ class StudyLoop:
     def _show(self) -> None:
         self._store.require_mine()
         self._snapshot.refresh()
-        self._watch(self._view())
+        self._watcher.refresh(self.state)
 
     def _obey(self) -> None:
         """Do what other processes asked for: the event first, then its consequences."""
         for path, request in received(self._folder, say=self._say):
+            running = [t for t in self.state.open_trials if t.status == "running"]
             if request.id not in self.state.requests:
-                running = [t for t in self.state.open_trials if t.status == "running"]
-                self._record("requested", None, dataclasses.asdict(request))
-                for trial in running:
-                    if trial.number in request.trials:
-                        self._executor.cancel(self._job(trial))
+                queue = self._executor.queue()
+                held_s = {str(n): queue[n].seconds for n in request.trials if n in queue}
+                self._record("requested", None, {**asdict(request), "held_s": held_s})
+                self._cancel(trial for trial in running if trial.number in request.trials)
                 self._say(f"as requested: {request.effect}")
             path.unlink(missing_ok=True)
 
-    def _resume(self) -> None:
+    def _cancel(self, trials: Iterable[Trial]) -> None:
+        for trial in trials:
+            self._executor.cancel(self._job(trial))
+
+    def _adopted(self) -> set[int]:
+        """Take over what an earlier loop submitted; return the trials whose jobs go on."""
+        running = [trial for trial in self.state.open_trials if trial.status == "running"]
+        return {job.trial for job in self._executor.adopt([self._job(each) for each in running])}
+
+    def _resume(self, adopted: Collection[int]) -> None:
         """Collect what finished while no loop ran, go on with what still runs, start the rest."""
-        left = [trial for trial in self.state.open_trials if not self._collected(trial)]
-        jobs = {trial.number: self._job(trial) for trial in left if trial.status == "running"}
-        adopted = {job.trial for job in self._executor.adopt(list(jobs.values()))}
-        for trial in left:
-            if trial.number not in adopted:
+        for trial in self.state.open_trials:
+            if not self._collected(trial) and trial.number not in adopted:
                 self._submit(trial, lost=trial.lost)
 
     def _collected(self, trial: Trial) -> bool:
         """Record how the latest attempt of a trial ended, if it left a result."""
         job = self._job(trial)
-        mine = trial.status == "running" and self._result(job).get("token") == trial.token
+        mine = trial.status == "running" and _token(job) == trial.token
         outcome = job.outcome() if mine else None
         if outcome is None:
             return False
@@ -177,7 +177,8 @@ class StudyLoop:
         return True
 
     def _launch(self) -> None:
-        while len(self.state.open_trials) < self._executor.slots:
+        until_s = self._clock() + LAUNCH_FOR_S
+        while len(self.state.open_trials) < self._executor.slots and self._clock() < until_s:
             if not self._create():
                 return
 
@@ -218,7 +219,7 @@ class StudyLoop:
 
     def _used_up(self) -> str:
         wall_s = self.state.earlier_s + self._clock() - self._began
-        return used_up(self.state, self._problem.spec.study_budgets, wall_s)
+        return used_up(self.state, self._problem.spec.study_budgets, wall_s, self._executor.queue())
 
     def _unconfirmed(self) -> list[Trial]:
         """Trials that still need a confirming run."""
@@ -234,12 +235,13 @@ class StudyLoop:
         self._record("created", number, created(self._problem, number, kind, design, of))
         self._submit(self.state.trials[number])
 
-    def _submit(self, trial: Trial, *, lost: int = 0) -> None:
+    def _submit(self, trial: Trial, *, lost: int = 0, seconds: float | None = None) -> None:
         attempt, token = self._folder.new_attempt(trial.number, trial.attempt), uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
         # First the record: a loop that lost the study launches nothing.
         processes = self._problem.spec.launch.processes
-        payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes}
+        payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes,
+                   "seconds": seconds}  # fmt: skip
         self._record("submitted", trial.number, payload)
         trial = self.state.trials[trial.number]
         write_json(folder / "trial.json", attempt_file(self._problem, trial))
@@ -250,22 +252,21 @@ class StudyLoop:
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]
-        lost = trial.lost + 1
+        lost = trial.lost + outcome.facts.get("starts", 1)
         retry = outcome.failure in RETRIED and lost < self._problem.spec.launch.attempts
         if job.attempt != trial.attempt or not trial.open:
             return
         if retry:
-            self._submit(trial, lost=lost)
+            self._submit(trial, lost=lost, seconds=outcome.seconds)
             return
         outcome = checked(outcome, trial, self._problem.spec.objectives)
-        seconds = self._result(job).get("seconds")
         payload = {
             "token": trial.token,
             "metrics": dict(outcome.metrics),
             "failure": outcome.failure,
             "reason": outcome.reason,
             "facts": dict(outcome.facts),
-            "seconds": seconds,
+            "seconds": outcome.seconds,
         }
         kind: EventKind = "completed" if outcome.failure is None else "failed"
         share = next_share(trial, self._problem.spec.search.fidelity)
@@ -287,24 +288,12 @@ class StudyLoop:
                 or f"the logs lie in {self._folder.path}/trials/*/attempt-*/log.txt",
             )
 
-    def _result(self, job: Job) -> Mapping[str, Any]:
-        return read_json_if_whole(job.folder / "result.json")
-
     def _record(self, kind: EventKind, trial: int | None, payload: Mapping[str, Any]) -> None:
         elapsed_s = self._clock() - self._began
         event = self._store.append(kind, trial, payload, time=self._now(), elapsed_s=elapsed_s)
         self.state = apply(self.state, event)
 
-    def _view(self) -> View:
-        running = {}
-        for trial in self.state.open_trials:
-            if trial.status == "running":
-                folder = self._folder.attempt(trial.number, trial.attempt)
-                running[trial.number] = read_json_if_whole(folder / "progress.json")
-        spec = self._problem.spec
-        return View(
-            state=self.state,
-            planned=planned_trials(self.state, spec),
-            objectives=tuple(objective.name for objective in spec.objectives),
-            running=running,
-        )
+
+def _token(job: Job) -> Any:
+    """Return the token of the result that lies in the folder of an attempt."""
+    return read_json_if_whole(job.folder / "result.json").get("token")

@@ -16,9 +16,9 @@ from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
 from codesign.study.findings import best_finding, findings
 from codesign.study.folder import StudyFolder, write_text
-from codesign.study.loop import View
 from codesign.study.results import provenance_rows, report_content
 from codesign.study.state import StudyState
+from codesign.study.view import View
 
 PAGE_EVERY_S = 10.0
 # Writing takes at most this share of the loop's time, however many trials there are.

@@ -29,7 +29,7 @@ class Trial:
     Attributes:
         of: for a confirming run, the trial whose design it repeats.
         attempt, token: the latest attempt (0: none yet), and the token its result must carry.
-        lost: attempts whose worker was lost.
+        lost: how often it began and was lost, requeued starts of one attempt among them.
         processes: that train it together in its latest attempt; 0: another study's did.
         began_s: when that attempt began, on the clock of `StudyState.wall_s`.
         device_s: seconds of all attempts that ended, each times its processes.
@@ -97,10 +97,17 @@ class Trial:
         """Return the settings of its system, where that was chosen for so many processes."""
         return self.system["train"] if self.system.get("devices") == processes else {}
 
-    def device_s_at(self, wall_s: float) -> float:
-        """Seconds that it has held devices, its present attempt among them."""
-        held_s = wall_s - self.began_s if self.status == "running" else 0.0
-        return self.device_s + self.processes * held_s
+    def device_s_at(self, wall_s: float, held_s: float | None = None) -> float:
+        """Seconds that it has held devices, its present attempt among them.
+
+        Args:
+            held_s: seconds of that attempt; None: it has run since it was submitted.
+        """
+        if self.status != "running":
+            return self.device_s
+        return self.device_s + self.processes * (
+            wall_s - self.began_s if held_s is None else held_s
+        )
 
     @cached_property
     def observations(self) -> tuple[Observation, ...]:
@@ -112,7 +119,8 @@ class Trial:
         if self.ended is not None:
             metrics = {**self.costs, **self.metrics} if self.status == "completed" else {}
             # A cancelled trial says as little of its design as one that was preempted.
-            failure = "preempted" if self.status == "cancelled" else self.failure
+            cancelled = "cancelled" in (self.status, self.failure)
+            failure = "preempted" if cancelled else self.failure
             found.append(Observation(design=self.design, metrics=metrics, failure=failure))
         return tuple(found)
 
@@ -245,12 +253,13 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
     request = event.payload
     state = dataclasses.replace(state, requests=state.requests | {request["id"]})
     if request["ask"] == "cancel":
+        held_s = request.get("held_s", {})
         cancelled = {
             number: dataclasses.replace(
                 trial,
                 status="cancelled",
                 reason="cancelled on request",
-                device_s=trial.device_s_at(state.wall_s),
+                device_s=trial.device_s_at(state.wall_s, held_s.get(str(number))),
                 ended=event.number,
             )
             for number in request["trials"]
@@ -264,7 +273,8 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
 
 def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     payload = event.payload
-    device_s = trial.device_s_at(wall_s)
+    # The worker, or a cluster, knows better than the loop, which looks now and then.
+    device_s = trial.device_s_at(wall_s, payload.get("seconds"))
     if event.kind == "submitted":
         return dataclasses.replace(
             trial,
@@ -279,8 +289,6 @@ def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     if not trial.open or payload["token"] != trial.token:
         return trial  # An orphan's late result: the attempt it belongs to no longer counts.
     seconds = payload["seconds"]
-    if seconds is not None:  # The worker knows better than the loop, which looks now and then.
-        device_s = trial.device_s + trial.processes * seconds
     # Of all attempts that have led to where it stands.
     seconds = (
         None if seconds is None else seconds + ((trial.seconds or 0.0) if trial.reached else 0.0)

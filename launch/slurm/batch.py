@@ -101,7 +101,7 @@ class Ticket:
         return cls(**found) if found.keys() >= {"key", "index"} else None
 
     def id_in(self, number: str) -> str:
-        """Return the job's id in the submission that has this one."""
+        """Return the job's id, where the submission has this one."""
         return number if self.index is None else f"{number}_{self.index}"
 
     def write(self, folder: Path, *, durable: bool = True) -> None:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from codesign.stopping import StopSignals
 from codesign.study.folder import read_json, write_json
 from codesign.worker import Runner
+from tests.support.loops import until
 
 
 def payload(folder: Path, **design: object) -> Path:
@@ -51,6 +55,41 @@ def test_torchs_refusal_to_allocate_is_out_of_memory(tmp_path: Path) -> None:
         torch.empty(2**60)
     assert worker._is_allocation_failure(refused.value)
     assert not worker._is_allocation_failure(RuntimeError("shapes cannot be multiplied"))
+
+
+def test_a_worker_told_to_stop_lets_its_task_save_and_leaves_no_result(tmp_path: Path) -> None:
+    folder = payload(tmp_path, fate="hangs")
+    arguments = [sys.executable, "-m", "codesign.worker"]
+    with subprocess.Popen([*arguments, "--serve"], stdin=subprocess.PIPE, text=True,
+                          stdout=subprocess.PIPE) as worker:  # fmt: skip
+        assert worker.stdin is not None
+        print(folder, file=worker.stdin, flush=True)
+        until((folder / "progress.json").exists)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == -signal.SIGTERM
+        assert worker.stdout is not None
+        assert worker.stdout.read() == "ready\n", "the attempt has not ended"
+    assert (folder / "stopped.txt").read_text() == "saved"
+    assert not (folder / "result.json").exists()
+
+
+def test_a_worker_that_waits_ends_at_once_when_told_to_stop() -> None:
+    arguments = [sys.executable, "-m", "codesign.worker", "--serve"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == -signal.SIGTERM
+
+
+def test_the_first_of_several_signals_is_the_one_that_was_received() -> None:
+    stop, before = StopSignals(), signal.getsignal(signal.SIGUSR2)
+    with stop.heeded(signal.SIGUSR2, signal.SIGTERM):
+        assert not stop()
+        os.kill(os.getpid(), signal.SIGUSR2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop()
+    assert (stop.received, signal.getsignal(signal.SIGUSR2)) == (signal.SIGUSR2, before)
 
 
 def test_usage_is_said(tmp_path: Path) -> None:

@@ -112,10 +112,17 @@ class PredictedTask(toy_task.ToyTask):
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
         until: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """Measure the throughput, too."""
         outcome = super().run(
-            design, seed=seed, folder=folder, earlier=earlier, report=report, until=until
+            design,
+            seed=seed,
+            folder=folder,
+            earlier=earlier,
+            report=report,
+            until=until,
+            stop=stop,
         )
         bias = float(self._fixed.get("bias", 1.0))
         turbo = bool(self._fixed.get("turbo", False))

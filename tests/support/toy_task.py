@@ -131,6 +131,7 @@ class ToyTask:
         earlier: Sequence[Path],
         report: Callable[[Progress], None],
         until: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Outcome:
         """End as the design's `fate` says; where it is that of `only_rank`, all others hang.
 
@@ -152,6 +153,9 @@ class ToyTask:
             os.kill(os.getpid(), 9)
         report(Progress(done=1, total=2, metrics={"log_loss": 1.0}))
         while fate == "hangs":
+            if stop():
+                (folder / "stopped.txt").write_text("saved")
+                return Outcome(failure="preempted", reason="told to stop")
             time.sleep(0.05)
         width, depth = float(design.get("width", 1)), float(design.get("depth", 1))
         noise = np.random.default_rng(seed).normal() * 1e-3

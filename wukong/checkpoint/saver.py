@@ -136,8 +136,10 @@ class Saver:
     def pause(self, state: State) -> None:
         """Write a last checkpoint, from which the run will go on, and remove those before it.
 
-        Every rank must call it.
+        Without a folder there is none. Every rank must call it.
         """
+        if not self._places:
+            return
         self.save(state)
         self.wait()
         if self._ranks.is_first and not self._failure:

@@ -29,12 +29,17 @@ TENSOR_CORE_CAPABILITY = (8, 0)
 def pick_device(name: Device) -> torch.device:
     """Return this process's device: of several GPUs of a host, the one that LOCAL_RANK says.
 
+    Where each process is shown one GPU alone, as a cluster may do it, that is its own.
+
     Raises:
         ConfigError: `cuda`, and there is none for this process.
     """
     if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     index, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if gpus == len(shown) == 1 and shown != [""]:
+        index = 0
     if index >= gpus:
         raise ConfigError(
             f"device is {name!r}, process {index} of this host finds {gpus} GPUs; each needs one",

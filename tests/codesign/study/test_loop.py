@@ -16,9 +16,9 @@ import yaml
 
 from codesign import api
 from codesign.errors import LaunchError, StudyError
-from codesign.study.loop import View
 from codesign.study.state import StudyState, fold
 from codesign.study.store import Event
+from codesign.study.view import View
 from tests.support.studies import essence, rewind, run, state_of
 from tests.support.toy_spec import TOY_SPEC, write_spec
 

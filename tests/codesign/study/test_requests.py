@@ -17,11 +17,11 @@ from codesign import api
 from codesign.errors import StudyError
 from codesign.study.folder import StudyFolder
 from codesign.study.lock import hold
-from codesign.study.loop import View
 from codesign.study.requests import Request, received, send
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import fold
 from codesign.study.store import Event
+from codesign.study.view import View
 from tests.support.command import codesign
 from tests.support.loops import children, loop, until
 from tests.support.studies import essence, run, state_of

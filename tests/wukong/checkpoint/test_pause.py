@@ -1,4 +1,4 @@
-"""A run that pauses on the way and goes on is, to the bit, the run that did not."""
+"""A run that pauses or is stopped, and goes on, is to the bit the run that did not."""
 
 import dataclasses
 import json
@@ -26,14 +26,15 @@ def data(tmp_path_factory):
     return small_clicks.write(tmp_path_factory.mktemp("prepared") / "data")
 
 
-def run(data, folder, *, until=1.0, earlier=(), clock=None, **settings):
+def run(data, folder, *, until=1.0, earlier=(), stop=lambda: False, **settings):
     folder.mkdir(exist_ok=True)
     model = dataclasses.replace(small_clicks.MODEL, mlp_norm="batch")
     config = dataclasses.replace(small_clicks.CONFIG, checkpoint_min=0, **settings)
     reported = []
     result = train.train(
         model, data.schema, data, config,
-        seed=1, folder=folder, earlier=earlier, until=until, report=reported.append,
+        seed=1, folder=folder, earlier=earlier, until=until, stop=stop,
+        report=reported.append,
     )  # fmt: skip
     return result, reported
 
@@ -86,6 +87,35 @@ def test_what_is_measured_at_a_pause_is_what_the_weights_there_predict(data, tmp
             logit, label = model(batch).double().flatten(), batch.label_BT.flatten()
         losses.append(torch.where(label > 0, -logit.sigmoid().log(), -(-logit).sigmoid().log()))
     assert float(torch.cat(losses).mean()) == pytest.approx(result.validation["log_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_a_run_told_to_stop_goes_on_as_if_it_had_not(data, tmp_path, settings):
+    whole, _ = run(data, tmp_path / "whole", **settings)
+    attempts, reached = [], 0
+    for i in range(50):
+        attempts.append(tmp_path / f"attempt-{i}")
+        questions = iter([False, i > 0])  # Always at the second question, but for the first run.
+        result, _ = run(
+            data, attempts[-1], earlier=attempts[:-1], stop=lambda q=questions: next(q, True),
+            **settings,
+        )  # fmt: skip
+        assert result.resumed_at_step == reached
+        if not result.stopped:
+            break
+        reached = result.steps
+        left = [path.name for path in folders.complete(attempts)]
+        assert left == [f"checkpoint-{reached}"], "one checkpoint, the earlier ones removed"
+    assert i > 3
+    assert_same(result, whole)
+    assert curve(attempts[-1]) == curve(tmp_path / "whole")
+    assert folders.complete(attempts) == []
+
+
+def test_a_run_without_a_folder_stops_and_leaves_nothing(data):
+    config = dataclasses.replace(small_clicks.CONFIG, checkpoint_min=0)
+    result = train.train(small_clicks.MODEL, data.schema, data, config, seed=1, stop=lambda: True)
+    assert (result.stopped, result.steps, result.validation) == (True, 1, None)
 
 
 def test_an_attempt_killed_after_its_pause_pauses_at_the_same_step_again(data, tmp_path):

@@ -3,12 +3,13 @@
 import json
 import random
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from tests.support import small_clicks
-from tests.support.rank_runs import run, run_whole_and_paused
+from tests.support.rank_runs import run, run_whole_and_paused, run_whole_and_stopped
 from tests.support.ranks import RankFailedError, RankGroup, on_ranks
 from wukong.checkpoint import folders
 
@@ -96,6 +97,34 @@ def test_ranks_that_pause_together_go_on_to_the_bit(data, tmp_path):
         assert not any(leg.warnings for leg in legs)
     assert curve(paused) == curve(whole)
     assert [path.name for path in paused.iterdir()] == ["curve.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["adam", "fused"])
+def test_ranks_of_which_one_is_told_to_stop_go_on_to_the_bit(data, tmp_path, name):
+    whole, stopped = made(tmp_path / "whole"), made(tmp_path / "stopped")
+    settings = {**SETTINGS[name], "checkpoint_min": 0}
+    ended = on_ranks(2, run_whole_and_stopped, data, whole, stopped, settings, (4, 3))
+    for unbroken, legs in ended:
+        steps = [leg.figures["steps"] for leg in legs]
+        assert 0 < steps[0] < steps[1] < steps[2] == 33
+        assert [leg.resumed_at_step for leg in legs] == [0, *steps[:2]]
+        assert legs[-1].figures == unbroken.figures
+        assert not any(leg.warnings for leg in legs)
+    assert curve(stopped) == curve(whole)
+    assert [path.name for path in stopped.iterdir()] == ["curve.jsonl"]
+
+
+def test_a_run_told_to_stop_goes_on_at_another_number_of_ranks(data, tmp_path):
+    settings = {**SETTINGS["fused"], "checkpoint_min": 0}
+    unbroken = numbers(run(data, made(tmp_path / "whole"), settings), tmp_path / "whole")
+    folder = made(tmp_path / "legs")
+    first = on_ranks(2, partial(run, told_at=4), data, folder, settings)[0]
+    second = run(data, folder, settings, told_at=3)
+    ended = on_ranks(4, run, data, folder, settings)[0]
+    assert (second.resumed_at_step, ended.resumed_at_step) == (
+        first.figures["steps"], second.figures["steps"],
+    )  # fmt: skip
+    assert is_close(numbers(ended, folder), unbroken)
 
 
 def test_ranks_killed_at_random_moments_lose_nothing_but_time(data, tmp_path):

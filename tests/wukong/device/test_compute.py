@@ -25,6 +25,17 @@ def test_a_process_without_a_gpu_of_its_own_is_told(monkeypatch: pytest.MonkeyPa
         pick_device("cuda")
 
 
+def test_the_only_gpu_that_a_process_is_shown_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert pick_device("auto") == torch.device("cuda", 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with pytest.raises(ConfigError, match="process 3 of this host finds 1 GPUs"):
+        pick_device("auto")
+
+
 def test_tf32_is_refused_on_the_cpu() -> None:
     with (
         pytest.raises(ConfigError, match="'tf32', which CPUs do not have; must be fp32 or bf16"),
