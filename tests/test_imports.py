@@ -33,6 +33,7 @@ MAY_IMPORT = {
         *FLOOR,
     ),
     "launch": ("launch", "codesign.serving", *FLOOR),
+    "launch.slurm": ("launch", "codesign.serving", "codesign.study.folder", *FLOOR),
     "wukong": ("wukong", "codesign.errors"),
     "wukong.data_task": ("wukong", "cost_models", *FLOOR),
     "wukong.own": ("wukong", "cost_models", *FLOOR),

@@ -8,6 +8,8 @@ from codesign.api.costs import cost as cost
 from codesign.api.costs import evaluate_cost as evaluate_cost
 from codesign.api.costs import plan as plan
 from codesign.api.costs import profile as profile
+from codesign.api.launching import launch as launch
+from codesign.api.launching import preview_launch as preview_launch
 from codesign.api.specs import estimate as estimate
 from codesign.api.specs import init as init
 from codesign.api.specs import validate as validate

@@ -14,6 +14,7 @@ COMMANDS = {
     "init": "Write a commented spec to start from.",
     "data": "Prepare data sets for studies.",
     "optimize": "Search a space of shapes; run it again to continue.",
+    "launch": "Run a study's loop as a job of the cluster, or show the scripts.",
     "validate": "Check a spec; show the size of its space and the feasible share.",
     "cost": "Explain what a design costs, part by part.",
     "plan": "Choose devices, sharding and precision to train a design on.",

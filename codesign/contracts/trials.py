@@ -43,8 +43,9 @@ class Outcome:
             under `chosen_train_settings` is written into `best.yaml`, so that training the design
             again repeats the result. `memory` holds the peak of the run on the process with most,
             `measured_gib`, and where it was predicted `predicted_gib` with its `label`. `refusal`
-            holds `what`, `where` and `hint` of an error that a person can mend. `starts` says how
-            often its job began, where that was more than once.
+            holds `what`, `where` and `hint` of an error that a person can mend. Of a job that
+            failed on a cluster, `log_tail` holds the last lines of its logs, and `starts` how often
+            it began, where that was more than once.
         seconds: that it held its devices, all starts of its job together; None: not known.
     """
 
@@ -92,6 +93,7 @@ class Job:
     Attributes:
         token: unique to the attempt; its result must carry it.
         processes: that run it together, ≥ 1.
+        starts: how often a cluster may begin it, ≥ 1, where it can go on from a checkpoint.
     """
 
     trial: int
@@ -100,6 +102,7 @@ class Job:
     timeout_s: float | None = None
     token: str = ""
     processes: int = 1
+    starts: int = 1
 
     def outcome(self) -> Outcome | None:
         """Read the result of the attempt, if its worker wrote one."""

@@ -11,6 +11,7 @@ from codesign.contracts import HardwareSpec, Knob, Pausable, Task, TaskFamily
 from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
+from codesign.spec.launching import launch_mistakes
 from codesign.spec.loader import parameter
 from codesign.spec.model import (
     Choice,
@@ -109,9 +110,12 @@ def _plugin_mistakes(values: Mapping[str, Any], at: At) -> Iterator[str]:
         if complaint:
             broken = True
             yield at((section, kind), complaint)
+    if broken:
+        return
+    yield from launch_mistakes(values, at)
     search = values.get("search", {})
     proposer = search.get("proposer", "known_cost")
-    if not search.get("options") or broken:
+    if not search.get("options"):
         return
     options = plugin("proposer", proposer).Options
     known = {field.name for field in dataclasses.fields(options)}

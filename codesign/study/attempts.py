@@ -58,4 +58,5 @@ def job_of(problem: Problem, folder: StudyFolder, trial: Trial) -> Job:
         timeout_s=None if timeout_min is None else timeout_min * 60,
         token=trial.token,
         processes=trial.processes,
+        starts=problem.spec.launch.attempts - trial.lost,
     )
