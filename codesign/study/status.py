@@ -16,6 +16,7 @@ from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
 from codesign.study.halving import savings
 from codesign.study.lock import Owner, owner_of
+from codesign.study.queue import read_queue
 from codesign.study.recorded import RecordedStudy
 from codesign.study.spending import gpu_hours
 from codesign.study.state import Trial
@@ -131,7 +132,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         loop = states[life]
     trials = study.state.trials.values()
     running = tuple(_running(study, trial) for trial in trials if trial.status == "running")
-    planned = planned_trials(study.state, study.spec)
+    planned, queue = planned_trials(study.state, study.spec), read_queue(study.folder)
     best = best_finding(findings(study.state, study.spec), study.spec)
     return StudyStatus(
         study=study.spec.name,
@@ -142,7 +143,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         trials=dict(Counter(trial.status for trial in trials)),
         warm_start={each.name: len(each.observations) for each in study.state.earlier},
         planned=planned,
-        gpu_hours=gpu_hours(study.state),
+        gpu_hours=gpu_hours(study.state, queue=queue.jobs),
         gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
         left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
         savings=savings(study.state, study.spec),
