@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import polars
 
     from codesign.study.lock import Owner
+    from codesign.study.logs import TrialLogs
     from codesign.study.status import StudyStatus
 
 
@@ -26,6 +27,20 @@ def status(study: str | Path) -> StudyStatus:
     from codesign.study.status import status_of
 
     return status_of(read_study(study))
+
+
+def logs(
+    study: str | Path, trial: int, *, attempt: int | None = None, rank: int | None = None
+) -> TrialLogs:
+    """Find what a trial of a study has printed; see `codesign.study.logs`.
+
+    Raises:
+        StudyError: the folder holds no study, or it has no such trial, attempt or rank.
+    """
+    from codesign.study.logs import logs_of
+    from codesign.study.recorded import read_study
+
+    return logs_of(read_study(study), trial, attempt=attempt, rank=rank)
 
 
 def stop(study: str | Path, *, now: bool = False) -> Owner | None:

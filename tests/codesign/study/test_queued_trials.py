@@ -16,6 +16,7 @@ from codesign.study.folder import StudyFolder
 from codesign.study.queue import read_queue
 from codesign.study.requests import Request, send
 from codesign.study.view import View
+from tests.support.command import codesign
 from tests.support.studies import essence, run, state_of
 from tests.support.toy_cluster import Cluster, cluster
 from tests.support.toy_spec import write_spec
@@ -201,6 +202,23 @@ def test_a_batch_reaches_the_cluster_together_and_readers_see_where_it_stands(
     assert (before["outage"], after["outage"]) == ("", "the cluster does not answer")
     assert (after["jobs"]["0"]["state"], after["jobs"]["0"]["nodes"]) == ("RUNNING", "n1")
     assert before["time"] < after["time"]
+
+
+def test_the_status_of_jobs_that_go_on_without_a_loop(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.run(
+        lambda _: watched.cluster.start(1, seconds=5.0),
+        lambda _: None,
+        then=lambda _: read_queue(StudyFolder(watched.study)).jobs[1].nodes and interrupt(_),
+    )
+    lines = codesign("status", watched.study).stdout.splitlines()
+    assert lines[0] == "toy: nothing runs"
+    assert "queue    2 PENDING (Priority), 1 RUNNING" in lines
+    assert "running  trial 1: has said nothing yet, job 1001 RUNNING on n1" in lines
+    found = api.status(watched.study)
+    assert [trial.waits for trial in found.running] == [True, False, True]
+    told = json.loads(codesign("status", watched.study, "--json").stdout)
+    assert told["running"][1]["queued"]["job"] == "1001"
 
 
 def test_a_result_of_another_attempt_does_not_count(tmp_path: Path) -> None:
