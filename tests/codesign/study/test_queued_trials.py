@@ -221,6 +221,18 @@ def test_the_status_of_jobs_that_go_on_without_a_loop(tmp_path: Path) -> None:
     assert told["running"][1]["queued"]["job"] == "1001"
 
 
+def test_jobs_without_a_loop_can_be_ended_too(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.run(interrupt, then=interrupt)
+    assert api.stop(watched.study).jobs == 3
+    assert watched.cluster.cancelled == [], "only with --now"
+    assert api.stop(watched.study, now=True).jobs == 3
+    assert watched.cluster.cancelled == [0, 1, 2]
+    assert read_queue(StudyFolder(watched.study)).jobs == {}
+    watched.run(then=watched.finish_all)
+    assert attempts(watched.study) == [2, 2, 2, 1, 1, 1]
+
+
 def test_a_result_of_another_attempt_does_not_count(tmp_path: Path) -> None:
     watched = Watched(tmp_path)
     watched.run(interrupt, then=interrupt)
