@@ -108,7 +108,7 @@ class StudyLoop:
     @property
     def queued(self) -> int:
         """Trials in a cluster's queue, whose jobs go on without this loop."""
-        return len(self._executor.queue())
+        return len(self._watcher.queue.jobs)
 
     def _discard(self) -> None:
         """Let go of what paused trials left, once the study is over: none of them trains on."""
@@ -144,7 +144,7 @@ class StudyLoop:
         for path, request in received(self._folder, say=self._say):
             running = [t for t in self.state.open_trials if t.status == "running"]
             if request.id not in self.state.requests:
-                queue = self._executor.queue()
+                queue = self._watcher.queue.jobs
                 held_s = {str(n): queue[n].seconds for n in request.trials if n in queue}
                 self._record("requested", None, {**asdict(request), "held_s": held_s})
                 self._cancel(trial for trial in running if trial.number in request.trials)
@@ -219,7 +219,9 @@ class StudyLoop:
 
     def _used_up(self) -> str:
         wall_s = self.state.earlier_s + self._clock() - self._began
-        return used_up(self.state, self._problem.spec.study_budgets, wall_s, self._executor.queue())
+        return used_up(
+            self.state, self._problem.spec.study_budgets, wall_s, self._watcher.queue.jobs
+        )
 
     def _unconfirmed(self) -> list[Trial]:
         """Trials that still need a confirming run."""
@@ -248,7 +250,7 @@ class StudyLoop:
         self._executor.submit(self._job(trial))
 
     def _job(self, trial: Trial) -> Job:
-        return job_of(self._problem, self._folder, trial)
+        return job_of(self._problem.spec, self._folder, trial)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]

@@ -40,6 +40,9 @@ class View:
 class Watcher:
     """Shows a view now and then, and keeps the study's queue file up to date.
 
+    Attributes:
+        queue: as of the last view.
+
     Args:
         show: called with each view.
         now: seconds since the epoch, for the file.
@@ -59,7 +62,7 @@ class Watcher:
         self._spec, self._folder, self._executor, self._show = spec, folder, executor, show
         self._now, self._clock = now, clock
         self._next_view = self._next_queue = -float("inf")
-        self._written = read_queue(folder)
+        self._written = self.queue = read_queue(folder)
 
     def refresh(self, state: StudyState) -> None:
         """Show the state, unless the last view was put together too lately for what it took."""
@@ -70,7 +73,7 @@ class Watcher:
 
     def show(self, state: StudyState) -> None:
         """Show the state."""
-        queue = self._queue()
+        queue = self.queue = self._queue()
         running = {}
         for trial in state.open_trials:
             if trial.status == "running" and not _waits(queue, trial.number):

@@ -93,11 +93,13 @@ class Ticket:
     Attributes:
         index: in its array; None: it is no array.
         job: its id, `123` or `123_4`; None: sbatch has not told it, as far as is known.
+        cancelled: whether the study ended it, and expects nothing of it any more.
     """
 
     key: str
     index: int | None
     job: str | None = None
+    cancelled: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> Ticket | None:

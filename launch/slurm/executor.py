@@ -97,7 +97,8 @@ class SlurmExecutor:
         Waits until the controller answers. A job that cannot be found and has not begun is fenced
         off, so that it ends at once should it appear after all.
         """
-        tickets = {job: ticket for job in jobs if (ticket := Ticket.read(job.folder)) is not None}
+        found = {job: Ticket.read(job.folder) for job in jobs}
+        tickets = {job: each for job, each in found.items() if each and not each.cancelled}
         if not tickets:
             return ()
         known = self._patiently(self._client.queue)
@@ -139,6 +140,8 @@ class SlurmExecutor:
             self._waiting.remove(job)
         elif followed is not None:
             self._cancelled.append(followed.id)
+            if (ticket := Ticket.read(job.folder)) is not None:
+                dataclasses.replace(ticket, cancelled=True).write(job.folder)
         else:
             claim(job.folder)  # It is about to be handed over; once it begins, it ends.
 
