@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.slurm.configuration import CONF, DBD_CONF, GRANT, WITH_ACCOUNTING, WITHOUT_ACCOUNTING
+
 NODES = ("n1", "n2")
 GPUS = 2
 CPUS = 8
@@ -29,62 +31,6 @@ NEEDED = ("munged", "slurmctld", "slurmd", "sbatch")
 NEEDED_FOR_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db")
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 STARTED_WITHIN_S = 60.0
-
-CONF = """\
-ClusterName=test
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={port}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket,cred_expire=5
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/%n
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/%n.pid
-SlurmctldLogFile={folder}/log/slurmctld.log
-SlurmdLogFile={folder}/log/%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-ReturnToService=2
-KillWait=5
-SlurmdTimeout=10
-MinJobAge={min_job_age_s}
-MaxArraySize=2001
-# A freed node is used at once, and a requeued job begins again within seconds.
-SchedulerParameters=batch_sched_delay=0,sched_min_interval=1,bf_interval=1,sched_interval=1
-SlurmdParameters=config_overrides
-# A cluster that began anew would give ids again that logs of another one have.
-FirstJobId={first_job}
-GresTypes=gpu
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-{accounting}
-{nodes}
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=REQUEUE
-PartitionName=spare Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=1 PreemptMode=CANCEL
-PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=short Nodes=ALL MaxTime=1 State=UP PriorityTier=1 PreemptMode=OFF
-"""
-
-DBD_CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
-DbdHost=localhost
-DbdPort={dbd_port}
-SlurmUser=root
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={sql_port}
-StorageUser=slurm
-StoragePass=slurm
-StorageLoc=slurm_acct
-LogFile={folder}/log/slurmdbd.log
-PidFile={folder}/slurmdbd.pid
-"""
 
 
 def missing(*, accounting: bool = False) -> list[str]:
@@ -126,7 +72,7 @@ class Cluster:
     def jobs(self) -> dict[str, str]:
         """Return the state of each job that the controller knows, by id."""
         lines = self.run("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
-        return {job: state for job, state in map(str.split, lines)}
+        return dict(line.split() for line in lines)
 
     def nodes_of(self, job: str) -> list[str]:
         """Return the nodes that run a job."""
@@ -166,7 +112,7 @@ class Cluster:
         for name in ("munge", "state", "log", *NODES):
             (self.folder / name).mkdir(mode=0o755)
         self._start_munge()
-        accounting = self._start_accounting() if self.accounting else _WITHOUT_ACCOUNTING
+        accounting = self._start_accounting() if self.accounting else WITHOUT_ACCOUNTING
         self._configure(accounting, min_job_age_s)
         self._start("slurmctld", "slurmctld", "-D", "-i")
         for node in NODES:
@@ -233,26 +179,14 @@ class Cluster:
             "--innodb-lock-wait-timeout=900",
         )  # fmt: skip
         _until(listening.exists, "mariadbd does not start")
-        grant = (
-            "CREATE DATABASE slurm_acct; CREATE USER slurm@localhost IDENTIFIED BY 'slurm';"
-            "CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm';"
-            "GRANT ALL ON slurm_acct.* TO slurm@localhost;"
-            "GRANT ALL ON slurm_acct.* TO slurm@'127.0.0.1';"
-        )
-        subprocess.run(["mariadb", "--no-defaults", f"--socket={listening}", "-e", grant],
+        subprocess.run(["mariadb", "--no-defaults", f"--socket={listening}", "-e", GRANT],
                        check=True, capture_output=True)  # fmt: skip
         conf = self.folder / "slurmdbd.conf"
         conf.write_text(DBD_CONF.format(folder=self.folder, dbd_port=dbd_port, sql_port=sql_port))
         conf.chmod(0o600)
         self._start("slurmdbd", "slurmdbd", "-D")
         _until(lambda: _listens(dbd_port), "slurmdbd does not start")
-        return (
-            "JobAcctGatherType=jobacct_gather/none\n"
-            "AccountingStorageType=accounting_storage/slurmdbd\n"
-            f"AccountingStorageHost=localhost\nAccountingStoragePort={dbd_port}\n"
-            f"AccountingStoragePass={self.folder}/munge/socket\n"
-            "AccountingStoreFlags=job_comment"
-        )
+        return WITH_ACCOUNTING.format(folder=self.folder, dbd_port=dbd_port)
 
     def _start(self, name: str, *command: str) -> None:
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
@@ -277,11 +211,6 @@ class Cluster:
             return b"UP" in told.stdout
 
         _until(answers, "slurmctld does not answer")
-
-
-_WITHOUT_ACCOUNTING = """\
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none"""
 
 
 @contextmanager
@@ -360,7 +289,7 @@ def _of_spool(spool: Path) -> list[int]:
     found = []
     for maps in Path("/proc").glob("[0-9]*/fd"):
         with contextlib.suppress(OSError):
-            if any(str(spool) in os.readlink(file) for file in maps.iterdir()):
+            if any(str(spool) in str(file.readlink()) for file in maps.iterdir()):
                 pid = int(maps.parent.name)
                 found += [pid, *_descendants(pid)]
     return found
