@@ -22,5 +22,6 @@ from codesign.retrain import train as train
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export
 from codesign.study.commands import extend as extend
+from codesign.study.commands import logs as logs
 from codesign.study.commands import status as status
 from codesign.study.commands import stop as stop

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign.contracts import LaunchRequest
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.retrain import too_many_processes
@@ -114,18 +113,13 @@ def _warm_start_lines(spec: StudySpec, earlier: Sequence[EarlierStudy]) -> Itera
 
 def _executor(spec: StudySpec, study: Path, say: Callable[[str], None]) -> Executor:
     """Make the spec's executor; warn of more processes than the machine has cores."""
+    from codesign.study.attempts import launch_request
+
     launch = spec.launch
     for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
         say(f"warning: {line}")
-    request = LaunchRequest(
-        workers=launch.workers,
-        processes=launch.processes,
-        options=launch.options,
-        study=study.absolute(),
-        name=spec.name,
-        say=say,
-    )
-    executor: Executor = plugin("executor", launch.executor).make(request)
+    module = plugin("executor", launch.executor)
+    executor: Executor = module.make(launch_request(spec, study, say))
     return executor
 
 

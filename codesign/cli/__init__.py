@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "Train a design again, e.g. a study's best.yaml.",
     "report": "Show a study's front, and write its page again.",
     "status": "Show how a study stands: its loop, its trials, what failed.",
+    "logs": "Show what a trial has printed, and why it ended.",
     "stop": "Ask a running study to stop.",
     "cancel": "Cancel trials of a running study.",
     "extend": "Let a running study search more designs.",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,11 @@ from codesign import api
 from codesign.cli import options
 
 if TYPE_CHECKING:
-    from codesign.study.status import StudyStatus
+    from codesign.contracts import Queued
+    from codesign.study.status import RunningTrial, StudyStatus
+
+# Of trials that run, and of those that failed.
+LINES = 20
 
 
 @click.command("status", help="Show how a study stands: its loop, its trials, what failed.")
@@ -35,7 +40,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
 
     alive = found.loop in ("running", "silent")
     yield f"{found.study}: {_loop(found)}"
-    words = {} if alive else {"running": "interrupted"}
+    queued = [trial for trial in found.running if trial.queued is not None]
+    words = {} if alive else {"running": "left in the queue" if queued else "interrupted"}
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.failed.items())
     words |= {"failed": f"failed ({kinds})"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
@@ -54,12 +60,40 @@ def _lines(found: StudyStatus) -> Iterator[str]:
             chosen = ", ".join(f"{k} {v}" for k, v in found.best.system["train"].items())
             devices = found.best.system["devices"]
             yield f"system   chosen for hardware.devices {devices}: {chosen or 'as the study says'}"
-    for trial in found.running if alive else ():
-        share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
-        said = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]
-        yield f"running  trial {trial.trial}: {', '.join(said)}"
-    for failed in found.failures:
-        yield f"failed   trial {failed.trial}: {failed.failure}: {failed.reason}"
+    if found.outage:
+        yield f"outage   {found.outage}"
+    if queued:
+        yield f"queue    {queue_summary([t.queued for t in queued if t.queued is not None])}"
+    under_way = [t for t in found.running if not t.waits] if alive else queued
+    yield from _first(f"running  trial {t.trial}: {_said(t, found)}" for t in under_way)
+    yield from _first(
+        f"failed   trial {failed.trial}: {failed.failure}: {failed.reason}"
+        for failed in found.failures
+    )
+
+
+def queue_summary(jobs: Sequence[Queued]) -> str:
+    """Count jobs by where they stand and why: `3 RUNNING, 12 PENDING (Priority)`."""
+    words = Counter(f"{job.state} ({job.reason})" if job.reason else job.state for job in jobs)
+    return ", ".join(f"{count} {each}" for each, count in words.most_common())
+
+
+def _said(trial: RunningTrial, found: StudyStatus) -> str:
+    from codesign.report.figures import brief_figures
+
+    share = "has said nothing yet" if trial.share is None else f"{100 * trial.share:.0f}%"
+    said = [f"{share}{_left(trial.left_s)}", *brief_figures(trial.metrics, found.objectives)]
+    if trial.queued is not None:
+        said.append(f"job {trial.queued.job} {trial.queued.state} on {trial.queued.nodes or '-'}")
+    return ", ".join(said)
+
+
+def _first(lines: Iterable[str]) -> Iterator[str]:
+    """Yield as many lines as a person reads, and how many there are more."""
+    every = list(lines)
+    yield from every[:LINES]
+    if len(every) > LINES:
+        yield f"         and {len(every) - LINES} more; --json has all"
 
 
 def _loop(found: StudyStatus) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Design, Job, TrialKind
+from codesign.contracts import Design, Job, LaunchRequest, TrialKind
 from codesign.designs import as_columns
+from codesign.spec.model import StudySpec
 from codesign.spec.problem import Problem, task_section
 from codesign.study.folder import StudyFolder
 from codesign.study.halving import next_share
@@ -48,9 +51,9 @@ def attempt_file(problem: Problem, trial: Trial) -> dict[str, Any]:
     }
 
 
-def job_of(problem: Problem, folder: StudyFolder, trial: Trial) -> Job:
+def job_of(spec: StudySpec, folder: StudyFolder, trial: Trial) -> Job:
     """Return the trial's latest attempt as an executor takes it."""
-    timeout_min = problem.spec.launch.timeout_min
+    timeout_min = spec.launch.timeout_min
     return Job(
         trial=trial.number,
         attempt=trial.attempt,
@@ -58,5 +61,19 @@ def job_of(problem: Problem, folder: StudyFolder, trial: Trial) -> Job:
         timeout_s=None if timeout_min is None else timeout_min * 60,
         token=trial.token,
         processes=trial.processes,
-        starts=problem.spec.launch.attempts - trial.lost,
+        starts=spec.launch.attempts - trial.lost,
+    )
+
+
+def launch_request(
+    spec: StudySpec, study: Path, say: Callable[[str], None] = print
+) -> LaunchRequest:
+    """Return what a study asks of its executor's module."""
+    return LaunchRequest(
+        workers=spec.launch.workers,
+        processes=spec.launch.processes,
+        options=spec.launch.options,
+        study=study.absolute(),
+        name=spec.name,
+        say=say,
     )

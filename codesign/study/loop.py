@@ -250,7 +250,7 @@ class StudyLoop:
         self._executor.submit(self._job(trial))
 
     def _job(self, trial: Trial) -> Job:
-        return job_of(self._problem, self._folder, trial)
+        return job_of(self._problem.spec, self._folder, trial)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from codesign.contracts import Value
+from codesign.contracts import Queued, Value
 from codesign.report.content import Savings
 from codesign.study.findings import best_finding, findings, planned_trials
 from codesign.study.folder import read_json_if_whole
 from codesign.study.halving import savings
 from codesign.study.lock import Owner, owner_of
+from codesign.study.queue import read_queue
 from codesign.study.recorded import RecordedStudy
 from codesign.study.spending import gpu_hours
 from codesign.study.state import Trial
@@ -25,12 +26,13 @@ LoopState = Literal["running", "silent", "dead", "none"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunningTrial:
-    """A trial under way.
+    """A trial under way, or waiting in a cluster's queue.
 
     Attributes:
         share: of its work, 0 to 1, as it said last; None: it has said nothing yet.
         left_s: seconds until it ends, at the pace so far.
         metrics: *measured*, the latest it said.
+        queued: where its job stood when the loop last looked; None: it is in no queue.
     """
 
     trial: int
@@ -39,6 +41,12 @@ class RunningTrial:
     left_s: float | None
     metrics: Mapping[str, float]
     design: Mapping[str, Value]
+    queued: Queued | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether no node runs it."""
+        return self.queued is not None and not self.queued.nodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,7 @@ class StudyStatus:
         gpu_hours_limit: `budgets.study_gpu_hours`.
         left_s: seconds until all have ended, at the pace so far; None: unknown, or nothing runs.
         savings: what pausing at rungs has saved; None where every design trains in full.
+        outage: since when and why nothing can be known of the queue; empty: all is well.
         event: number of the latest event; `time` of it in seconds since the epoch, for people.
     """
 
@@ -100,6 +109,7 @@ class StudyStatus:
     time: float | None
     best: BestTrial | None
     running: tuple[RunningTrial, ...]
+    outage: str
     failures: tuple[FailedTrial, ...]
 
     @property
@@ -130,8 +140,13 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         states: dict[str, LoopState] = {"alive": "running", "dead": "dead", "unknown": "silent"}
         loop = states[life]
     trials = study.state.trials.values()
-    running = tuple(_running(study, trial) for trial in trials if trial.status == "running")
-    planned = planned_trials(study.state, study.spec)
+    planned, queue = planned_trials(study.state, study.spec), read_queue(study.folder)
+    running = tuple(
+        _running(study, trial, queue.jobs.get(trial.number))
+        for trial in trials
+        if trial.status == "running"
+    )
+    at_work = sum(not trial.waits for trial in running)
     best = best_finding(findings(study.state, study.spec), study.spec)
     return StudyStatus(
         study=study.spec.name,
@@ -142,9 +157,9 @@ def status_of(study: RecordedStudy) -> StudyStatus:
         trials=dict(Counter(trial.status for trial in trials)),
         warm_start={each.name: len(each.observations) for each in study.state.earlier},
         planned=planned,
-        gpu_hours=gpu_hours(study.state),
+        gpu_hours=gpu_hours(study.state, queue=queue.jobs),
         gpu_hours_limit=study.spec.study_budgets.study_gpu_hours,
-        left_s=_left_s(study, planned, len(running)) if loop == "running" else None,
+        left_s=_left_s(study, planned, at_work) if loop == "running" else None,
         savings=savings(study.state, study.spec),
         event=study.state.events,
         time=study.state.ended,
@@ -155,6 +170,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
             system=best.trial.system,
         ),
         running=running,
+        outage=queue.outage,
         failures=tuple(
             FailedTrial(trial=trial.number, failure=trial.failure, reason=trial.reason)
             for trial in trials
@@ -163,7 +179,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
     )  # fmt: skip
 
 
-def _running(study: RecordedStudy, trial: Trial) -> RunningTrial:
+def _running(study: RecordedStudy, trial: Trial, queued: Queued | None) -> RunningTrial:
     folder = study.folder.attempt(trial.number, trial.attempt)
     said = read_json_if_whole(folder / "progress.json")
     share = min(1.0, said["done"] / said["total"]) if said.get("total") else None
@@ -174,6 +190,7 @@ def _running(study: RecordedStudy, trial: Trial) -> RunningTrial:
         left_s=said["seconds"] * (1 - share) / share if share and "seconds" in said else None,
         metrics=said.get("metrics", {}),
         design=trial.awake,
+        queued=queued,
     )
 
 

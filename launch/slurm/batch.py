@@ -88,7 +88,7 @@ class Ticket:
     Attributes:
         index: in its array; None: it is no array.
         job: its id, `123` or `123_4`; None: sbatch has not told it, as far as is known.
-        cancelled: whether the study ended it, and waits for nothing from it.
+        cancelled: whether the study ended it, and expects nothing of it any more.
     """
 
     key: str
@@ -103,7 +103,7 @@ class Ticket:
         return cls(**found) if found.keys() >= {"key", "index"} else None
 
     def id_in(self, number: str) -> str:
-        """Return the job's id in the submission that has this one."""
+        """Return the job's id, where the submission has this one."""
         return number if self.index is None else f"{number}_{self.index}"
 
     def write(self, folder: Path, *, durable: bool = True) -> None:

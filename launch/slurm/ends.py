@@ -12,7 +12,7 @@ from codesign import serving
 from codesign.contracts import FailureKind, Job, Outcome
 from codesign.study.folder import read_json_if_whole
 from launch.ranks import outcome_of_ranks
-from launch.slurm.batch import FOLDER, Starts, Ticket, claimed_by
+from launch.slurm.batch import FOLDER, NOBODY, Starts, Ticket, claimed_by
 from launch.slurm.client import Seen
 
 TAIL_LINES = 20
@@ -48,11 +48,22 @@ SAYS = {
     "DEADLINE": "reached its deadline",
     VANISHED: "is unknown to SLURM by now, and left no result",
 }
+# Reasons to wait that only a person can mend.
+STUCK = (
+    "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobHeldAdmin",
+    "JobHeldUser", "MaxWallDurationPerJob", "PartitionNodeLimit", "PartitionTimeLimit",
+    "requeued held",
+)  # fmt: skip
 
 
 def is_over(state: str) -> bool:
     """Whether a job in this state runs no more."""
     return state in KINDS
+
+
+def waits_for_ever(seen: Seen) -> bool:
+    """Whether a job waits for something that does not come by itself."""
+    return seen.state == "PENDING" and any(reason in seen.reason for reason in STUCK)
 
 
 def result_of(job: Job) -> Outcome | None:
@@ -69,13 +80,14 @@ def outcome_of(job: Job, seen: Seen, study: Path) -> Outcome:
     Args:
         study: the folder that holds SLURM's own logs.
     """
-    found = result_of(job) or _of_ranks(job) or _of_state(job, seen)
+    starts = Starts.read(job.folder)
+    found = result_of(job) or _of_ranks(job) or _of_state(job, seen, starts)
     if found.failure is None:
         return found
-    facts, used = {**found.facts, "log_tail": log_tail(job.folder, study)}, Starts.read(job.folder)
-    if used.starts > 1:
-        facts["starts"] = used.starts
-    return replace(found, facts=facts, seconds=used.seconds)
+    facts = {**found.facts, "log_tail": log_tail(job.folder, study)}
+    if starts.starts > 1:
+        facts["starts"] = starts.starts
+    return replace(found, facts=facts, seconds=starts.seconds)
 
 
 def vanished(job: str) -> Seen:
@@ -104,16 +116,16 @@ def rank_result_file(folder: Path, rank: int) -> Path:
     return serving.result_file(folder, rank) if rank else folder / "result-rank0.json"
 
 
-def _of_state(job: Job, seen: Seen) -> Outcome:
-    kind, used = KINDS[seen.state], Starts.read(job.folder)
-    if kind == "node" and used.stopped:
+def _of_state(job: Job, seen: Seen, starts: Starts) -> Outcome:
+    kind = KINDS[seen.state]
+    if kind == "node" and starts.stopped:
         kind = "preempted"
-    if kind == "preempted" and job.timeout_s is not None and used.seconds >= job.timeout_s:
+    if kind == "preempted" and job.timeout_s is not None and starts.seconds >= job.timeout_s:
         kind = "timeout"
     says = SAYS.get(seen.state, f"ended as {seen.state}")
     details = [seen.reason] if seen.reason else []
     details += [f"on {seen.nodes}"] if seen.nodes else []
-    details += [] if claimed_by(job.folder) else ["it never began"]
+    details += ["it never began"] if claimed_by(job.folder) in ("", NOBODY) else []
     reason = f"its job {seen.job} {says}" + (f" ({', '.join(details)})" if details else "")
     return Outcome(failure=kind, reason=reason)
 
