@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from codesign.contracts import FailureKind, Job, Outcome
 from codesign.serving import result_file, write_result
 from launch.slurm.batch import Starts, Ticket, claim
