@@ -259,6 +259,7 @@ class StudyLoop:
         if job.attempt != trial.attempt or not trial.open:
             return
         if retry:
+            self._say(f"trial {trial.number} goes on: {outcome.failure}: {outcome.reason}")
             self._submit(trial, lost=lost, seconds=outcome.seconds)
             return
         outcome = checked(outcome, trial, self._problem.spec.objectives)
