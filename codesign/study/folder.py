@@ -15,6 +15,8 @@ from codesign.errors import StudyError
 
 ATTEMPT = "attempt-"
 LOCK_NAME = "lock"
+# What jobs of a cluster read and print; it may be there before the study is.
+CLUSTER_NAME = "slurm"
 TEMPORARY = ".tmp"
 
 

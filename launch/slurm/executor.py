@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from codesign.contracts import Job, LaunchRequest, Outcome, Queued
 from codesign.errors import LaunchError
-from launch.slurm.batch import FOLDER, NOBODY, Starts, Ticket, claim, claimed_by
+from codesign.study.folder import CLUSTER_NAME
+from launch.slurm.batch import NOBODY, Starts, Ticket, claim, claimed_by
 from launch.slurm.client import Client, NoAnswerError, RefusedError, Seen
 from launch.slurm.ends import is_over, log_tail, outcome_of, result_of, vanished, waits_for_ever
 from launch.slurm.looks import Looks, Outage
@@ -234,8 +235,8 @@ class SlurmExecutor:
                 f"{self._stillborn} jobs in a row failed before their trials began; the last, "
                 f"{followed.id}:\n{log_tail(followed.job.folder, self._study)}",
                 where="launch.slurm",
-                hint=f"the logs lie in {self._study / FOLDER}; look at launch.slurm.setup and "
-                "launch.slurm.python, and whether the nodes see the study's folder",
+                hint=f"the logs lie in {self._study / CLUSTER_NAME}; look at launch.slurm.setup "
+                "and launch.slurm.python, and whether the nodes see the study's folder",
             )
 
     def _patiently(self, call: Callable[[], T]) -> T:

@@ -187,11 +187,18 @@ class Rank:
         try:
             state = call("squeue", "--noheader", f"--jobs={self._place.job}", "--format=%T")
             if state.strip() == "RUNNING":
+                self._stopped = False
                 call("scontrol", "requeue", self._place.job)
-                time.sleep(REQUEUED_WITHIN_S)
+                self._await_end()
         except (OSError, NoAnswerError, RefusedError) as error:
             print(f"was not requeued: {error}", file=sys.stderr)
         return 1
+
+    def _await_end(self) -> None:
+        """Leave it to SLURM to end this task, so that its job does not count as failed."""
+        deadline = time.monotonic() + REQUEUED_WITHIN_S
+        while not self._stopped and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def _give_up(self) -> int:
         starts = Starts.read(self._folder).starts
