@@ -35,6 +35,23 @@ def test_a_second_call_reuses_the_folder_until_the_source_changes(tmp_path: Path
     assert changed.folder != first.folder
 
 
+def test_ranks_of_a_node_that_begin_together_prepare_the_data_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    program = (
+        "import sys\nfrom pathlib import Path\nfrom wukong.data import sources\n"
+        "sys.stdin.readline()\n"
+        "sources.prepare('csv', sys.argv[1], sys.argv[2], print)\n"
+    )
+    arguments = [sys.executable, "-c", program, str(tmp_path / "a.csv"), str(tmp_path / "cache")]
+    ranks = [
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [rank.communicate("go\n", timeout=120)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0, 0]
+    assert sum(line.startswith("csv: reading") for each in said for line in each.splitlines()) == 1
+
+
 def test_the_cache_key_depends_on_source_names_sums_and_format(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
