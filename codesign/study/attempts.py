@@ -21,6 +21,14 @@ def created(
     problem: Problem, number: int, kind: TrialKind, design: Design, of: int | None
 ) -> dict[str, Any]:
     """Return the payload of the event that a trial was created: fields of `Trial`."""
+    examples = float(problem.task.examples(design))
+    return {**sketched(problem, number, kind, design, of), "examples": examples}
+
+
+def sketched(
+    problem: Problem, number: int, kind: TrialKind, design: Design, of: int | None
+) -> dict[str, Any]:
+    """Return what is known of a trial without any example to train on: fields of `Trial`."""
     costs = problem.task.costs(as_columns([dict(design)]))
     drawn = np.random.SeedSequence([problem.spec.seed, number])
     return {
@@ -29,7 +37,6 @@ def created(
         # Fresh for every trial: a confirming run must not repeat the luck of its original.
         "seed": int(drawn.generate_state(1)[0]),
         "costs": {name: float(values[0]) for name, values in costs.items()},
-        "examples": float(problem.task.examples(design)),
         **problem.foreseen(design),
         "of": of,
         "asleep": problem.space.asleep(design),
