@@ -267,6 +267,7 @@ class StudyLoop:
         if job.attempt != trial.attempt or not trial.open:
             return
         if retry:
+            self._say(f"trial {trial.number} goes on: {outcome.failure}: {outcome.reason}")
             self._submit(trial, lost=lost, seconds=outcome.seconds)
             return
         if (plan := smaller_plan(self._problem, trial, outcome)) is not None:
