@@ -18,23 +18,30 @@ from tests.slurm.cluster import Cluster
 from tests.support.studies import state_of
 
 ENDED = ("completed", "failed")
-WITHIN_S = 300.0
+WITHIN_S = 120.0
 SLURM: dict[str, Any] = {"partition": "main", "cpus_per_task": 1, "time_min": 30, "signal_s": 20}
 
 
 def begin(
-    cluster: Cluster, spec: Path, study: Path, *, path: Path | None = None
+    cluster: Cluster,
+    spec: Path,
+    study: Path,
+    *,
+    path: Path | None = None,
+    limit_bytes: int | None = None,
 ) -> subprocess.Popen[str]:
     """Start `codesign optimize` on a cluster; its output is one text.
 
     Args:
         path: a folder whose programs come before all others of the same name.
+        limit_bytes: no file grows beyond it, as on a full disk; jobs inherit it.
     """
     environment = {**cluster.environment, "OMP_NUM_THREADS": "1"}
     if path is not None:
         environment["PATH"] = f"{path}:{environment['PATH']}"
+    limit = [] if limit_bytes is None else ["prlimit", f"--fsize={limit_bytes}"]
     return subprocess.Popen(
-        [sys.executable, "-m", "codesign", "optimize", str(spec), "--study", str(study)],
+        [*limit, sys.executable, "-m", "codesign", "optimize", str(spec), "--study", str(study)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
