@@ -59,7 +59,7 @@ def _lines(found: StudyStatus) -> Iterator[str]:
         if found.best.system:
             chosen = ", ".join(f"{k} {v}" for k, v in found.best.system["train"].items())
             devices = found.best.system["devices"]
-            yield f"system   chosen for hardware.devices {devices}: {chosen or 'as the study says'}"
+            yield f"system   chosen for devices {devices}: {chosen or 'as the study says'}"
     if found.outage:
         yield f"outage   {found.outage}"
     if queued:

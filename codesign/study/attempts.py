@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from codesign.contracts import Design, Job, LaunchRequest, TrialKind
+from codesign.contracts import Design, Job, LaunchRequest, Outcome, TrialKind
 from codesign.designs import as_columns
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import Problem, task_section
@@ -34,6 +34,30 @@ def created(
         "of": of,
         "asleep": problem.space.asleep(design),
     }
+
+
+def processes_of(spec: StudySpec, system: Mapping[str, Any]) -> int:
+    """Return how many processes train a trial.
+
+    Args:
+        system: chosen for it; empty: none is, as in a study that was forked.
+    """
+    if spec.launch.system == "planned":
+        return int(system.get("devices", spec.launch.processes))
+    return spec.launch.processes
+
+
+def smaller_plan(problem: Problem, trial: Trial, outcome: Outcome) -> dict[str, Any] | None:
+    """Return what is recorded of the one rerun of a trial that ran out of memory under its plan.
+
+    Returns:
+        Fields of the payload of `submitted`; None: the failure counts.
+    """
+    was_planned = trial.system.get("devices") == trial.processes
+    if outcome.failure != "out_of_memory" or not was_planned or trial.outgrown is not None:
+        return None
+    found = problem.smaller(trial.design, trial.predictions)
+    return found and {**found, "outgrown": outcome.reason}
 
 
 def attempt_file(problem: Problem, trial: Trial) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from codesign.report.markdown import render_markdown
 from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
+from codesign.study.attempts import processes_of
 from codesign.study.findings import best_finding, findings
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.results import provenance_rows, report_content
@@ -62,7 +63,7 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     if best is None:
         return None
     trial = best.trial
-    section = task_section(spec, trial.system_train(spec.launch.processes))
+    section = task_section(spec, trial.system_train(processes_of(spec, trial.system)))
     quality = quality_objective(trial.costs, spec.objectives)
     content = {
         "study": spec.name,

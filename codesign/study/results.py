@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,16 +110,25 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         metrics=measured,
         costs=trial.costs,
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
-        system=trial.system.get("train", {}),
+        system=trial.system_settings,
         failure=trial.failure,
-        reason=trial.reason
-        or "; ".join((*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))),
+        reason="; ".join(_remarks(trial)),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _remarks(trial: Trial) -> Iterator[str]:
+    """Yield why it failed, or what there is to say of one that did not."""
+    if trial.reason:
+        yield trial.reason
+    else:
+        yield from (*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))
+    if trial.outgrown is not None:
+        yield trial.rerun
 
 
 def _paused(trial: Trial) -> list[str]:

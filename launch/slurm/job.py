@@ -9,6 +9,7 @@ not begin the job again by itself, rank 0 asks it to, as often as the attempt ma
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from submitit.helpers import TorchDistributedEnvironment
 
 from codesign import serving
 from codesign.contracts import Outcome
+from codesign.errors import StudyError
 from codesign.study.folder import read_json, read_json_if_whole, write_json
 from launch.oom import oom_kills
 from launch.slurm.batch import Entry, Starts, claim, read_entry
@@ -88,9 +90,11 @@ class Rank:
         self._note(stopped=stopped)
         if outcome is None:
             return 0
-        if stopped and not self._others_failed():
-            return self._requeue() if self._place.rank == 0 else 0
-        return self._conclude(outcome)
+        if not stopped:
+            return self._conclude(outcome)
+        if self._others_failed():
+            return 1  # It was told to stop because of them.
+        return self._requeue() if self._place.rank == 0 else 0
 
     def _stop(self, *_: Any) -> None:
         self._stopped = True
@@ -103,7 +107,9 @@ class Rank:
     def _note(self, *, stopped: bool = False) -> None:
         if self._place.rank == 0:
             starts = self._before.starts + 1
-            Starts(starts=starts, seconds=self._seconds, stopped=stopped).write(self._folder)
+            said = Starts(starts=starts, seconds=self._seconds, stopped=stopped)
+            with contextlib.suppress(StudyError):  # A full disk must not end a training.
+                said.write(self._folder)
 
     def _start(self) -> subprocess.Popen[bytes]:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
