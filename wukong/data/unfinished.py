@@ -13,7 +13,29 @@ import re
 import shutil
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other processes from making the same folder as long as the block runs.
+
+    So the ranks of a node prepare their data once. Where there are no locks each makes it, and a
+    rename decides whose it is.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:  # Whoever then writes there says what is wrong.
+        yield
+        return
+    try:
+        _locked(lock, wait=True)
+        yield
+    finally:
+        os.close(lock)
 
 
 class UnfinishedFolder:
@@ -64,10 +86,10 @@ def _sweep(parent: Path, prefix: str) -> None:
                 os.close(lock)
 
 
-def _locked(folder: int, *, wait: bool) -> bool:
-    """Lock an open folder; False where another process holds it, or there are no locks."""
+def _locked(handle: int, *, wait: bool) -> bool:
+    """Lock an open file or folder; False where another process holds it, or there are no locks."""
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True
