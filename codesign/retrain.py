@@ -91,7 +91,7 @@ def _on_ranks(
     executor = plugin("executor", "local").make(LaunchRequest(workers=1, processes=processes))
     passed_on = None
     try:
-        executor.submit(Job(trial=0, attempt=0, folder=folder.absolute()))
+        executor.submit(Job(trial=0, attempt=0, folder=folder.absolute(), processes=processes))
         while True:
             ended = [outcome for _, outcome in executor.poll(LOOK_EVERY_S)]
             said = read_json_if_whole(progress_file)
