@@ -96,6 +96,8 @@ def optimize(
             interrupted = _run(loop, say)
         finally:
             executor.close()
+            if loop.queued:
+                say(f"{loop.queued} jobs go on in the queue; the same command collects them")
             store.require_mine()
             loop.save()
             content = outputs.write(loop.state)
@@ -128,10 +130,6 @@ def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
     try:
         stopped = bool(loop.run(provenance()).stopping)
     except KeyboardInterrupt:
-        if loop.queued:
-            say(
-                f"{loop.queued} trials go on in the cluster's queue; the same command collects them"
-            )
         return True
     if reason := loop.stopped_by():
         say(f"stopped: {reason}")

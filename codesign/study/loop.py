@@ -158,7 +158,14 @@ class StudyLoop:
     def _adopted(self) -> set[int]:
         """Take over what an earlier loop submitted; return the trials whose jobs go on."""
         running = [trial for trial in self.state.open_trials if trial.status == "running"]
-        return {job.trial for job in self._executor.adopt([self._job(each) for each in running])}
+        found = {job.trial for job in self._executor.adopt([self._job(each) for each in running])}
+        queued = self._watcher.queue.jobs
+        if gone := [queued[t.number].job for t in running if t.number in queued.keys() - found]:
+            self._say(
+                f"warning: jobs that an earlier loop left in a queue are not found; their trials "
+                f"run again: {', '.join(gone)}"
+            )
+        return found
 
     def _resume(self, adopted: Collection[int]) -> None:
         """Collect what finished while no loop ran, go on with what still runs, start the rest."""
