@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -29,12 +29,17 @@ class Logged:
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError):  # The last line, torn where its writer died.
                 fields = json.loads(line)
-                folders = tuple(fields.pop("folders"))
-                self._kept[fields.pop("run")] = Kept(**fields, folders=folders)
+                run, folders = fields.pop("run"), tuple(fields.pop("folders"))
+                self._kept[run] = Kept(**fields, folders=folders)
 
     def kept(self, run: str) -> Kept:
         """Return what is kept of a run."""
         return self._kept.get(run, Kept())
+
+    @property
+    def all(self) -> Mapping[str, Kept]:
+        """Everything that is kept, by run."""
+        return self._kept
 
     def keep(self, run: str, kept: Kept) -> None:
         """Record that a run is kept up to a step.

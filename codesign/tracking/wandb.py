@@ -5,13 +5,15 @@ from __future__ import annotations
 import netrc
 import os
 import shutil
-from collections.abc import Mapping
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlparse
 
-from codesign.errors import ConfigError, MissingPackageError
+from codesign.errors import ConfigError, LaunchError, MissingPackageError
 from codesign.tracking.logged import FOLDER
 from codesign.tracking.records import Figure, Kept, Page, Run, Shown, Table
 
@@ -25,6 +27,7 @@ except ImportError as error:
     ) from error
 
 Mode: TypeAlias = Literal["online", "offline"]
+KEY = "run `wandb login`, or set WANDB_API_KEY"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +68,6 @@ def mode_of(options: Options) -> Mode:
     raise ConfigError("is online, but no key is at hand", where="tracking.wandb.mode", hint=KEY)
 
 
-KEY = "run `wandb login`, or set WANDB_API_KEY"
-
-
 def has_key() -> bool:
     """Whether the environment or the netrc file holds a key of the server."""
     if os.environ.get("WANDB_API_KEY"):
@@ -95,6 +95,8 @@ class Wandb:
         self._study = study
         self._group = options.group or group
         self.mode = mode_of(options)
+        # Tables that wait for their upload wait in the study's folder, too.
+        os.environ.setdefault("WANDB_DATA_DIR", str((study / FOLDER).absolute()))
 
     def open(self, run: Run, kept: Kept) -> _OpenRun:
         """See `Tracker`."""
@@ -164,3 +166,34 @@ def _shown(value: Shown) -> Any:
     if isinstance(value, Page):
         return wandb.Html(str(value.path))
     return value
+
+
+def upload(folders: Sequence[Path]) -> None:
+    """Send offline runs to the server, by the library's own command.
+
+    Raises:
+        ConfigError: no key is at hand.
+        LaunchError: the command failed.
+    """
+    if not has_key():
+        raise ConfigError("has no key to upload with", where="wandb sync", hint=KEY)
+    if not folders:
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, folders)],
+        env={**os.environ, "WANDB_MODE": "online"},
+        check=False,
+    )
+    if done.returncode:
+        raise LaunchError(
+            f"ended with code {done.returncode}; what it did upload is not sent again",
+            where="wandb sync",
+            hint="mend what it says above, then run the same command again",
+        )
+
+
+def to_upload(study: Path, kept: Iterable[Kept]) -> list[Path]:
+    """Return the folders of offline runs that are whole and that no server has, oldest first."""
+    names = sorted(name for each in kept for name in each.folders if name.startswith("offline-"))
+    folders = [study / FOLDER / name for name in names]
+    return [folder for folder in folders if folder.is_dir() and not any(folder.glob("*.synced"))]
