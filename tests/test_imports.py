@@ -50,10 +50,11 @@ HOMES = {
     "submitit": ("launch.slurm",),
     "torchrec": ("wukong.embeddings.torchrec_tables",),
     "wandb": ("codesign.tracking.wandb",),
+    "wandb_workspaces": ("codesign.tracking.workspace",),
 }
 
 HEAVY = ("ax", "botorch", "jsonschema", "nevergrad", "pandas", "plotly", "polars", "scipy")
-HEAVY += ("sklearn", "submitit", "torch", "torchrec", "wandb")
+HEAVY += ("sklearn", "submitit", "torch", "torchrec", "wandb", "wandb_workspaces")
 
 
 def module_name(path: Path) -> str:

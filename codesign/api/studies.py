@@ -68,6 +68,7 @@ def optimize(
     from codesign.study.outputs import Outputs
     from codesign.study.restore import open_store
     from codesign.study.warm_start import warm_start as read_earlier
+    from codesign.tracking.process import followed
 
     if warm_start:
         folders = json.dumps([str(path) for path in warm_start])
@@ -91,6 +92,7 @@ def optimize(
         outputs = Outputs(problem.spec, problem.task.metrics, folder)
         proposer = make_proposer(problem.spec)
         watch_both = _both(watch, outputs.refresh)
+        held.enter_context(followed(folder.path, problem.spec.tracking, say))
         loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both, say=say)
         try:
             interrupted = _run(loop, say)

@@ -1,0 +1,199 @@
+"""Runs at Weights & Biases: sent to its server, or kept in the study's folder until they are."""
+
+from __future__ import annotations
+
+import netrc
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+from urllib.parse import urlparse
+
+from codesign.errors import ConfigError, LaunchError, MissingPackageError
+from codesign.tracking.logged import FOLDER
+from codesign.tracking.records import Figure, Kept, Page, Run, Shown, Table
+
+try:
+    import wandb
+    from wandb.sdk.wandb_run import Run as WandbRun
+except ImportError as error:
+    raise MissingPackageError(
+        f"Weights & Biases needs the package wandb, which does not load ({error})",
+        hint="pip install 'wandb>=0.31,<0.32'",
+    ) from error
+
+Mode: TypeAlias = Literal["online", "offline"]
+KEY = "run `wandb login`, or set WANDB_API_KEY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The section `tracking.wandb`.
+
+    Attributes:
+        group: of all runs; None: the study's name.
+        mode: `auto`: online where a key is at hand, unless `WANDB_MODE` says offline.
+    """
+
+    project: str
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] | list[str] = ()
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+def connect(options: Options, study: Path, *, group: str) -> Wandb:
+    """Make the tracker of a study (see `Wandb`)."""
+    return Wandb(options, study, group=group)
+
+
+def mode_of(options: Options) -> Mode:
+    """Say where runs go.
+
+    Raises:
+        ConfigError: online is asked for, and no key is at hand.
+    """
+    if options.mode == "offline":
+        return "offline"
+    if options.mode == "auto" and os.environ.get("WANDB_MODE", "online") != "online":
+        return "offline"
+    if has_key():
+        return "online"
+    if options.mode == "auto":
+        return "offline"
+    raise ConfigError("is online, but no key is at hand", where="tracking.wandb.mode", hint=KEY)
+
+
+def has_key() -> bool:
+    """Whether the environment or the netrc file holds a key of the server."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class Wandb:
+    """Writes runs; all of one process share one service of the library.
+
+    Args:
+        study: its folder; the library writes into `wandb` there.
+        group: of the runs where the options name none.
+
+    Raises:
+        ConfigError: see `mode_of`.
+    """
+
+    def __init__(self, options: Options, study: Path, *, group: str) -> None:
+        self._options = options
+        self._study = study
+        self._group = options.group or group
+        self.mode = mode_of(options)
+        # Tables that wait for their upload wait in the study's folder, too.
+        os.environ.setdefault("WANDB_DATA_DIR", str((study / FOLDER).absolute()))
+
+    def open(self, run: Run, kept: Kept) -> _OpenRun:
+        """See `Tracker`."""
+        for folder in (self._study / FOLDER).glob(f"*run-*-{run.id}"):
+            if folder.name not in kept.folders:
+                shutil.rmtree(folder, ignore_errors=True)
+        opened = wandb.init(
+            project=self._options.project,
+            entity=self._options.entity,
+            dir=str(self._study),
+            id=run.id,
+            name=run.name,
+            group=self._group,
+            job_type=run.kind,
+            tags=[*run.tags, *self._options.tags],
+            config=dict(run.config),
+            reinit="create_new",
+            resume="allow" if self.mode == "online" else None,
+            settings=_settings(self.mode),
+        )
+        return _OpenRun(opened, after=kept.step)
+
+
+class _OpenRun:
+    """See `codesign.tracking.records.OpenRun`."""
+
+    def __init__(self, run: WandbRun, *, after: int) -> None:
+        self._run = run
+        # A server knows what it was sent before a process was killed.
+        self.step = max(after, run.step - 1)
+
+    def log(self, step: int, row: Mapping[str, Shown]) -> None:
+        """See `OpenRun`."""
+        self._run.log({name: _shown(value) for name, value in row.items()}, step=step, commit=True)
+        self.step = step
+
+    def finish(self, summary: Mapping[str, Any], *, failed: bool) -> str:
+        """See `OpenRun`."""
+        self._run.summary.update(dict(summary))
+        self._run.finish(exit_code=int(failed))
+        return Path(self._run.dir).parent.name
+
+
+def _settings(mode: Mode) -> wandb.Settings:
+    """Nothing of this process is recorded: it is not the one that trains."""
+    return wandb.Settings(
+        mode=mode,
+        console="off",
+        silent=True,
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+
+
+def _shown(value: Shown) -> Any:
+    if isinstance(value, Table):
+        return wandb.Table(columns=list(value.columns), data=[list(row) for row in value.rows])
+    if isinstance(value, Figure):
+        import plotly.io
+
+        return wandb.Plotly(plotly.io.from_json(value.json))
+    if isinstance(value, Page):
+        return wandb.Html(str(value.path))
+    return value
+
+
+def upload(folders: Sequence[Path]) -> None:
+    """Send offline runs to the server, by the library's own command.
+
+    Raises:
+        ConfigError: no key is at hand.
+        LaunchError: the command failed.
+    """
+    if not has_key():
+        raise ConfigError("has no key to upload with", where="wandb sync", hint=KEY)
+    if not folders:
+        return
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", "--yes", *map(str, folders)],
+        env={**os.environ, "WANDB_MODE": "online"},
+        check=False,
+    )
+    if done.returncode:
+        raise LaunchError(
+            f"ended with code {done.returncode}; what it did upload is not sent again",
+            where="wandb sync",
+            hint="mend what it says above, then run the same command again",
+        )
+
+
+def to_upload(study: Path, kept: Iterable[Kept]) -> list[Path]:
+    """Return the folders of offline runs that are whole and that no server has, oldest first."""
+    names = sorted(name for each in kept for name in each.folders if name.startswith("offline-"))
+    folders = [study / FOLDER / name for name in names]
+    return [folder for folder in folders if folder.is_dir() and not any(folder.glob("*.synced"))]
