@@ -18,6 +18,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from submitit.helpers import TorchDistributedEnvironment
@@ -35,8 +36,8 @@ POLL_S = 0.1
 NOTE_EVERY_S = 2.0
 # What other ranks may take to say why they failed, once one has; its end then ends them.
 GRACE_S = 2.0
-# What SLURM may take to end a job that it was asked to requeue.
-REQUEUED_WITHIN_S = 120.0
+# What SLURM may take to end a job that it was asked to requeue, or that it preempts.
+ENDED_WITHIN_S = 120.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -69,7 +70,7 @@ class Rank:
         self._place = place
         self._folder = Path(entry.folder)
         self._token = read_json(self._folder / "trial.json")["token"]
-        self._stopped = False
+        self._stopped: int | None = None  # The signal that told it to stop.
         self._before = Starts.read(self._folder)
         self._began = time.monotonic()
         self._kills = oom_kills()
@@ -78,7 +79,7 @@ class Rank:
         """Return the exit code of the task: 0 where it did all it had to."""
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._stop)
-        if self._result() is not None:
+        if self._result(0) is not None:
             return 0  # SLURM began a job again that had done its work.
         if self._place.rank == 0 and self._before.starts >= self._entry.starts:
             return self._give_up()
@@ -86,7 +87,7 @@ class Rank:
         self._note()
         code = self._watch(self._start())
         outcome = self._own_outcome(code)
-        stopped = self._stopped and (outcome is None or outcome.failure == "node")
+        stopped = self._stopped is not None and (outcome is None or outcome.failure == "node")
         self._note(stopped=stopped)
         if outcome is None:
             return 0
@@ -96,8 +97,8 @@ class Rank:
             return 1  # It was told to stop because of them.
         return self._requeue() if self._place.rank == 0 else 0
 
-    def _stop(self, *_: Any) -> None:
-        self._stopped = True
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopped = self._stopped or number
 
     @property
     def _seconds(self) -> float:
@@ -128,7 +129,7 @@ class Rank:
         """Wait for the worker to end; return its exit code, below 0: the signal."""
         told, noted = False, time.monotonic()
         while (code := worker.poll()) is None:
-            if self._stopped and not told:
+            if self._stopped is not None and not told:
                 worker.terminate()
                 told = True
             if (told and self._others_failed()) or self._overdue():
@@ -148,14 +149,14 @@ class Rank:
         mine = rank_result_file(self._folder, self._place.rank)
         return any(path != mine for path in self._folder.glob("result-rank*.json"))
 
-    def _result(self) -> Mapping[str, Any] | None:
-        """What this rank's worker wrote at its end, of this attempt."""
-        said = read_json_if_whole(serving.result_file(self._folder, self._place.rank))
+    def _result(self, rank: int) -> Mapping[str, Any] | None:
+        """What the worker of a rank wrote at its end, of this attempt."""
+        said = read_json_if_whole(serving.result_file(self._folder, rank))
         return said if said.get("token") == self._token else None
 
     def _own_outcome(self, code: int) -> Outcome | None:
         """Return how this rank ended; None: it did well and has nothing to say."""
-        said = self._result()
+        said = self._result(self._place.rank)
         if said is not None:
             return Outcome.from_json(said)
         if code == 0 and self._place.rank:
@@ -187,23 +188,28 @@ class Rank:
         return 1
 
     def _requeue(self) -> int:
-        """Have the job begin again, unless SLURM is about to end it, or to begin it by itself."""
+        """Have the job begin again before its time is over; all else SLURM does by itself."""
         if self._before.starts + 1 >= self._entry.starts:
             return self._give_up()
         try:
             state = call("squeue", "--noheader", f"--jobs={self._place.job}", "--format=%T")
             if state.strip() == "RUNNING":
-                self._stopped = False
-                call("scontrol", "requeue", self._place.job)
+                number, self._stopped = self._stopped, None
+                if number == signal.SIGUSR2:
+                    call("scontrol", "requeue", self._place.job)
                 self._await_end()
         except (OSError, NoAnswerError, RefusedError) as error:
             print(f"was not requeued: {error}", file=sys.stderr)
         return 1
 
     def _await_end(self) -> None:
-        """Leave it to SLURM to end this task, so that its job does not count as failed."""
-        deadline = time.monotonic() + REQUEUED_WITHIN_S
-        while not self._stopped and time.monotonic() < deadline:
+        """Leave it to SLURM to end this task, so that its job does not count as failed.
+
+        One that is preempted has its time of grace to the end. Where another task of the job was
+        killed, the rest is ended like that, too: SLURM knows why.
+        """
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        while self._stopped is None and time.monotonic() < deadline:
             time.sleep(POLL_S)
 
     def _give_up(self) -> int:

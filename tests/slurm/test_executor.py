@@ -26,7 +26,7 @@ from tests.support.studies import state_of
 from tests.support.toy_spec import write_spec
 
 TASK = {"name": "tests.support.toy_task", "model": {}, "train": {}, "source": "toy", "path": None}
-TWO_BY_TWO = {"nodes": 2, "tasks_per_node": 2, "gpus_per_node": 2, "time_min": 5, "signal_s": 10}
+TWO_BY_TWO = {"nodes": 2, "tasks_per_node": 2, "time_min": 5, "signal_s": 10}
 
 
 def attempt(study: Path, trial: int, design: Mapping[str, Any], **fields: Any) -> Job:

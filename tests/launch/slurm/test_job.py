@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from codesign.contracts import Job
+from codesign.contracts import Job, Outcome
+from codesign.serving import write_result
 from codesign.study.folder import read_json
 from launch.slurm.batch import Batch, Starts, batch_file, claim, claimed_by
 from launch.slurm.client import Seen
@@ -61,6 +62,8 @@ def test_the_ranks_of_a_job_train_together_and_their_time_is_that_of_all_starts(
 ) -> None:
     job, path = attempt(tmp_path, design={"fate": "tells_rank"}, processes=2)
     Starts(starts=1, seconds=50.0).write(job.folder)
+    # Left by a start that lost a node.
+    write_result(job.folder, Outcome(failure="node", reason="peer lost"), seconds=1.0, rank=1)
     tasks = [task(path, rank=rank, ranks=2) for rank in range(2)]
     assert [each.wait(60) for each in tasks] == [0, 0]
     outcome = job.outcome()
