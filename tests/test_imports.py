@@ -47,13 +47,15 @@ HOMES = {
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
     "sklearn": ("codesign.importance", "cost_models.times.learned.fit"),
+    "starlette": ("codesign.dashboard.app",),
     "submitit": ("launch.slurm",),
     "torchrec": ("wukong.embeddings.torchrec_tables",),
+    "uvicorn": ("codesign.dashboard.server",),
     "wandb": ("codesign.tracking.wandb",),
 }
 
 HEAVY = ("ax", "botorch", "jsonschema", "nevergrad", "pandas", "plotly", "polars", "scipy")
-HEAVY += ("sklearn", "submitit", "torch", "torchrec", "wandb")
+HEAVY += ("sklearn", "starlette", "submitit", "torch", "torchrec", "uvicorn", "wandb")
 
 
 def module_name(path: Path) -> str:
