@@ -47,14 +47,17 @@ HOMES = {
     "fbgemm_gpu": ("wukong.embeddings.torchrec_tables",),
     "nevergrad": ("codesign.search.evolution", "cost_models.planner.evolution"),
     "sklearn": ("codesign.importance", "cost_models.times.learned.fit"),
+    "starlette": ("codesign.dashboard.app",),
     "submitit": ("launch.slurm",),
     "torchrec": ("wukong.embeddings.torchrec_tables",),
+    "uvicorn": ("codesign.dashboard.server",),
     "wandb": ("codesign.tracking.wandb",),
     "wandb_workspaces": ("codesign.tracking.workspace",),
 }
 
 HEAVY = ("ax", "botorch", "jsonschema", "nevergrad", "pandas", "plotly", "polars", "scipy")
-HEAVY += ("sklearn", "submitit", "torch", "torchrec", "wandb", "wandb_workspaces")
+HEAVY += ("sklearn", "starlette", "submitit", "torch", "torchrec", "uvicorn", "wandb")
+HEAVY += ("wandb_workspaces",)
 
 
 def module_name(path: Path) -> str:

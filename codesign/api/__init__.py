@@ -14,6 +14,7 @@ from codesign.api.specs import estimate as estimate
 from codesign.api.specs import init as init
 from codesign.api.specs import validate as validate
 from codesign.api.studies import StudyResult as StudyResult
+from codesign.api.studies import dashboard as dashboard
 from codesign.api.studies import make_proposer as make_proposer
 from codesign.api.studies import optimize as optimize
 from codesign.api.studies import prepare_data as prepare_data

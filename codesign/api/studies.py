@@ -152,6 +152,30 @@ def report(study: str | Path) -> StudyResult:
     return StudyResult(folder=found.folder.path, content=content)
 
 
+def dashboard(
+    study: str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    token: bool = False,
+    ready: Callable[[str], None] = print,
+) -> None:
+    """Serve a page that follows a study, until the process is interrupted; it reads only.
+
+    Args:
+        host: address to listen on; one that others reach asks for a token.
+        port: 0: any free one; None: 8765, or any where that is in use.
+        token: ask for a token on 127.0.0.1, too.
+        ready: called with the address to open.
+
+    Raises:
+        CodesignError: the folder holds no study, or nothing can listen there.
+    """
+    from codesign.dashboard.server import serve
+
+    serve(Path(study), host=host, port=port, token=token, ready=ready)
+
+
 def prepare_data(
     description: str | Path,
     *,

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "Show a study's front, and write its page again.",
     "status": "Show how a study stands: its loop, its trials, what failed.",
     "logs": "Show what a trial has printed, and why it ended.",
+    "dashboard": "Serve a page that follows a study while it runs.",
     "stop": "Ask a running study to stop.",
     "cancel": "Cancel trials of a running study.",
     "extend": "Let a running study search more designs.",

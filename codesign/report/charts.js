@@ -1,10 +1,9 @@
-// Hypervolume, learning curves and throughput, and the start of all charts.
+// Hypervolume, learning curves, throughput, and predicted against measured.
 
-const CHARTS = ["front-chart", "volume-chart", "curves-chart", "throughput-chart",
+const charts = () => ["front-chart", "volume-chart", "curves-chart", "throughput-chart",
   ...content.checks.map((_, place) => `check-${place}-chart`)];
 
 let curveMetric = null;
-let redraw = () => {};
 
 function drawVolume(colours) {
   const values = content.hypervolume;
@@ -44,25 +43,27 @@ function drawCurves(colours) {
   }));
 }
 
-function chooseCurves() {
+// The metrics to choose from, and how many curves were left out.
+function updateCurves() {
   const { metrics, lines, of } = content.curves;
-  const first = metrics.find((m) => m.name === content.quality.name) ?? metrics[0];
-  curveMetric = first?.name ?? null;
-  if (of > lines.length) {
-    document.getElementById("curves-note").append(` ${lines.length} of the front's ${of} trials.`);
-  }
-  if (metrics.length < 2) return;
-  for (const metric of metrics) {
+  document.getElementById("curves-thinned").textContent = of > lines.length
+    ? ` ${lines.length} of the front's ${of} trials.` : "";
+  const choice = document.getElementById("curves-choice");
+  const offered = [...choice.querySelectorAll("input")].map((input) => input.value);
+  if (offered.join() === metrics.map((metric) => metric.name).join()) return;
+  const first = metrics.find((m) => m.name === (curveMetric ?? content.quality.name));
+  curveMetric = (first ?? metrics[0])?.name ?? null;
+  choice.replaceChildren(...(metrics.length < 2 ? [] : metrics.map((metric) => {
     const input = element("input", { type: "radio", name: "curve-metric", value: metric.name });
-    input.checked = metric === first;
+    input.checked = metric.name === curveMetric;
     input.addEventListener("change", () => {
       curveMetric = metric.name;
       drawCurves(palette());
     });
     const made = element("label");
     made.append(input, metric.label);
-    document.getElementById("curves-choice").append(made);
-  }
+    return made;
+  })));
 }
 
 function drawThroughput(colours) {
@@ -106,60 +107,14 @@ function drawCheck({ metric, points }, place, colours) {
   }));
 }
 
-function draw() {
+function drawCharts() {
   const colours = palette();
   drawFront(colours);
   if (content.hypervolume.length) drawVolume(colours);
   else say("volume-chart", "No trial has completed yet.");
+  updateCurves();
   if (content.curves.lines.length) drawCurves(colours);
   else say("curves-chart", "No trial of the front recorded a curve.");
   drawThroughput(colours);
   content.checks.forEach((check, place) => drawCheck(check, place, colours));
 }
-
-// Plotly fits its charts to the window, not to the sheet.
-function fitToSheet() {
-  printing = true;
-  redraw();
-  for (const id of CHARTS) {
-    const chart = document.getElementById(id);
-    if (chart.data) Plotly.relayout(chart, { width: chart.clientWidth });
-  }
-}
-
-function fitToWindow() {
-  printing = false;
-  for (const id of CHARTS) {
-    const chart = document.getElementById(id);
-    if (chart.data) Plotly.relayout(chart, { width: null, autosize: true });
-  }
-  redraw();
-}
-
-async function start() {
-  if (typeof DecompressionStream === "undefined") {
-    const lack = "This browser cannot unpack the charts: they need DecompressionStream (Chrome 80, "
-      + "Firefox 113, Safari 16.4 or later). All figures are in the tables.";
-    for (const id of [...CHARTS, "parallel"]) say(id, lack);
-    return;
-  }
-  await loadPlotly();
-  chooseCurves();
-  const drawAxes = startParallel();
-  redraw = () => {
-    draw();
-    drawAxes();
-  };
-  redraw();
-  document.getElementById("front-chart").on?.("plotly_click", (event) => {
-    const trial = event.points[0].customdata;
-    if (trial !== undefined) location.hash = `trial-${trial}`;
-  });
-  dark.addEventListener("change", redraw);
-  addEventListener("resize", drawAxes);
-  addEventListener("beforeprint", fitToSheet);
-  addEventListener("afterprint", fitToWindow);
-  document.documentElement.dataset.ready = "yes";
-}
-
-start();

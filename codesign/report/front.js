@@ -1,5 +1,7 @@
 // The Pareto front: quality against cost.
 
+let paled = false;
+
 function hoverText(index) {
   const point = content.points[index];
   const state = !point.front ? "" : point.confirmed === false ? ", on the front, one run"
@@ -118,6 +120,8 @@ function trendTraces(colours) {
 
 // Pale all points but those of some trials; null: none.
 function paleFront(trials) {
+  if (!trials && !paled) return;
+  paled = Boolean(trials);
   const chart = document.getElementById("front-chart");
   const places = (chart.data ?? []).flatMap((trace, place) => trace.customdata ? [place] : []);
   if (!places.length) return;
@@ -180,15 +184,47 @@ function drawFront(colours) {
     x: { title: content.cost ? axisTitle(content.cost) : "trial", ...(log ? logAxis(xs) : {}) },
     y: { title: axisTitle(content.quality), ...(view ? { range: view } : {}) },
   });
+  const limit = limitMarks(log, colours);
   const [floor, budget] = [floorMarks(view, colours), budgetMarks(log, colours)];
   const noise = best && content.noise
     ? [band(best.y, content.noise, faded(colours.front, 0.1))] : [];
-  made.shapes = [...noise, ...floor.shapes, ...budget.shapes];
-  made.annotations = [...floor.annotations, ...budget.annotations];
+  made.shapes = [...noise, ...floor.shapes, ...budget.shapes, ...limit.shapes];
+  made.annotations = [...floor.annotations, ...budget.annotations,
+    ...limit.annotations];
   made.yaxis2 = { overlaying: "y", range: [0, 1], fixedrange: true, visible: false };
   const edge = content.budget ?? Math.max(...xs);
   const steps = stepTraces(known.filter((p) => p.front), edge, colours);
   const points = pointTraces(known, failed, colours);
-  plot("front-chart", [...trendTraces(colours), ...steps, ...points], made);
+  const rings = ringTraces(known, colours);
+  plot("front-chart", [...trendTraces(colours), ...steps, ...points, ...rings], made);
+  listenToFront();
   sayOutside(known, view);
+}
+
+// Rings: the best design within the limit, and those that are compared, with their numbers.
+function ringTraces(known, colours) {
+  const ring = (points, name, marker, more = {}) => ({
+    type: "scatter", mode: "markers+text", name, hoverinfo: "skip", x: points.map((p) => p.x),
+    y: points.map((p) => p.y), text: points.map((p) => p.trial), textposition: "top center",
+    textfont: { color: colours.ink, size: 13 }, marker, cliponaxis: false, ...more,
+  });
+  const compared = known.filter((p) => chosen.has(p.trial));
+  const best = limit.value === null ? [] : known.filter((p) => p.trial === bestWithin()?.trial);
+  const open = (symbol, size, color) =>
+    ({ symbol: `${symbol}-open`, size, color, line: { width: 2.2, color } });
+  return [
+    ...(best.length ? [ring(best, "best within the limit", open("square", 20, colours.good))] : []),
+    ...(compared.length ? [ring(compared, "compared", open("circle", 17, colours.ink))] : []),
+  ];
+}
+
+// A pressed point joins the designs side by side, or leaves them.
+function listenToFront() {
+  const chart = document.getElementById("front-chart");
+  if (chart.dataset.listens) return;
+  chart.dataset.listens = "yes";
+  chart.on("plotly_click", (event) => {
+    const trial = event.points.find((point) => point.customdata !== undefined)?.customdata;
+    if (trial !== undefined) choose(trial, !chosen.has(trial));
+  });
 }

@@ -204,12 +204,18 @@ def front_table(content: ReportContent) -> str:
             cells += f"<td>{escape(verdict_cell(content, t))}</td>"
         cells += _cells([knob_figure(t.design.get(knob)) for knob in knobs])
         mark = "".join(f" ({each})" for each in [", ".join(marks(content, t))] if each)
-        rows.append(f'<tr><td><a href="#trial-{t.number}">{t.number}</a>{mark}</td>{cells}</tr>')
+        rows.append(f"<tr><td>{_tick(t)}{mark}</td>{cells}</tr>")
     return (
         '<div class="scroller bounded" role="region" aria-label="The front" tabindex="0">'
         f'<table id="front-table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _tick(trial: ReportTrial) -> str:
+    tick = f'<input type="checkbox" data-compare="{trial.number}"'
+    said = f'aria-label="compare trial {trial.number}">'
+    return f'{tick} {said}<a href="#trial-{trial.number}">{trial.number}</a>'
 
 
 def marks(content: ReportContent, trial: ReportTrial) -> list[str]:

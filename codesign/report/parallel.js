@@ -40,7 +40,7 @@ function short(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-function makeParallel(root) {
+function readParallel() {
   const { columns, points } = content;
   const done = points.map((point, index) => ({ ...point, index }))
     .filter((p) => p.status === "completed" && p.kind !== "confirm" && p.y !== null);
@@ -62,7 +62,7 @@ function makeParallel(root) {
   for (const line of lines) {
     line.drawn = line.at.map((share, axis) => share + shown[axis].room * (line.share - 0.5));
   }
-  return { root, axes: shown, lines, kept: shown.map(() => null), canvas: element("canvas") };
+  return { axes: shown, lines };
 }
 
 function isKept(chart, line) {
@@ -154,6 +154,7 @@ function showKept(chart) {
   const [left, all] = [kept, chart.lines].map((list) => list.length.toLocaleString("en"));
   document.getElementById("parallel-kept").textContent = `${left} of ${all} designs kept.`;
   document.getElementById("parallel-free").hidden = !some;
+  document.getElementById("parallel-compare").hidden = !some || !kept.length || kept.length > MOST;
   drawParallel(chart, palette());
   cancelAnimationFrame(chart.frame);
   chart.frame = requestAnimationFrame(() => {
@@ -225,24 +226,55 @@ function placeParallel(chart) {
   chart.handles.forEach((handle, index) => { handle.style.left = `${axisX(chart, index)}px`; });
 }
 
-function startParallel() {
-  const root = document.getElementById("parallel");
-  const chart = makeParallel(root);
-  if (chart.lines.length < 2) {
-    say("parallel", "Fewer than two designs have completed.");
-    root.style.height = "auto";
-    return () => {};
-  }
-  chart.handles = chart.axes.map((axis, index) => makeHandle(chart, axis, index));
-  root.append(chart.canvas, ...chart.handles);
-  document.getElementById("parallel-free").addEventListener("click", () => {
-    chart.kept = chart.kept.map(() => null);
-    showKept(chart);
-  });
-  return () => {
-    const stops = [0, 0.25, 0.5, 0.75, 1].map(quality).join(", ");
-    document.getElementById("parallel-scale").style.background = `linear-gradient(90deg, ${stops})`;
-    placeParallel(chart);
-    showKept(chart);
-  };
+// A kept range of an axis that has changed: the place of the values that it kept.
+function carried(range, before, now) {
+  if (!range || JSON.stringify(before.ticks) === JSON.stringify(now.ticks)) return range;
+  const places = before.column.values.filter((value) => {
+    const at = before.place(value);
+    return at >= range[0] - 1e-9 && at <= range[1] + 1e-9;
+  }).map(now.place);
+  return places.length ? [Math.min(...places), Math.max(...places)] : null;
 }
+
+const named = ({ column }) => `${column.name} ${column.unit}`;
+
+function updateHandles(chart, axes) {
+  const { root, canvas } = chart;
+  const same = axes.map(named).join() === chart.axes.map(named).join();
+  chart.kept = axes.map((axis) => {
+    const before = chart.axes.findIndex((each) => named(each) === named(axis));
+    return before < 0 ? null : carried(chart.kept[before], chart.axes[before], axis);
+  });
+  chart.axes = axes;
+  if (same) return;
+  chart.handles = axes.map((axis, index) => makeHandle(chart, axis, index));
+  root.replaceChildren(canvas, ...chart.handles);
+}
+
+function updateParallel() {
+  const { root } = parallel;
+  const { axes, lines } = readParallel();
+  root.classList.toggle("empty", lines.length < 2);
+  if (lines.length < 2) {
+    say("parallel", "Fewer than two designs have completed.");
+    parallel.axes = [];
+    return;
+  }
+  updateHandles(parallel, axes);
+  parallel.lines = lines;
+  const stops = [0, 0.25, 0.5, 0.75, 1].map(quality).join(", ");
+  document.getElementById("parallel-scale").style.background = `linear-gradient(90deg, ${stops})`;
+  placeParallel(parallel);
+  showKept(parallel);
+}
+
+const parallel = { root: document.getElementById("parallel"), canvas: element("canvas"),
+  axes: [], lines: [], kept: [], handles: [] };
+document.getElementById("parallel-free").addEventListener("click", () => {
+  parallel.kept = parallel.kept.map(() => null);
+  showKept(parallel);
+});
+document.getElementById("parallel-compare").addEventListener("click", () => {
+  const left = parallel.lines.filter((line) => isKept(parallel, line));
+  chooseOnly(left.map((line) => line.point.trial));
+});

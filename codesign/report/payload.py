@@ -38,14 +38,16 @@ THROUGHPUT = "examples_per_s"
 
 def payload_json(analysis: Analysis) -> str:
     """Return the JSON, safe inside a script element: no `<` survives in it."""
-    text = json.dumps(_payload(analysis), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(page_payload(analysis), allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c")
 
 
-def _payload(analysis: Analysis) -> dict[str, Any]:
+def page_payload(analysis: Analysis) -> dict[str, Any]:
+    """Return plain JSON values: what the page's scripts call `content`."""
     content = analysis.content
     quality, cost = content.quality, cost_of(content)
     return {
+        "study": content.study,
         "quality": _axis(content, quality.metric),
         "cost": _axis(content, cost) if cost else None,
         "floor": {
@@ -62,7 +64,7 @@ def _payload(analysis: Analysis) -> dict[str, Any]:
         "throughput": _axis(content, THROUGHPUT),
         "checks": [_check(content, check) for check in cost_checks(content)],
         "points": [_point(content, t, quality.metric, cost) for t in content.trials],
-        "columns": [_column(column) for column in trial_columns(content)],
+        "columns": [_column(content, column) for column in trial_columns(content)],
         "hypervolume": [_short(v) for v in content.hypervolume],
         "curves": _curves(content, cost),
     }
@@ -93,8 +95,11 @@ def _point(
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(content: ReportContent, column: Column) -> dict[str, Any]:
+    measured = column.group == "measured"
+    sds = [_short(sd_of(content, t, column.name)) if measured else None for t in content.trials]
     return {
+        **({"sds": sds} if any(sd is not None for sd in sds) else {}),
         "name": column.name,
         "label": column.label,
         "unit": column.unit,

@@ -55,6 +55,7 @@ function layout(colours, { x, y }) {
     paper_bgcolor: clear, plot_bgcolor: clear,
     margin: { l: 8, r: 12, t: 12, b: 8 },
     hovermode: "closest",
+    uirevision: "kept",  // What was zoomed stays so when the chart is drawn again.
     // On a phone a finger on the chart scrolls the page.
     dragmode: narrow() ? false : "zoom",
     hoverlabel: {

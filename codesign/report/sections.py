@@ -71,14 +71,14 @@ def failures(content: ReportContent) -> list[tuple[str, str, list[int]]]:
     return sorted(((*what, trials) for what, trials in alike.items()), key=lambda f: -len(f[2]))
 
 
-def failure_table(content: ReportContent) -> str:
+def failure_table(content: ReportContent, *, logs: bool = False) -> str:
     """Return failures by kind and reason, with links to their trials."""
     found = failures(content)
     if not found:
         return '<p class="note">No trial has failed.</p>'
     rows = []
     for kind, reason, trials in found[:FAILURE_ROWS]:
-        links = ", ".join(f'<a href="#trial-{n}">{n}</a>' for n in trials[:FAILURE_LINKS])
+        links = ", ".join(_failed(n, logs=logs) for n in trials[:FAILURE_LINKS])
         more = f" and {len(trials) - FAILURE_LINKS:,} more" if len(trials) > FAILURE_LINKS else ""
         rows.append(
             f'<tr><td>{escape(kind.replace("_", " "))}</td><td class="n">{len(trials):,}</td>'
@@ -93,6 +93,12 @@ def failure_table(content: ReportContent) -> str:
         f'<th scope="col">which</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
         + left_out
     )
+
+
+def _failed(trial: int, *, logs: bool) -> str:
+    name = f"log of trial {trial}"
+    log = f' <button type="button" class="plain" data-log="{trial}" aria-label="{name}">log</button>'
+    return f'<a href="#trial-{trial}">{trial}</a>{log if logs else ""}'
 
 
 def data_facts(content: ReportContent) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import yaml
 
 from codesign.contracts import Metric
+from codesign.errors import StudyError
 from codesign.report.analysis import analyse
 from codesign.report.content import ReportContent, quality_objective
 from codesign.report.markdown import render_markdown
@@ -15,7 +17,7 @@ from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
 from codesign.study.attempts import processes_of
-from codesign.study.findings import best_finding, findings
+from codesign.study.findings import Finding, best_finding, findings
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.results import provenance_rows, report_content
 from codesign.study.state import StudyState
@@ -60,15 +62,29 @@ class Outputs:
 def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
     """The best design as a file that `codesign train` and `codesign cost` read; None: no trial."""
     best = best_finding(findings(state, spec), spec)
-    if best is None:
-        return None
-    trial = best.trial
+    return None if best is None else design_yaml(spec, state, best.trial.number)
+
+
+def design_yaml(spec: StudySpec, state: StudyState, number: int) -> str:
+    """The design of a trial as such a file; of the best one, the same as `best_yaml`.
+
+    Raises:
+        StudyError: there is no such trial.
+    """
+    trial = state.trials.get(number)
+    if trial is None:
+        raise StudyError(f"has no trial {number}", where=f"study {spec.name}",
+                         hint="codesign export STUDY lists the trials")  # fmt: skip
+    found = findings(state, spec)
+    best = best_finding(found, spec)
     section = task_section(spec, trial.system_train(processes_of(spec, trial.system)))
     quality = quality_objective(trial.costs, spec.objectives)
+    is_best = best is not None and best.trial is trial
+    chosen = f"{quality.goal} {quality.metric} (validation)" if is_best else "hand"
     content = {
         "study": spec.name,
-        "trial": trial.number,
-        "selected_by": f"{quality.goal} {quality.metric} (validation)",
+        "trial": number,
+        "selected_by": chosen,
         "data": {"source": section["source"], **({"path": p} if (p := section["path"]) else {})},
         "model": {"name": section["name"], **section["model"]},
         "train": {**trial.facts.get("chosen_train_settings", {}), **section["train"]},
@@ -78,17 +94,22 @@ def best_yaml(spec: StudySpec, state: StudyState) -> str | None:
         **({"system": dict(trial.system)} if trial.system else {}),
         **({"predicted": dict(trial.predictions)} if trial.predictions else {}),
         "measured_with_this_seed": _plain(trial.metrics),
+        **_confirmed(state, next((f for f in found if f.trial is trial), None)),
+        "provenance": provenance_rows(state, spec),
     }
-    if best.confirmed:
-        runs = [run.seed for run in state.confirming(trial.number)]
-        means = {name: v for name, v in best.metrics.items() if name not in trial.costs}
-        content["confirmed"] = {
-            "seeds": runs,
-            "measured_mean": _plain(means),
-            "measured_sd": _plain(best.spread),
-        }
-    content["provenance"] = provenance_rows(state, spec)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _confirmed(state: StudyState, finding: Finding | None) -> dict[str, Any]:
+    """What fresh seeds say of a design; empty where they did not confirm it."""
+    if finding is None or not finding.confirmed:
+        return {}
+    runs = [run.seed for run in state.confirming(finding.trial.number)]
+    means = {name: v for name, v in finding.metrics.items() if name not in finding.trial.costs}
+    spread = _plain(finding.spread)
+    return {
+        "confirmed": {"seeds": runs, "measured_mean": _plain(means), "measured_sd": spread},
+    }
 
 
 def _plain(values: Mapping[str, float]) -> dict[str, float | int]:

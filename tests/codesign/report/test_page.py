@@ -152,15 +152,16 @@ def test_the_body_never_scrolls_sideways(show: Show, width: int) -> None:
     assert (scroll, client) == (width, width)
 
 
-def test_pressing_a_point_leads_to_its_row(show: Show) -> None:
+def test_a_pressed_point_stands_among_the_designs_side_by_side(show: Show) -> None:
     browser = show(example_content(30))
     x, y, trial = place_of(browser, "front")
     chart = browser.find_element(By.ID, "front-chart")
     ActionChains(browser).move_to_element_with_offset(chart, x, y).click().perform()
-    marked = WebDriverWait(browser, 5).until(
-        lambda d: d.find_element(By.CSS_SELECTOR, "#trial-table tr:target")
+    link = WebDriverWait(browser, 5).until(
+        lambda d: d.find_element(By.CSS_SELECTOR, "#compare-table thead a")
     )
-    assert marked.get_attribute("id") == f"trial-{trial}"
+    assert link.text == str(trial)
+    assert urlsplit(link.get_attribute("href")).fragment == f"trial-{trial}"
 
 
 def test_the_learning_curves_switch_to_another_metric_by_keyboard(show: Show) -> None:
