@@ -19,10 +19,12 @@ from codesign.contracts import (
     PredictionColumns,
     Task,
 )
-from codesign.designs import as_columns
+from codesign.designs import Key, as_columns, as_designs, key_of
 
 CONFIDENCE = 0.9
 MEMORY = "memory_per_device_gib"
+# Designs whose systems are remembered, before all are forgotten.
+MOST_KNOWN = 100_000
 # Of the memory predicted of a system that did not fit, what another may be predicted to hold.
 CLEARLY_LESS = 0.8
 
@@ -48,6 +50,9 @@ class PredictedCosts:
     planned: bool = False
     devices: int = 1
     optimistic: bool = False
+    _known: dict[Key, BestSystem] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -86,12 +91,20 @@ class PredictedCosts:
         return self.predict(columns), np.full(rows, self.devices)
 
     def systems(self, columns: Columns) -> list[BestSystem]:
-        """Choose the best system of each design."""
-        return list(
-            self.task.best_systems(
-                self.predictor, columns, confidence=self.confidence, budgets=self.limits
+        """Choose the best system of each design; of those chosen lately it is remembered."""
+        keys = [key_of(design) for design in as_designs(columns)]
+        rows = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if rows:
+            if len(self._known) > MOST_KNOWN:
+                self._known.clear()
+                rows = {key: row for row, key in enumerate(keys)}
+            places = list(rows.values())
+            new = {name: values[places] for name, values in columns.items()}
+            found = self.task.best_systems(
+                self.predictor, new, confidence=self.confidence, budgets=self.limits
             )
-        )
+            self._known.update(zip(rows, found, strict=True))
+        return [self._known[key] for key in keys]
 
     def fits(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether the best system of each design keeps it within all limits, (N,)."""
