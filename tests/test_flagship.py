@@ -9,16 +9,20 @@ import pytest
 
 from codesign import api
 from codesign.errors import DataError
-from codesign.spec.problem import load_problem
+from codesign.spec.problem import Problem, load_problem
+from tests.support.command import codesign
 
-SPACES = Path("spaces")
-FLAGSHIP = SPACES / "h100_slurm.yaml"
+FLAGSHIP = Path("spaces/h100_slurm.yaml")
 TABLE_5 = ((2, 8, 24, 2048), (4, 32, 24, 2048), (8, 32, 24, 2048), (8, 48, 48, 4096),
            (8, 96, 96, 8192))  # fmt: skip
 
 
-def test_it_holds_the_rows_of_table_5_within_its_budget() -> None:
-    problem = load_problem(FLAGSHIP)
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return load_problem(FLAGSHIP)
+
+
+def test_it_holds_the_rows_of_table_5_within_its_budget(problem: Problem) -> None:
     assert problem.spec.launch.processes == 128
     assert len(problem.task.schema.one_hot) == 720
     for layers, width, k, mlp_width in TABLE_5:
@@ -42,10 +46,23 @@ def test_its_scripts_ask_for_the_nodes_that_each_trial_was_planned_for(tmp_path:
         assert "#SBATCH --ntasks-per-node=8\n" in script.text
 
 
+def test_the_commands_of_the_page_on_plans_say_what_it_takes() -> None:
+    block = re.search(r"<!-- flagship -->\n```sh\n(.*?)```", Path("docs/plan.md").read_text(), re.S)
+    assert block is not None
+    printed = []
+    for line in block[1].splitlines():
+        program, *arguments = line.split()
+        assert program == "codesign"
+        done = codesign(*arguments)
+        assert done.returncode == 0, done.stderr
+        printed.append(done.stdout)
+    for stdout, words in zip(printed, ("3,600 designs", "GPU-hours", "#SBATCH"), strict=True):
+        assert words in stdout
+
+
 def test_a_design_of_it_is_planned_and_the_space_without_data_is_not_trained(
-    tmp_path: Path,
+    problem: Problem, tmp_path: Path
 ) -> None:
-    problem = load_problem(FLAGSHIP)
     baseline = problem.spec.baseline
     assert baseline is not None
     found = problem.foreseen(baseline)
