@@ -18,7 +18,7 @@ from codesign.study.folder import StudyFolder
 from codesign.tracking.logged import FOLDER, Logged, alone
 from codesign.tracking.records import Kept
 from codesign.tracking.wandb import Options, mode_of, to_upload
-from tests.support.studies import run, state_of
+from tests.support.studies import rewind, run
 from tests.support.toy_spec import write_spec
 from tests.support.wandb_runs import history, run_folders, summary, table
 
@@ -65,10 +65,7 @@ def test_a_study_leaves_a_run_for_each_trial_and_one_for_itself(tmp_path: Path) 
         assert (told["status"], told["failure"]) == (trial.status, trial.failure or "")
         assert (told["attempts"], told["reason"]) == (trial.attempt, trial.reason)
         assert found["state"] == ("failed" if trial.failure else "finished")
-        assert found["tags"] == sorted([trial.kind, "nightly"]) or set(found["tags"]) == {
-            trial.kind,
-            "nightly",
-        }
+        assert set(found["tags"]) == {trial.kind, "nightly"}
         assert {name: told[name] for name in trial.costs} == trial.costs
         assert {name: told[name] for name in trial.metrics} == trial.metrics
     assert {t.attempt for t in state.trials.values()} == {1, 2}
@@ -133,10 +130,8 @@ def test_a_killed_follower_logs_nothing_twice_and_misses_nothing(
     tmp_path: Path, kills: tuple[int, ...]
 ) -> None:
     """Killed once so many folders of runs are there, the last of them half written."""
-    run(tmp_path, search={"trials": 12, "proposer": "random"}, tracking=TRACKED)
+    run(tmp_path, search={"trials": 12, "proposer": "random"}, tracking=None)
     study = tmp_path / "study"
-    for folder in [study / FOLDER / "logged.jsonl"]:
-        folder.unlink()
     for number in range(12):
         write_curve(study, number, 1, list(range(10, 600, 10)))
     for count in kills:
@@ -161,8 +156,6 @@ def logged(study: Path) -> dict[str, Kept]:
 
 
 def test_a_trial_that_still_trains_is_shown_and_goes_on_in_later_rows(tmp_path: Path) -> None:
-    from tests.support.studies import rewind
-
     run(tmp_path, search={"trials": 1, "proposer": "random"})
     study = tmp_path / "study"
     whole = (study / "snapshot.jsonl").read_text()
@@ -202,7 +195,7 @@ def test_runs_that_a_tracker_refuses_are_counted_and_logged_when_it_is_mended(
     run(tmp_path, search={"trials": 2, "proposer": "random"})
     study = tmp_path / "study"
     curve = StudyFolder(study).attempt(1, 1) / "curve.jsonl"
-    curve.write_text("no json\n")
+    curve.write_text('{"examples": "many"}\n')
     with pytest.raises(LaunchError, match="1 runs could not be logged"):
         api.wandb_log(study)
     assert len(logged(study)) == 2
@@ -279,4 +272,3 @@ def test_workspace_and_report_show_the_objectives_of_this_study_alone(tmp_path: 
         for part in ("summary:gflop_per_example", "summary:log_loss", "hypervolume", "toy"):
             assert part in text
     assert found["workspace"]["entity"] == "ours"
-    assert state_of(tmp_path / "study").trials
