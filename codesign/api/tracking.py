@@ -10,8 +10,6 @@ from codesign.errors import ConfigError, LaunchError
 if TYPE_CHECKING:
     from codesign.tracking.workspace import Views
 
-PROJECT = "codesign"
-
 
 def wandb_log(
     study: str | Path,
@@ -39,12 +37,12 @@ def wandb_log(
     from codesign.tracking.trackers import connect
 
     folder = Path(study)
-    tracked = read_study(folder).spec.tracking.get("wandb", {"project": PROJECT})
-    given = {"project": project, "entity": entity, "mode": mode}
-    options = {**tracked, **{name: value for name, value in given.items() if value}}
+    read_study(folder)
+    asked = {"project": project, "entity": entity, "mode": mode}
+    given = {name: value for name, value in asked.items() if value is not None}
     troubles: list[str] = []
     with alone(folder / FOLDER, wait=False):
-        tracker = connect(folder, "wandb", options)
+        tracker = connect(folder, "wandb", given)
         if not Follower(folder, tracker, trouble=troubles.append).catch_up(last=True):
             raise LaunchError(
                 f"{len(troubles)} runs could not be logged; the last: {troubles[-1]}",
@@ -86,11 +84,12 @@ def wandb_report(
     """
     from codesign.study.recorded import read_study
     from codesign.study.results import report_content
+    from codesign.tracking.wandb import Options
     from codesign.tracking.workspace import views
 
     found = read_study(study)
-    tracked = found.spec.tracking.get("wandb", {})
-    entity = entity or tracked.get("entity")
+    options = Options(**found.spec.tracking.get("wandb", {}))
+    entity = entity or options.entity
     if not entity:
         raise ConfigError(
             "names no entity, the team or user whose project it is",
@@ -98,4 +97,4 @@ def wandb_report(
             hint="set tracking.wandb.entity, or pass --entity",
         )
     content = report_content(found.spec, found.metrics, found.state, found.folder)
-    return views(content, entity=entity, project=project or tracked.get("project", PROJECT))
+    return views(content, entity=entity, project=project or options.project)

@@ -209,6 +209,12 @@ def read_json_if_whole(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_json_lines(path: Path) -> list[Mapping[str, Any]]:
+    """Read the whole lines of a file that grows by JSON objects; none where it is missing."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None

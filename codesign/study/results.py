@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from codesign.study.findings import (
     objective_values,
     planned_trials,
 )
-from codesign.study.folder import StudyFolder
+from codesign.study.folder import StudyFolder, read_json_lines
 from codesign.study.halving import savings
 from codesign.study.paired import comparisons
 from codesign.study.spending import gpu_hours
@@ -143,16 +142,13 @@ def _near_miss(trial: Trial) -> list[str]:
 
 
 def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]:
-    path = folder.attempt(trial.number, trial.attempt) / "curve.jsonl"
-    if not path.exists():
-        return ()
     names = {
         "examples": "examples",
         "validation_auc": "auc",
         "validation_log_loss": "log_loss",
         "train_log_loss": "train_log_loss",
     }
-    points = (json.loads(line) for line in path.read_text("utf-8").splitlines())
+    points = read_json_lines(folder.attempt(trial.number, trial.attempt) / "curve.jsonl")
     return tuple(
         {names[key]: point[key] for key in names if key in point} | point.get("by_task", {})
         for point in points

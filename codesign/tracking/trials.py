@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codesign.report.figures import finite
 from codesign.spec.problem import task_section
-from codesign.study.folder import StudyFolder, read_resolved_spec
+from codesign.study.folder import StudyFolder, read_json_lines, read_resolved_spec
 from codesign.study.recorded import RecordedStudy
 from codesign.study.state import Trial
 from codesign.tracking.records import Run
@@ -53,8 +51,7 @@ def curve(folder: StudyFolder, trial: Trial) -> dict[int, dict[str, float]]:
     """
     rows: dict[int, dict[str, float]] = {}
     for attempt in range(1, trial.attempt + 1):
-        path = folder.attempt(trial.number, attempt) / "curve.jsonl"
-        for point in _lines(path.read_text("utf-8") if path.exists() else ""):
+        for point in read_json_lines(folder.attempt(trial.number, attempt) / "curve.jsonl"):
             named = {name: v for name, v in point.items() if name not in NOT_CHARTED}
             found = {**named, **point.get("by_task", {})}
             rows[int(point["examples"])] = {
@@ -63,13 +60,6 @@ def curve(folder: StudyFolder, trial: Trial) -> dict[int, dict[str, float]]:
                 if isinstance(value, int | float) and finite(value) is not None
             }
     return rows
-
-
-def _lines(text: str) -> Iterator[Mapping[str, Any]]:
-    """Parse the whole lines of a JSON-lines file."""
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield json.loads(line)
 
 
 def measured_costs(trial: Trial) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Options:
         mode: `auto`: online where a key is at hand, unless `WANDB_MODE` says offline.
     """
 
-    project: str
+    project: str = "codesign"
     entity: str | None = None
     group: str | None = None
     tags: tuple[str, ...] | list[str] = ()
@@ -95,6 +95,8 @@ class Wandb:
         self._study = study
         self._group = options.group or group
         self.mode = mode_of(options)
+        # The library's own service reads it, too, and then tells nobody how it is used.
+        os.environ["WANDB_MODE"] = self.mode
         # Tables that wait for their upload wait in the study's folder, too.
         os.environ.setdefault("WANDB_DATA_DIR", str((study / FOLDER).absolute()))
 

@@ -52,7 +52,6 @@ class Views:
 
 def views(content: ReportContent, *, entity: str, project: str) -> Views:
     """Define a study's workspace and report; nothing is sent."""
-    mine = [expr.Config("study") == content.study]
     workspace = workspaces.Workspace(
         entity=entity,
         project=project,
@@ -62,7 +61,7 @@ def views(content: ReportContent, *, entity: str, project: str) -> Views:
             workspaces.Section(name="Predicted and measured", panels=_checks(content)),
             workspaces.Section(name="Curves", panels=_curves()),
         ],
-        runset_settings=workspaces.RunsetSettings(filters=mine),
+        runset_settings=workspaces.RunsetSettings(filters=_mine(content)),
     )
     report = reports.Report(
         entity=entity,
@@ -84,8 +83,13 @@ def views(content: ReportContent, *, entity: str, project: str) -> Views:
 
 def _grid(content: ReportContent, panels: Sequence[Any]) -> Any:
     # Without a project of its own it is the report's, and no server need be asked.
-    mine = reports.Runset(name=content.study, filters=[expr.Config("study") == content.study])
+    mine = reports.Runset(name=content.study, filters=_mine(content))
     return reports.PanelGrid(runsets=[mine], panels=list(panels))
+
+
+def _mine(content: ReportContent) -> Any:
+    """Keep the runs of this study."""
+    return expr.And(expr.Config("study") == content.study)
 
 
 def _front(content: ReportContent) -> list[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from wandb.util import get_core_path
 
 
 def run_folders(study: Path, name: str = "") -> list[Path]:
@@ -17,7 +18,7 @@ def run_folders(study: Path, name: str = "") -> list[Path]:
 
 def summary(folder: Path) -> Mapping[str, Any]:
     """What the library says of a run: its config, summary, state and more."""
-    found: Mapping[str, Any] = json.loads(_inspect("--summary", folder))
+    found: Mapping[str, Any] = json.loads(_inspect(folder, "--summary"))
     return found
 
 
@@ -34,9 +35,9 @@ def table(folder: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def _inspect(*arguments: object) -> str:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
-    done = subprocess.run(
-        [*command, *map(str, arguments)], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+def _inspect(folder: Path, *options: str) -> str:
+    """What `wandb leet inspect --json` prints of a run, without the seconds that `wandb` loads."""
+    (log,) = folder.glob("*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *options]
+    command += ["--run-file", str(log), str(folder.parent)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
