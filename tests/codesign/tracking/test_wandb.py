@@ -297,7 +297,7 @@ def test_the_page_about_weights_and_biases_names_what_runs_hold(tmp_path: Path) 
     for name in ("status", "failure", "reason", "attempts", "lost_attempts", "gpu_hours", "wall_s"):
         assert f"`{name}`" in page
         assert name in found["summary"]
-    for name in ("design", "model", "train", "data", "seed", "exact_counts", "predictions"):
+    for name in ("design", "model", "data", "seed", "exact_counts"):
         assert f"`{name}`" in page
         assert name in found["config"]
     assert f"up to {WAIT_S:g} s" in " ".join(page.split())
