@@ -31,8 +31,8 @@ from codesign.contracts import (
 from tests.support import predicted_task, toy_task
 
 MIB = 2**20
-MIB_PER_WIDTH = 32
-ROOM_MIB = 256
+MIB_PER_WIDTH = 64
+ROOM_MIB = 512
 
 KNOBS = toy_task.KNOBS
 THRIFTY = Knob(kind="flag", meaning="half the memory, half the speed")

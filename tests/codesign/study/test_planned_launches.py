@@ -26,7 +26,7 @@ SECTIONS: dict[str, Any] = {
     "train": {"bias": BIAS},
     "hardware": {"name": "abacus"},
     "space": {"width": list(WIDTHS), "depth": [1], "lr": [0.1]},
-    "budgets": {"memory_per_device_gib": 0.6},
+    "budgets": {"memory_per_device_gib": 1.2},
     "search": {"trials": len(WIDTHS), "proposer": "random", "explore_infeasible": 0},
     "launch": {"workers": 1, "processes": 2, "system": "planned", "attempts": 1},
 }
@@ -40,7 +40,7 @@ def next_system(width: int, most_gib: float) -> tuple[int, bool] | None:
 
 def expected(width: int) -> tuple[list[tuple[int, bool]], bool]:
     """The systems that a design runs under, one after the other, and whether it completes."""
-    first = next_system(width, 0.6)
+    first = next_system(width, 1.2)
     assert first is not None
     if BIAS * memory_mib(width, *first) <= ROOM_MIB:
         return [first], True
