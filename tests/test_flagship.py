@@ -47,7 +47,8 @@ def test_its_scripts_ask_for_the_nodes_that_each_trial_was_planned_for(tmp_path:
 
 
 def test_the_commands_of_the_page_on_plans_say_what_it_takes() -> None:
-    block = re.search(r"<!-- flagship -->\n```sh\n(.*?)```", Path("docs/plan.md").read_text(), re.S)
+    page = Path("docs/plan.md").read_text()
+    block = re.search(r"<!-- flagship -->\n```sh\n(.*?)```", page, flags=re.DOTALL)
     assert block is not None
     printed = []
     for line in block[1].splitlines():
