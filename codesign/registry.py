@@ -6,8 +6,8 @@ studies; an executor module `make(request)`, `Options` where `launch` has a sect
 `logs(attempt)` where it has files of its own, and where it runs loops, too, what `launch.slurm` has
 for that: `DEFAULT_SLOTS`, `trial_scripts`, `loop_script`, `launch_loop`; a tracker module `Options`
 and `connect(options, study, group)`; profiler and preparer modules `run`, an evaluator module
-`evaluate`, as `codesign.api` calls them. A name with a dot is a module of the user's own. A task's name with a colon,
-`package.module:name`, is what builds a model of the user's own.
+`evaluate`, as `codesign.api` calls them. A name with a dot is a module of the user's own. A task's
+name with a colon, `package.module:name`, is what builds a model of the user's own.
 """
 
 from __future__ import annotations
