@@ -37,7 +37,7 @@ quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slurm: venv
 	$(BIN)/python -m pytest tests/slurm
