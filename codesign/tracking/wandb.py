@@ -7,18 +7,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlparse
 
-from codesign.errors import ConfigError, LaunchError, MissingPackageError
+from codesign.errors import ConfigError, LaunchError, MissingPackageError, StudyError
 from codesign.tracking.logged import FOLDER
+from codesign.tracking.offline import last_record
 from codesign.tracking.records import Figure, Kept, Page, Run, Shown, Table
 
 try:
     import wandb
+    from wandb.proto import wandb_internal_pb2
     from wandb.sdk.wandb_run import Run as WandbRun
 except ImportError as error:
     raise MissingPackageError(
@@ -27,6 +30,8 @@ except ImportError as error:
     ) from error
 
 Mode: TypeAlias = Literal["online", "offline"]
+# What the library may take to write what it was given.
+FLUSHED_S = 10.0
 KEY = "run `wandb login`, or set WANDB_API_KEY"
 
 
@@ -95,8 +100,9 @@ class Wandb:
         self._study = study
         self._group = options.group or group
         self.mode = mode_of(options)
-        # The library's own service reads it, too, and then tells nobody how it is used.
+        # The library's own service reads them, too, and then tells nobody how it is used.
         os.environ["WANDB_MODE"] = self.mode
+        os.environ["WANDB_ERROR_REPORTING"] = "false"
         # Tables that wait for their upload wait in the study's folder, too.
         os.environ.setdefault("WANDB_DATA_DIR", str((study / FOLDER).absolute()))
 
@@ -139,7 +145,34 @@ class _OpenRun:
         """See `OpenRun`."""
         self._run.summary.update(dict(summary))
         self._run.finish(exit_code=int(failed))
+        if self._run.settings.mode == "offline":
+            require_whole(Path(self._run.settings.sync_file))
         return Path(self._run.dir).parent.name
+
+
+def require_whole(path: Path, *, within_s: float = FLUSHED_S) -> None:
+    """Refuse an offline run whose end is not in its file; the library says nothing of that.
+
+    Args:
+        within_s: how long its background process may take to write what it has taken.
+
+    Raises:
+        StudyError: it is not.
+    """
+    until = time.monotonic() + within_s
+    while not _is_whole(path):
+        if time.monotonic() > until:
+            raise StudyError(
+                "was not written whole: its end is missing",
+                where=str(path),
+                hint="free disk space; it is written anew then",
+            )
+        time.sleep(0.01)
+
+
+def _is_whole(path: Path) -> bool:
+    record = wandb_internal_pb2.Record.FromString(last_record(path))  # type: ignore[attr-defined]
+    return bool(record.WhichOneof("record_type") == "exit")
 
 
 def _settings(mode: Mode) -> wandb.Settings:

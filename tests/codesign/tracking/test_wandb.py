@@ -20,7 +20,7 @@ from codesign.tracking.follower import STUDY_EVERY_S
 from codesign.tracking.logged import FOLDER, Logged, alone
 from codesign.tracking.process import WAIT_S
 from codesign.tracking.records import Kept
-from codesign.tracking.wandb import Options, mode_of, to_upload
+from codesign.tracking.wandb import Options, mode_of, require_whole, to_upload
 from tests.support.command import codesign
 from tests.support.studies import rewind, run
 from tests.support.toy_spec import write_spec
@@ -89,6 +89,21 @@ def test_a_study_leaves_a_run_for_each_trial_and_one_for_itself(tmp_path: Path) 
     drawn = json.loads((folders["study"] / "files" / chart).read_text())["data"]
     shown = next(trace for trace in drawn if trace["name"] == "Pareto front")
     assert len(shown["text"]) == len(content.front)
+
+
+def test_a_run_of_which_any_byte_of_the_end_is_missing_is_not_taken_for_whole(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, search={"trials": 1, "proposer": "random"}, tracking=TRACKED)
+    torn = tmp_path / "torn.wandb"
+    for folder in run_folders(tmp_path / "study"):
+        (file,) = folder.glob("*.wandb")
+        require_whole(file)
+        whole = file.read_bytes()
+        for size in [*range(0, len(whole), 97), *range(len(whole) - 40, len(whole))]:
+            torn.write_bytes(whole[:size])
+            with pytest.raises(StudyError, match="its end is missing"):
+                require_whole(torn, within_s=0.0)
 
 
 def test_a_curve_over_two_attempts_has_every_point_once_whenever_it_is_logged(
