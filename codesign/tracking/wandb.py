@@ -111,6 +111,7 @@ class Wandb:
         for folder in (self._study / FOLDER).glob(f"*run-*-{run.id}"):
             if folder.name not in kept.folders:
                 shutil.rmtree(folder, ignore_errors=True)
+        _await_a_new_second(kept)
         opened = wandb.init(
             project=self._options.project,
             entity=self._options.entity,
@@ -126,6 +127,12 @@ class Wandb:
             settings=_settings(self.mode),
         )
         return _OpenRun(opened, after=kept.step)
+
+
+def _await_a_new_second(kept: Kept) -> None:
+    """Wait until a run that goes on gets a folder of its own: its name tells it to the second."""
+    while any(f"-{time.strftime('%Y%m%d_%H%M%S')}-" in name for name in kept.folders):
+        time.sleep(0.05)
 
 
 class _OpenRun:
