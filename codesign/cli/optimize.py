@@ -65,9 +65,9 @@ def command(
     else:
         console = Console()
         print_front(result.content, console)
-        console.print(f"\npage    {result.folder / 'report.html'}", highlight=False)
+        console.print(f"\npage    {result.folder / 'report.html'}", highlight=False, soft_wrap=True)
         if result.content.best is not None:
-            console.print(f"design  {result.folder / 'best.yaml'}", highlight=False)
+            console.print(f"design  {result.folder / 'best.yaml'}", highlight=False, soft_wrap=True)
     if result.interrupted:
         errors.print("stopped; run the same command again to continue", style="yellow")
         context.exit(INTERRUPTED)

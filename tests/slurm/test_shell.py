@@ -38,6 +38,12 @@ def attempts(study: Path) -> list[int]:
     return [trial.attempt for trial in state_of(study).trials.values()]
 
 
+def states(cluster: Cluster, study: Path) -> set[str]:
+    """Return the states of the jobs of the study's latest attempts."""
+    known = cluster.jobs()
+    return {known[job_of(study, trial)] for trial in range(3)}
+
+
 def test_jobs_are_told_followed_left_and_ended(idle: Cluster, tmp_path: Path) -> None:
     study = tmp_path / "study"
     launch = {"executor": "slurm", "workers": 3, "slurm": {**SLURM, "sbatch": {"exclusive": True}}}
@@ -57,12 +63,12 @@ def test_jobs_are_told_followed_left_and_ended(idle: Cluster, tmp_path: Path) ->
     assert names[0] == "log.txt"
     assert names[1:]
     assert all(name.startswith(job) for name in names[1:])
-    assert set(idle.jobs().values()) == {"RUNNING", "PENDING"}
+    assert states(idle, study) == {"RUNNING", "PENDING"}
     assert "3 jobs were ended" in shell(idle, "stop", study, "--now").stdout
-    until(lambda: set(idle.jobs().values()) <= {"CANCELLED"})
+    until(lambda: states(idle, study) == {"CANCELLED"})
     with begin(idle, spec, study) as loop:
         until(lambda: attempts(study) == [2, 2, 2] and at_work(study) == 2)
         assert shell(idle, "stop", study, "--now").returncode == 0
         assert loop.wait(60) == 130
     assert {trial.status for trial in state_of(study).trials.values()} == {"running"}
-    until(lambda: set(idle.jobs().values()) <= {"CANCELLED"})
+    until(lambda: states(idle, study) == {"CANCELLED"})

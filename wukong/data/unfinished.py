@@ -7,6 +7,7 @@ system without locks keeps what is left until a person deletes it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -23,11 +24,12 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """Keep other processes from making the same folder as long as the block runs.
 
     So the ranks of a node prepare their data once. Where there are no locks each makes it, and a
-    rename decides whose it is.
+    rename decides whose it is. Nothing of the lock is left.
     """
+    path, made = folder.with_name(f".{folder.name}.lock"), not folder.parent.exists()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError:  # Whoever then writes there says what is wrong.
         yield
         return
@@ -35,7 +37,12 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
         _locked(lock, wait=True)
         yield
     finally:
+        # One who waits for it finds the folder made; where that failed, it may be made twice.
+        path.unlink(missing_ok=True)
         os.close(lock)
+        if made:
+            with contextlib.suppress(OSError):  # There is something in it.
+                folder.parent.rmdir()
 
 
 class UnfinishedFolder:
