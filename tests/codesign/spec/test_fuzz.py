@@ -27,7 +27,7 @@ SPECS = sorted(path.name for path in SPACES.glob("*.yaml"))
 COUNT = int(os.environ.get("CODESIGN_FUZZ", "300"))
 HANGS_S = 60
 # Where every sound spec has thousands of systems planned, which takes seconds.
-SHARE = {"h100_slurm.yaml": 0.1}
+SHARE = {"h100_slurm.yaml": 0.3}
 
 
 @contextmanager
