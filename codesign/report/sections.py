@@ -97,7 +97,9 @@ def failure_table(content: ReportContent, *, logs: bool = False) -> str:
 
 def _failed(trial: int, *, logs: bool) -> str:
     name = f"log of trial {trial}"
-    log = f' <button type="button" class="plain" data-log="{trial}" aria-label="{name}">log</button>'
+    log = (
+        f' <button type="button" class="plain" data-log="{trial}" aria-label="{name}">log</button>'
+    )
     return f'<a href="#trial-{trial}">{trial}</a>{log if logs else ""}'
 
 
