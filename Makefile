@@ -9,6 +9,10 @@
 #   make bench-train  training steps against three public layouts, eager and compiled
 #   make bench-propose  seconds a proposal, ours and stock Ax
 #   make bench-search BARS=FILE  searches replayed on recorded runs; without BARS those of our table
+#   make bench-cluster  what the loop spends on a trial, 1,000 jobs on a SLURM of this machine
+#   make test-slurm   the tests on a real SLURM alone; `make test` runs them, too, where
+#                     slurmctld slurmd slurm-client munge slurmdbd slurm-wlm-mysql-plugin
+#                     mariadb-server are installed, and says what is missing where they are not
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
 #
@@ -27,13 +31,16 @@ PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
 .PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-search \
-	bench-propose kill-test docs locks venv
+	bench-propose bench-cluster test-slurm kill-test docs locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-slurm: venv
+	$(BIN)/python -m pytest tests/slurm
 
 lint: venv
 	$(BIN)/ruff check .
@@ -57,6 +64,9 @@ bench-propose: venv
 
 bench-search: venv
 	$(BIN)/python -m benchmarks.search $(if $(BARS),--bars "$(BARS)")
+
+bench-cluster: venv
+	$(BIN)/python -m benchmarks.bench_cluster
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json

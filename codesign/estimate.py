@@ -78,15 +78,15 @@ def estimate(problem: Problem) -> Estimate:
             hint="add a device, such as --set hardware=h100-sxm",
         )
     drawn = problem.feasible.sample(SAMPLE, np.random.default_rng(spec.seed))
-    found = problem.predicted.predict(drawn)["examples_per_s"]
+    found, devices_N = problem.predicted.with_devices(drawn)
+    rate = found["examples_per_s"]
     examples_N = np.array([problem.task.examples(design) for design in as_designs(drawn)])
     # Three rows: at the median rate, at the high end of rates, at the low end.
-    seconds_3N = examples_N / np.stack([found.value, found.high, found.low])
+    seconds_3N = examples_N / np.stack([rate.value, rate.high, rate.low])
     trials = planned_trials(StudyState(), spec)
     fidelity = spec.search.fidelity
     in_full = trials - spec.trials * (1 - (fidelity.expected_share if fidelity else 1.0))
-    hours_3 = seconds_3N.mean(axis=1) * in_full * hardware.devices / 3600
-    gpu_hours = _prediction(hours_3, found.label)
+    gpu_hours = _prediction((devices_N * seconds_3N).mean(axis=1) * in_full / 3600, rate.label)
     workers, limit = spec.launch.workers or 1, spec.study_budgets.study_gpu_hours
     price = hardware.price_per_hour
     return Estimate(
@@ -94,13 +94,13 @@ def estimate(problem: Problem) -> Estimate:
         trials=trials,
         confirming=trials - spec.trials,
         examples_per_trial=float(np.median(examples_N)),
-        devices=hardware.devices,
-        seconds_per_trial=_prediction(np.median(seconds_3N, axis=1), found.label),
+        devices=int(np.median(devices_N)),
+        seconds_per_trial=_prediction(np.median(seconds_3N, axis=1), rate.label),
         fast_s=float(np.quantile(seconds_3N[0], 0.1)),
         slow_s=float(np.quantile(seconds_3N[0], 0.9)),
         gpu_hours=gpu_hours,
         workers=workers,
-        hours=_scaled(gpu_hours, 1 / hardware.devices / workers),
+        hours=_prediction(seconds_3N.mean(axis=1) * in_full / 3600 / workers, rate.label),
         money=None if price is None else _scaled(gpu_hours, price),
         affordable=None if limit is None else min(trials, int(trials * limit / gpu_hours.value)),
         confidence=spec.confidence,

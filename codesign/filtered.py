@@ -87,7 +87,7 @@ class FilteredSet:
         if not _rows(self.sample(1, np.random.default_rng(0))):
             raise InfeasibleError(
                 "no system was found under which a design keeps its predicted budgets",
-                hint="widen them, allow more hardware.devices or add smaller values to the space",
+                hint="widen them, allow more devices or add smaller values to the space",
             )
 
     def _kept(self, columns: Columns) -> Columns:

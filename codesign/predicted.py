@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -19,9 +19,14 @@ from codesign.contracts import (
     PredictionColumns,
     Task,
 )
-from codesign.designs import as_columns
+from codesign.designs import Key, as_columns, as_designs, key_of
 
 CONFIDENCE = 0.9
+MEMORY = "memory_per_device_gib"
+# Designs whose systems are remembered, before all are forgotten.
+MOST_KNOWN = 100_000
+# Of the memory predicted of a system that did not fit, what another may be predicted to hold.
+CLEARLY_LESS = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,7 @@ class PredictedCosts:
             their intervals, throughput by the lower end.
         limits: budgets of predicted metrics.
         planned: each design is predicted under the system that suits it best, within `limits`.
+        devices: that train one model together, where they are not planned.
         optimistic: bounds hold the better ends in place of the worse ones.
     """
 
@@ -42,7 +48,11 @@ class PredictedCosts:
     confidence: float = CONFIDENCE
     limits: Mapping[str, float] = field(default_factory=dict)
     planned: bool = False
+    devices: int = 1
     optimistic: bool = False
+    _known: dict[Key, BestSystem] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def metrics(self) -> Mapping[str, Metric]:
@@ -70,13 +80,31 @@ class PredictedCosts:
             return _as_predictions(self.systems(columns))
         return self.task.predict(self.predictor, columns, columns, confidence=self.confidence)
 
+    def with_devices(
+        self, columns: Columns
+    ) -> tuple[Mapping[str, PredictionColumns], np.ndarray[Any, Any]]:
+        """Predict each design, and say on how many devices, (N,)."""
+        if self.planned:
+            chosen = self.systems(columns)
+            return _as_predictions(chosen), np.array([system.devices for system in chosen])
+        rows = len(next(iter(columns.values())))
+        return self.predict(columns), np.full(rows, self.devices)
+
     def systems(self, columns: Columns) -> list[BestSystem]:
-        """Choose the best system of each design."""
-        return list(
-            self.task.best_systems(
-                self.predictor, columns, confidence=self.confidence, budgets=self.limits
+        """Choose the best system of each design; of those chosen lately it is remembered."""
+        keys = [key_of(design) for design in as_designs(columns)]
+        rows = {key: row for row, key in enumerate(keys) if key not in self._known}
+        if rows:
+            if len(self._known) > MOST_KNOWN:
+                self._known.clear()
+                rows = {key: row for row, key in enumerate(keys)}
+            places = list(rows.values())
+            new = {name: values[places] for name, values in columns.items()}
+            found = self.task.best_systems(
+                self.predictor, new, confidence=self.confidence, budgets=self.limits
             )
-        )
+            self._known.update(zip(rows, found, strict=True))
+        return [self._known[key] for key in keys]
 
     def fits(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether the best system of each design keeps it within all limits, (N,)."""
@@ -118,23 +146,47 @@ class PredictedCosts:
         `devices`, and the settings of `train` that differ from the study's own. `misses`: the
         budgets that the worse ends break, each with its metric's goal.
         """
-        columns, system = as_columns([dict(design)]), {}
-        found = self.predict(columns)
-        if self.planned:
-            chosen, own = self.systems(columns)[0], self.task.settings(design)
-            changed = {name: v for name, v in chosen.train.items() if own.get(name) != v}
-            train = {name: v for name, v in changed.items() if name not in design}
-            system = {"devices": chosen.devices, "train": train}
+        columns = as_columns([dict(design)])
+        chosen = self.systems(columns) if self.planned else []
+        found = _as_predictions(chosen) if chosen else self.predict(columns)
         goals = {name: self.metrics[name].goal for name in self.limits}
         return {
             "predictions": {name: asdict(prediction[0]) for name, prediction in found.items()},
-            "system": system,
+            "system": self._recorded(design, chosen[0]) if chosen else {},
             "misses": {
                 name: goal
                 for name, goal in goals.items()
                 if not keeps(found[name].bound(goal), self.limits[name], goal).all()
             },
         }
+
+    def smaller(
+        self, design: Design, failed: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Choose the next system for a design whose system ran out of memory.
+
+        It is the best of those within all limits that are predicted to hold at most `CLEARLY_LESS`
+        of the memory a device, by the worse ends.
+
+        Args:
+            failed: what was predicted under the system that failed, as `foreseen` has it.
+
+        Returns:
+            `predictions` and `system`, as `foreseen` has them; None: there is no such system.
+        """
+        if not self.planned or MEMORY not in failed:
+            return None
+        most_gib = CLEARLY_LESS * failed[MEMORY]["high"]
+        limits = {**self.limits, MEMORY: min(most_gib, self.limits.get(MEMORY, most_gib))}
+        found = replace(self, limits=limits).foreseen(design)
+        return None if found.pop("misses") else found
+
+    def _recorded(self, design: Design, chosen: BestSystem) -> dict[str, Any]:
+        """Return a system as a trial records it, without what the design's own settings say."""
+        own = self.task.settings(design)
+        changed = {name: v for name, v in chosen.train.items() if own.get(name) != v}
+        train = {name: v for name, v in changed.items() if name not in design}
+        return {"devices": chosen.devices, "train": train}
 
     def ranges(self, columns: Columns) -> dict[str, dict[str, dict[str, Any]]]:
         """Of each metric the predictions with the `least`, the `median`, and the `most` value."""

@@ -2,11 +2,12 @@
 
 A task module offers what `codesign.contracts.TaskFamily` lists; a proposer module `Options` and
 `make(objectives, options)`, and `LEARNS_RELATED_TASKS` where it learns from observations of other
-studies; an executor module `make(request)`, `Options` where `launch` has a section of its name, and
-`logs(attempt)` where it has files of its own; a tracker module `Options` and `follow`; profiler and
-preparer modules `run`, an evaluator module `evaluate`, as `codesign.api` calls them. A name with a
-dot is a module of the user's own. A task's name with a colon, `package.module:name`, is what builds
-a model of the user's own.
+studies; an executor module `make(request)`, `Options` where `launch` has a section of its name,
+`logs(attempt)` where it has files of its own, and where it runs loops, too, what `launch.slurm` has
+for that: `DEFAULT_SLOTS`, `trial_scripts`, `loop_script`, `launch_loop`; a tracker module `Options`
+and `connect(options, study, group)`; profiler and preparer modules `run`, an evaluator module
+`evaluate`, as `codesign.api` calls them. A name with a dot is a module of the user's own. A task's
+name with a colon, `package.module:name`, is what builds a model of the user's own.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ OFFERS: Mapping[str, tuple[str, ...]] = {
     "task": ("KNOBS", "SETTINGS", "SOURCES", "METRICS", "NOT_YET_PREDICTED", "make"),
     "proposer": ("Options", "make"),
     "executor": ("make",),
-    "tracker": ("Options", "follow"),
+    "tracker": ("Options", "connect"),
     "profiler": ("run",),
     "calibrator": ("run",),
     "evaluator": ("evaluate",),

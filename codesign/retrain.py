@@ -12,6 +12,7 @@ from codesign.contracts import Job, LaunchRequest, Outcome, Progress
 from codesign.errors import CodesignError, ConfigError
 from codesign.provenance import provenance
 from codesign.registry import plugin
+from codesign.stopping import Stop
 from codesign.study.folder import read_json_if_whole, write_json
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def train(
     data_path: str | None = None,
     processes: int = 1,
     report: Callable[[Progress], None] = lambda _: None,
+    stop: Stop = lambda: False,
 ) -> Outcome:
     """Train the design of a `best.yaml` again; curve and result land in `folder`.
 
@@ -36,6 +38,8 @@ def train(
     Args:
         seed: default: the file's own.
         processes: of this machine that train it together, ≥ 1.
+        stop: asked every few seconds, of one process; where it says yes the run saves a checkpoint
+            and ends as `preempted`.
 
     Raises:
         CodesignError: whatever a person can mend.
@@ -56,7 +60,9 @@ def train(
         ) from error
     chosen = design.seed if seed is None else seed
     if processes == 1:
-        outcome = task.run(design.design, seed=chosen, folder=folder, earlier=(), report=report)
+        outcome = task.run(
+            design.design, seed=chosen, folder=folder, earlier=(), report=report, stop=stop
+        )
     else:
         outcome = _on_ranks(design, folder, seed=chosen, processes=processes, report=report)
     write_json(
@@ -85,7 +91,7 @@ def _on_ranks(
     executor = plugin("executor", "local").make(LaunchRequest(workers=1, processes=processes))
     passed_on = None
     try:
-        executor.submit(Job(trial=0, attempt=0, folder=folder.absolute()))
+        executor.submit(Job(trial=0, attempt=0, folder=folder.absolute(), processes=processes))
         while True:
             ended = [outcome for _, outcome in executor.poll(LOOK_EVERY_S)]
             said = read_json_if_whole(progress_file)

@@ -34,11 +34,13 @@ class Predictor:
     Attributes:
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
         devices: that train one model together, ≥ 1.
+        counts: numbers of devices that a system may have; empty: `devices` alone.
     """
 
     model: CostModel
     latency_batch: int
     devices: int = 1
+    counts: tuple[int, ...] = ()
 
     @classmethod
     def for_hardware(cls, hardware: HardwareSpec) -> Predictor:
@@ -48,7 +50,12 @@ class Predictor:
             ConfigError: the device is unknown, or its files are missing or malformed.
         """
         model = cost_model(load_hardware(hardware.name), hardware.precision or "fp32")
-        return cls(model=model, latency_batch=hardware.latency_batch, devices=hardware.devices)
+        return cls(
+            model=model,
+            latency_batch=hardware.latency_batch,
+            devices=hardware.devices,
+            counts=hardware.counts,
+        )
 
     def predict(
         self,

@@ -42,9 +42,10 @@ def make(request: LaunchRequest, *, cpus: int | None = None) -> LocalPool:
 
 @dataclass
 class _Worker:
-    """A worker process, and the job it has."""
+    """A worker process, or several that run one job together, and the job."""
 
     process: subprocess.Popen[str]
+    processes: int
     job: Job | None = None
     deadline: float = float("inf")
     oom_kills: int = 0
@@ -57,7 +58,8 @@ class LocalPool:
     Args:
         workers: jobs that run at a time.
         threads: CPU threads of each process.
-        processes: that run one job together; see `launch.ranks`.
+        processes: that run one job together, of the workers that start before any job says how
+            many it has; see `launch.ranks`.
     """
 
     def __init__(
@@ -69,15 +71,13 @@ class LocalPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.slots, self.outage = workers, ""
-        several = ["launch.ranks", str(processes)]
-        self._module = ["codesign.worker", "--serve"] if processes == 1 else several
         self._threads = threads
         self._clock = clock
         self._stillborn = 0
         self._waiting: collections.deque[Job] = collections.deque()
         # A worker, and whether it has ended rather than finished a job.
         self._answers: queue.Queue[tuple[_Worker, bool]] = queue.Queue()
-        self._workers = [self._start() for _ in range(workers)]
+        self._workers = [self._start(processes) for _ in range(workers)]
 
     def submit(self, job: Job) -> None:
         """Hand the job to a free worker, or queue it."""
@@ -125,21 +125,21 @@ class LocalPool:
         self._workers = []
         self._waiting.clear()
 
-    def _start(self) -> _Worker:
+    def _start(self, processes: int) -> _Worker:
         environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(self._threads))}
         for name in _RANK_VARIABLES:
             environment.pop(name, None)
         # What was importable here must be importable there.
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         process = subprocess.Popen(
-            [sys.executable, "-m", *self._module],
+            [sys.executable, "-m", *_module(processes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
             start_new_session=True,  # Ctrl-C is for the loop, which then ends its workers.
         )
-        worker = _Worker(process=process)
+        worker = _Worker(process=process, processes=processes)
         threading.Thread(target=self._read, args=(worker,), daemon=True).start()
         return worker
 
@@ -152,17 +152,27 @@ class LocalPool:
         self._answers.put((worker, True))
 
     def _hand_out(self) -> None:
-        if self._waiting:
-            self._workers += [self._start() for _ in range(self.slots - len(self._workers))]
-        for worker in self._workers:
-            if worker.job is None and self._waiting and worker.process.poll() is None:
+        for job in list(self._waiting)[: self.slots - len(self._workers)]:
+            self._workers.append(self._start(job.processes))
+        for free in list(self._workers):
+            if free.job is None and self._waiting and free.process.poll() is None:
                 job = self._waiting.popleft()
+                worker = self._of_size(free, job.processes)
                 worker.job = job
                 worker.deadline = self._clock() + (job.timeout_s or float("inf"))
                 worker.oom_kills = oom_kills()
                 assert worker.process.stdin is not None
                 with contextlib.suppress(BrokenPipeError):  # It died just now; its reader says so.
                     print(job.folder, file=worker.process.stdin, flush=True)
+
+    def _of_size(self, worker: _Worker, processes: int) -> _Worker:
+        """Return a free worker if it has so many processes, else another in its place."""
+        if worker.processes == processes:
+            return worker
+        self._workers.remove(worker)
+        self._end(worker)
+        self._workers.append(self._start(processes))
+        return self._workers[-1]
 
     def _collect(self, worker: _Worker, ended: bool) -> tuple[Job, Outcome] | None:
         job, worker.job = worker.job, None
@@ -182,7 +192,7 @@ class LocalPool:
             ending = f"exit code {code}" if code >= 0 else f"signal {-code}"
             raise LaunchError(
                 f"a worker ended with {ending} before it was ready",
-                hint=f"run `python -m {' '.join(self._module)}` to see why",
+                hint=f"run `python -m {' '.join(_module(worker.processes))}` to see why",
             )
 
     def _lost(self, worker: _Worker) -> Outcome:
@@ -208,7 +218,7 @@ class LocalPool:
 
     def _replace(self, worker: _Worker) -> None:
         self._workers.remove(worker)
-        self._workers.append(self._start())
+        self._workers.append(self._start(worker.processes))
 
     @staticmethod
     def _end(worker: _Worker) -> None:
@@ -221,3 +231,10 @@ class LocalPool:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _module(processes: int) -> list[str]:
+    """Return the module that serves jobs with so many processes, and its arguments."""
+    if processes == 1:
+        return ["codesign.worker", "--serve"]
+    return ["launch.ranks", str(processes)]

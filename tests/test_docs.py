@@ -241,7 +241,7 @@ def test_the_commands_of_the_page_on_studies_are_accepted_and_its_table_is_true(
         # Nothing runs: what is to be asked of a loop is understood, and refused.
         assert done.returncode == (5 if command in ("cancel", "extend") else 0), done.stderr
         tried.add(command)
-    assert tried == {"status", "stop", "cancel", "extend", "report", "export"}
+    assert tried == {"status", "logs", "stop", "cancel", "extend", "report", "export"}
     named = set(re.findall(r"`([^`]+)`", page.replace(block[0], "")))
     present = {path.name for path in study.iterdir() if path.is_file()}
     present |= {f"{path.name}/" for path in study.iterdir() if path.name in ("lock", "requests")}

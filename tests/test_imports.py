@@ -52,10 +52,12 @@ HOMES = {
     "torchrec": ("wukong.embeddings.torchrec_tables",),
     "uvicorn": ("codesign.dashboard.server",),
     "wandb": ("codesign.tracking.wandb",),
+    "wandb_workspaces": ("codesign.tracking.workspace",),
 }
 
 HEAVY = ("ax", "botorch", "jsonschema", "nevergrad", "pandas", "plotly", "polars", "scipy")
 HEAVY += ("sklearn", "starlette", "submitit", "torch", "torchrec", "uvicorn", "wandb")
+HEAVY += ("wandb_workspaces",)
 
 
 def module_name(path: Path) -> str:

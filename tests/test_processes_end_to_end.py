@@ -105,6 +105,32 @@ def test_a_run_that_lost_a_process_continues_with_another_number_to_the_same_res
     assert not list(folder.glob("checkpoint-*"))
 
 
+def test_a_run_that_is_told_to_stop_saves_where_it_stands_and_goes_on_from_there(
+    design: Path, tmp_path: Path
+) -> None:
+    document = yaml.safe_load(design.read_text())
+    document["train"]["passes"] = 30
+    longer, folder, alone = tmp_path / "longer.yaml", tmp_path / "run", tmp_path / "alone"
+    longer.write_text(yaml.safe_dump(document))
+    with subprocess.Popen(
+        [sys.executable, "-m", "codesign", "train", longer, "--folder", folder],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        assert run.stderr is not None
+        assert run.stderr.readline().startswith("  3% of 30,750 examples")
+        run.send_signal(signal.SIGTERM)
+        said = " ".join(run.stderr.read().split())
+    assert run.returncode == 1
+    step = read_json(folder / "result.json")["facts"]["steps"]
+    assert f"the run ended as preempted: told to stop at step {step}" in said
+    assert "hint: the same command continues from the checkpoint in" in said
+    assert [path.name for path in folder.glob("checkpoint-*")] == [f"checkpoint-{step}"]
+    assert api.train(longer, folder=folder).failure is None
+    assert api.train(longer, folder=alone).failure is None
+    assert assert_same_run(folder, alone)["resumed_at_step"] == step
+
+
 def test_settings_that_the_ranks_refuse_are_said_as_one_process_says_them(
     design: Path, tmp_path: Path
 ) -> None:

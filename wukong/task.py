@@ -211,7 +211,7 @@ class WukongTask(DataTask):
         confidence: float,
         budgets: Mapping[str, float],
     ) -> list[BestSystem]:
-        """Choose for each design the fastest system (see `cost_models.planner.finalists`)."""
+        """Choose for each design its best system (see `cost_models.planner.finalists`)."""
         settings = self._with_training(columns)
         return best_systems(
             predictor,

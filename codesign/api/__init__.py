@@ -19,6 +19,9 @@ from codesign.api.studies import make_proposer as make_proposer
 from codesign.api.studies import optimize as optimize
 from codesign.api.studies import prepare_data as prepare_data
 from codesign.api.studies import report as report
+from codesign.api.tracking import wandb_log as wandb_log
+from codesign.api.tracking import wandb_report as wandb_report
+from codesign.api.tracking import wandb_sync as wandb_sync
 from codesign.retrain import train as train
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign.contracts import LaunchRequest
 from codesign.errors import LaunchError
 from codesign.registry import plugin
 
 if TYPE_CHECKING:
+    from codesign.contracts import LaunchRequest
     from codesign.spec.model import StudySpec
 
 
@@ -72,7 +72,7 @@ def preview_launch(
     most = trials or problem.spec.launch.workers or executor.DEFAULT_SLOTS
     upcoming = list(next_trials(problem, make_proposer(problem.spec), state, most))
     designs = {trial.number: dict(trial.awake) for trial in upcoming}
-    jobs = [job_of(problem, folder, trial) for trial in upcoming]
+    jobs = [job_of(problem.spec, folder, trial) for trial in upcoming]
     command = _command(spec_path, folder.path, overrides, data_path)
     return [Script(text=executor.loop_script(request, command))] + [
         Script(text=text, trials=numbers, designs=tuple(designs[number] for number in numbers))
@@ -111,6 +111,8 @@ def _folder(spec: StudySpec, study: str | Path | None) -> Path:
 
 def _executor(spec: StudySpec, folder: Path) -> tuple[Any, LaunchRequest]:
     """Return the module of the spec's executor, and what is asked of it."""
+    from codesign.study.attempts import launch_request
+
     module = plugin("executor", spec.launch.executor)
     if not hasattr(module, "launch_loop"):
         raise LaunchError(
@@ -118,14 +120,7 @@ def _executor(spec: StudySpec, folder: Path) -> tuple[Any, LaunchRequest]:
             where="launch.executor",
             hint="run codesign optimize here, or take executor slurm",
         )
-    request = LaunchRequest(
-        workers=spec.launch.workers,
-        processes=spec.launch.processes,
-        options=spec.launch.options,
-        study=folder,
-        name=spec.name,
-    )
-    return module, request
+    return module, launch_request(spec, folder)
 
 
 def _command(

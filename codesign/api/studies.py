@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from codesign.contracts import LaunchRequest
 from codesign.provenance import provenance
 from codesign.registry import plugin
 from codesign.retrain import too_many_processes
@@ -69,6 +68,7 @@ def optimize(
     from codesign.study.outputs import Outputs
     from codesign.study.restore import open_store
     from codesign.study.warm_start import warm_start as read_earlier
+    from codesign.tracking.process import followed
 
     if warm_start:
         folders = json.dumps([str(path) for path in warm_start])
@@ -92,11 +92,14 @@ def optimize(
         outputs = Outputs(problem.spec, problem.task.metrics, folder)
         proposer = make_proposer(problem.spec)
         watch_both = _both(watch, outputs.refresh)
+        held.enter_context(followed(folder.path, problem.spec.tracking, say))
         loop = StudyLoop(problem, folder, store, executor, proposer, watch=watch_both, say=say)
         try:
             interrupted = _run(loop, say)
         finally:
             executor.close()
+            if loop.queued:
+                say(f"{loop.queued} jobs go on in the queue; the same command collects them")
             store.require_mine()
             loop.save()
             content = outputs.write(loop.state)
@@ -114,18 +117,13 @@ def _warm_start_lines(spec: StudySpec, earlier: Sequence[EarlierStudy]) -> Itera
 
 def _executor(spec: StudySpec, study: Path, say: Callable[[str], None]) -> Executor:
     """Make the spec's executor; warn of more processes than the machine has cores."""
+    from codesign.study.attempts import launch_request
+
     launch = spec.launch
     for line in too_many_processes(launch.executor, launch.workers or 1, launch.processes):
         say(f"warning: {line}")
-    request = LaunchRequest(
-        workers=launch.workers,
-        processes=launch.processes,
-        options=launch.options,
-        study=study.absolute(),
-        name=spec.name,
-        say=say,
-    )
-    executor: Executor = plugin("executor", launch.executor).make(request)
+    module = plugin("executor", launch.executor)
+    executor: Executor = module.make(launch_request(spec, study, say))
     return executor
 
 
@@ -134,10 +132,6 @@ def _run(loop: StudyLoop, say: Callable[[str], None]) -> bool:
     try:
         stopped = bool(loop.run(provenance()).stopping)
     except KeyboardInterrupt:
-        if loop.queued:
-            say(
-                f"{loop.queued} trials go on in the cluster's queue; the same command collects them"
-            )
         return True
     if reason := loop.stopped_by():
         say(f"stopped: {reason}")

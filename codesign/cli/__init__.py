@@ -28,6 +28,7 @@ COMMANDS = {
     "cancel": "Cancel trials of a running study.",
     "extend": "Let a running study search more designs.",
     "export": "Print or write a study's trials as a table.",
+    "wandb": "Log, upload and show a study at Weights & Biases.",
     "profile": "Measure what this machine takes for operations and training steps.",
     "calibrate": "Fit a device's cost model to profiles and to studies.",
 }

@@ -14,7 +14,8 @@ from codesign.cli import options
 @click.command("dashboard", help="Serve a page that follows a study while it runs.")
 @options.study_folder
 @click.option("--port", type=click.IntRange(0, 65535),
-              help="0: any free one; default: 8765, or any where that is in use.")  # fmt: skip
+              help="0: any free one. Default: 8765, or where that is in use, any free one."
+              )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
               help="Address to listen on; one that others reach asks for a token.")  # fmt: skip
 @click.option("--token", is_flag=True, help="Ask for a token on 127.0.0.1, too.")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from codesign import api
 from codesign.cli import INTERRUPTED, options
+
+if TYPE_CHECKING:
+    from codesign.study.state import Trial
 
 
 @click.command("optimize", help="Search a space of shapes; run it again to continue.")
@@ -25,6 +29,8 @@ from codesign.cli import INTERRUPTED, options
 @options.data
 @options.sets
 @options.as_json
+@click.option("--json-lines", is_flag=True,
+              help="Print a line of JSON for each trial that ends, then as --json.")  # fmt: skip
 @click.pass_context
 def command(
     context: click.Context,
@@ -37,6 +43,7 @@ def command(
     data_path: str | None,
     overrides: tuple[str, ...],
     as_json: bool,
+    json_lines: bool,
 ) -> None:
     """Parse, run, print."""
     if estimate:
@@ -48,22 +55,28 @@ def command(
     from codesign.report.terminal import front_as_json, print_front
 
     errors = Console(stderr=True)
-    with Live(errors) as live:
+    with Live(errors, ended=_print_ended if json_lines else lambda _: None) as live:
         result = api.optimize(
             spec, study=study, overrides=overrides, data_path=data_path, fork=fork,
             warm_start=warm_start, steal=steal, watch=live.update, say=live.say,
         )  # fmt: skip
-    if as_json:
+    if as_json or json_lines:
         click.echo(json.dumps({"folder": str(result.folder), **front_as_json(result.content)}))
     else:
         console = Console()
         print_front(result.content, console)
-        console.print(f"\npage    {result.folder / 'report.html'}", highlight=False)
+        console.print(f"\npage    {result.folder / 'report.html'}", highlight=False, soft_wrap=True)
         if result.content.best is not None:
-            console.print(f"design  {result.folder / 'best.yaml'}", highlight=False)
+            console.print(f"design  {result.folder / 'best.yaml'}", highlight=False, soft_wrap=True)
     if result.interrupted:
         errors.print("stopped; run the same command again to continue", style="yellow")
         context.exit(INTERRUPTED)
+
+
+def _print_ended(trial: Trial) -> None:
+    names = ("number", "kind", "status", "share", "failure", "reason", "design", "metrics", "costs",
+             "seconds")  # fmt: skip
+    click.echo(json.dumps({"trial": {name: getattr(trial, name) for name in names}}))
 
 
 def _print_estimate(

@@ -26,5 +26,5 @@ def command(study: Path, as_json: bool) -> None:
         return
     console = Console()
     print_front(result.content, console)
-    console.print(f"\npage      {result.folder / 'report.html'}", highlight=False)
+    console.print(f"\npage      {result.folder / 'report.html'}", highlight=False, soft_wrap=True)
     console.print(f"markdown  {result.folder / 'report.md'}", highlight=False)

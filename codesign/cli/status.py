@@ -40,7 +40,8 @@ def _lines(found: StudyStatus) -> Iterator[str]:
 
     alive = found.loop in ("running", "silent")
     yield f"{found.study}: {_loop(found)}"
-    words = {} if alive else {"running": "interrupted"}
+    queued = [trial for trial in found.running if trial.queued is not None]
+    words = {} if alive else {"running": "left in the queue" if queued else "interrupted"}
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.failed.items())
     words |= {"failed": f"failed ({kinds})"}
     counts = ", ".join(f"{count} {words.get(s, s)}" for s, count in found.trials.items())
@@ -58,10 +59,9 @@ def _lines(found: StudyStatus) -> Iterator[str]:
         if found.best.system:
             chosen = ", ".join(f"{k} {v}" for k, v in found.best.system["train"].items())
             devices = found.best.system["devices"]
-            yield f"system   chosen for hardware.devices {devices}: {chosen or 'as the study says'}"
+            yield f"system   chosen for devices {devices}: {chosen or 'as the study says'}"
     if found.outage:
         yield f"outage   {found.outage}"
-    queued = [trial for trial in found.running if trial.queued is not None]
     if queued:
         yield f"queue    {queue_summary([t.queued for t in queued if t.queued is not None])}"
     under_way = [t for t in found.running if not t.waits] if alive else queued

@@ -17,13 +17,15 @@ from codesign.cli import options
 @options.as_json
 def command(study: Path, now: bool, as_json: bool) -> None:
     """Parse, ask, print."""
-    owner = api.stop(study, now=now)
+    found = api.stop(study, now=now)
     if as_json:
-        click.echo(json.dumps({"asked": None if owner is None else str(owner)}))
-    elif owner is None:
-        click.echo(f"{study}: nothing runs")
+        asked = None if found.asked is None else str(found.asked)
+        click.echo(json.dumps({"asked": asked, "jobs": found.jobs}))
+    elif found.asked is not None:
+        then = "trials that run are ended" if now else "trials that run end first"
+        click.echo(f"asked {found.asked} to stop; {then}")
+    elif found.jobs:
+        fate = "were ended" if now else "go on in the queue; --now ends them"
+        click.echo(f"{study}: no loop runs; {found.jobs} jobs {fate}")
     else:
-        click.echo(
-            f"asked {owner} to stop; "
-            + ("trials that run are ended" if now else "trials that run end first")
-        )
+        click.echo(f"{study}: nothing runs")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,10 @@ from codesign.cli import options
 from codesign.contracts import Progress
 from codesign.errors import CodesignError
 from codesign.retrain import too_many_processes
+from codesign.stopping import StopSignals
 
 _WHAT_TO_DO = {
+    "preempted": "the same command continues from the checkpoint in {folder}",
     "node": "the same command continues from the last checkpoint in {folder}",
     "bug": "the logs lie in {folder}/log*.txt",
 }
@@ -59,9 +63,12 @@ def command(
     target = folder or Path("runs") / design.resolve().parent.name
     for line in too_many_processes("local", 1, processes):
         errors.print(f"warning: {line}", style="yellow", highlight=False)
-    outcome = api.train(
-        design, folder=target, seed=seed, data_path=data_path, processes=processes, report=show
-    )
+    stop = StopSignals()
+    with stop.heeded(signal.SIGTERM) if processes == 1 else contextlib.nullcontext():
+        outcome = api.train(
+            design, folder=target, seed=seed, data_path=data_path, processes=processes,
+            report=show, stop=stop,
+        )  # fmt: skip
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(outcome)))
     else:

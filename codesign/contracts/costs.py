@@ -37,7 +37,8 @@ class HardwareSpec:
         name: of a shipped device, or the path of a file.
         precision: of matrix products; None: that of training.
         latency_batch: examples of the forward pass whose latency is predicted, ≥ 1.
-        devices: that train one model together, ≥ 1.
+        devices: that train one model together, ≥ 1; at most, where `counts` says how many.
+        counts: numbers of devices to choose from, rising, `devices` the last; empty: it alone.
         system: how they train it: as the fixed settings of training say, or `planned`, each design
             under the system that suits it best.
         price_per_hour: of one device, in any currency; None: unknown.
@@ -47,6 +48,7 @@ class HardwareSpec:
     precision: Literal["fp32", "tf32", "bf16"] | None = None
     latency_batch: int = 256
     devices: int = 1
+    counts: tuple[int, ...] = ()
     system: Literal["given", "planned"] = "given"
     price_per_hour: float | None = None
 

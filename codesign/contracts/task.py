@@ -56,10 +56,11 @@ class Task(Costs, Protocol):
         confidence: float,
         budgets: Mapping[str, float],
     ) -> Sequence[BestSystem]:
-        """Choose for each design the system that trains it fastest within the budgets.
+        """Choose for each design the system that trains it in the fewest GPU-hours in the budgets.
 
-        Devices and global batch stay as they are; nothing is chosen that changes what a trial of
-        the design measures. Where no system keeps the budgets, the one least beyond is chosen.
+        The devices are those of the hardware, or one of its `counts`. The global batch stays as it
+        is; nothing is chosen that changes what a trial of the design measures. Where no system
+        keeps the budgets, the one least beyond is chosen.
 
         Args:
             predictor: what the family's `predictor` returned.

@@ -142,7 +142,7 @@ class LaunchRequest:
 
     Attributes:
         workers: jobs at a time; None: the executor chooses.
-        processes: that run one job together, ≥ 1, where the job itself says nothing else.
+        processes: that run one job together at most, ≥ 1.
         options: the section of `launch` that has the executor's name.
         study: its folder; None: the jobs are no study's.
         name: of the study, for people.

@@ -20,9 +20,9 @@ def _changes(before: Any, now: Any, path: list[str | int]) -> Iterator[Change]:
         for key in now:
             yield from _changes(before[key], now[key], [*path, key])
     elif isinstance(before, list) and isinstance(now, list) and len(before) <= len(now):
-        # A list of which most is new is sent whole.
+        # A list of plain values of which most are new is sent whole.
         same = sum(a == b for a, b in zip(before, now, strict=False))
-        if 2 * same < len(now):
+        if 2 * same < len(now) and not any(isinstance(each, dict | list) for each in now):
             yield path, now
             return
         for place, (a, b) in enumerate(zip(before, now, strict=False)):

@@ -15,6 +15,7 @@ from codesign.contracts import HardwareSpec, Metric, Objective
 from codesign.errors import SpecError
 from codesign.metrics import split_name
 from codesign.predicted import CONFIDENCE
+from codesign.spec.launching import device_counts, processes_of
 from codesign.spec.model import (
     Choice,
     ConfirmSpec,
@@ -82,6 +83,7 @@ def build_spec(
     confirm = ConfirmSpec(**search.pop("confirm", {}))
     fidelity = _fidelity(search.pop("fidelity")) if "fidelity" in search else None
     warm_start = tuple(search.pop("warm_start", ()))
+    launch = values.get("launch", {})
     budgets, of_study = values.get("budgets", {}), study_budget_names()
     if any(metrics[name].source == "predicted" for name in cost_budgets(budgets)):
         search.setdefault("explore_infeasible", EXPLORED)
@@ -106,7 +108,7 @@ def build_spec(
         ),
         baseline=values.get("baseline"),
         search=SearchSpec(confirm=confirm, fidelity=fidelity, warm_start=warm_start, **search),
-        launch=LaunchSpec(**values.get("launch", {})),
+        launch=LaunchSpec(**{**launch, "processes": processes_of(launch)}),
         seed=values.get("seed", 0),
         tracking=values.get("tracking", {}),
         source=source,
@@ -119,7 +121,13 @@ def _fidelity(section: Mapping[str, Any]) -> FidelitySpec:
 
 
 def _hardware(values: Mapping[str, Any]) -> HardwareSpec:
-    return HardwareSpec(**values["hardware"]).for_training(values.get("train", {}))
+    section, launch = values["hardware"], values.get("launch", {})
+    if launch.get("executor") == "slurm":
+        section = {"devices": processes_of(launch), **section}
+    if launch.get("system") == "planned":
+        counts = device_counts(launch)
+        section = {**section, "system": "planned", "devices": counts[-1], "counts": counts}
+    return HardwareSpec(**section).for_training(values.get("train", {}))
 
 
 def _name_from(path: Path) -> str:

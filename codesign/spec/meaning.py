@@ -11,7 +11,7 @@ from codesign.contracts import HardwareSpec, Knob, Pausable, Task, TaskFamily
 from codesign.errors import ConfigError
 from codesign.metrics import metric_named, split_name
 from codesign.registry import TABLES, is_known, nearest, plugin, task_family
-from codesign.spec.launching import launch_mistakes
+from codesign.spec.launching import launch_mistakes, planning_mistakes
 from codesign.spec.loader import parameter
 from codesign.spec.model import (
     Choice,
@@ -84,6 +84,7 @@ def name_mistakes(document: Document, family: TaskFamily) -> Iterator[str]:
             yield at(("budgets", key), complaint)
     if "hardware" in values:
         yield from (at(("hardware",), c) for c in _hardware_mistakes(values, family))
+    yield from planning_mistakes(values, at)
     yield from _exploring_mistakes(values, family, at)
     rungs = values.get("search", {}).get("fidelity", {}).get("rungs", [])
     if None not in rungs and rungs != sorted(rungs):  # None: the schema has said so

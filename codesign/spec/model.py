@@ -149,11 +149,12 @@ class LaunchSpec:
 
     Attributes:
         workers: trials at a time; None: the executor chooses.
-        processes: that train one trial together.
+        processes: that train one trial together; at most, where they are planned.
         timeout_min: a trial that takes longer is ended and counts as failed.
         attempts: how many workers a trial may lose before it counts as failed.
         max_bugs: the study stops once that many trials failed with a traceback.
-        system: `planned`: each trial has the devices and the system that suit it best.
+        system: `planned`: each trial has the devices and the system that suit it best (see
+            `HardwareSpec.counts`).
         slurm: options of the executor of that name (see `launch.slurm.Options`).
     """
 
@@ -240,6 +241,8 @@ class StudySpec:
             del fields["hardware"]["price_per_hour"]
             if self.hardware.system == "given":
                 del fields["hardware"]["system"]
+            if not self.hardware.counts:
+                del fields["hardware"]["counts"]
         return fields
 
     @property

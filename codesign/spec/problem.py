@@ -48,6 +48,12 @@ class Problem:
         """What a trial records of its design before it runs (see `PredictedCosts.foreseen`)."""
         return {} if self.predicted is None else self.predicted.foreseen(design)
 
+    def smaller(
+        self, design: Design, failed: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Choose the next system after one that ran out of memory (`PredictedCosts.smaller`)."""
+        return None if self.predicted is None else self.predicted.smaller(design, failed)
+
     @cached_property
     def near_misses(self) -> FilteredSet:
         """Designs that keep the predicted budgets by the better ends of the intervals alone."""
@@ -181,7 +187,9 @@ def predicted_costs(
     if hardware is None:
         return None
     predictor = family.predictor(hardware)
-    return PredictedCosts(task=task, predictor=predictor, confidence=confidence)
+    return PredictedCosts(
+        task=task, predictor=predictor, confidence=confidence, devices=hardware.devices
+    )
 
 
 def task_section(

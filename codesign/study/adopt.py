@@ -10,6 +10,7 @@ from typing import Any
 from codesign.errors import StudyError
 from codesign.spec.model import StudySpec
 from codesign.study.folder import (
+    CLUSTER_NAME,
     LOCK_NAME,
     TEMPORARY,
     StudyFolder,
@@ -46,7 +47,7 @@ def adopt_spec(spec: StudySpec, folder: StudyFolder, *, data: Mapping[str, Any])
     elif strangers := sorted(
         path.name
         for path in folder.path.iterdir()
-        if path.name != LOCK_NAME and path.suffix != TEMPORARY
+        if path.name not in (LOCK_NAME, CLUSTER_NAME) and path.suffix != TEMPORARY
     ):
         raise StudyError(
             f"is no study folder, yet it holds {', '.join(strangers[:5])}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,24 +44,39 @@ def logs(
     return logs_of(read_study(study), trial, attempt=attempt, rank=rank)
 
 
-def stop(study: str | Path, *, now: bool = False) -> Owner | None:
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """What a request to stop found.
+
+    Attributes:
+        asked: the loop's process; None: nothing runs.
+        jobs: in a cluster's queue without a loop.
+    """
+
+    asked: Owner | None
+    jobs: int = 0
+
+
+def stop(study: str | Path, *, now: bool = False) -> Stopped:
     """Ask the loop of a study to stop; the study can be continued.
 
     Args:
         now: end the trials that run, which run again when the study continues; else they end first.
-
-    Returns:
-        The process that was asked; None where nothing runs.
+            Jobs of a cluster are ended also where no loop runs.
 
     Raises:
         StudyError: the folder holds no study, or its loop cannot be asked.
     """
     from codesign.study.lock import owner_of
+    from codesign.study.queue import read_queue
 
     folder = _existing(study)
     if owner_of(folder.path)[1] == "dead":
-        return None
-    return send(folder, Request(ask="stop now" if now else "stop"))
+        jobs = len(read_queue(folder).jobs)
+        if now and jobs:
+            _end_jobs(folder)
+        return Stopped(asked=None, jobs=jobs)
+    return Stopped(asked=send(folder, Request(ask="stop now" if now else "stop")))
 
 
 def cancel(study: str | Path, trials: tuple[int, ...]) -> Owner:
@@ -136,6 +152,26 @@ def export(study: str | Path, *, out: str | Path | None = None) -> polars.DataFr
     if out is not None:
         write_table(table, Path(out))
     return table
+
+
+def _end_jobs(folder: StudyFolder) -> None:
+    """End what a loop has left in a cluster's queue."""
+    from codesign.registry import plugin
+    from codesign.study.attempts import job_of, launch_request
+    from codesign.study.lock import hold
+    from codesign.study.queue import QueueSeen, write_queue
+    from codesign.study.recorded import read_study
+
+    with hold(folder.path):
+        found = read_study(folder.path)
+        executor = plugin("executor", found.spec.launch.executor).make(
+            launch_request(found.spec, folder.path)
+        )
+        running = [trial for trial in found.state.open_trials if trial.status == "running"]
+        for job in executor.adopt([job_of(found.spec, folder, trial) for trial in running]):
+            executor.cancel(job)
+        executor.close()
+        write_queue(folder, QueueSeen())
 
 
 def _existing(study: str | Path) -> StudyFolder:

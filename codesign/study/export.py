@@ -44,7 +44,7 @@ def trial_table(study: RecordedStudy) -> polars.DataFrame:
             **{f"design.{name}": value for name, value in trial.awake.items()},
             **{f"cost.{name}": value for name, value in trial.costs.items()},
             **{f"predicted.{name}": found["value"] for name, found in trial.predictions.items()},
-            **{f"system.{name}": value for name, value in trial.system.get("train", {}).items()},
+            **{f"system.{name}": value for name, value in trial.system_settings.items()},
             **{f"measured.{name}": value for name, value in trial.metrics.items()},
             **{
                 f"measured_at_{share:g}.{name}": value

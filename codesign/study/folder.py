@@ -15,6 +15,8 @@ from codesign.errors import StudyError
 
 ATTEMPT = "attempt-"
 LOCK_NAME = "lock"
+# What jobs of a cluster read and print; it may be there before the study is.
+CLUSTER_NAME = "slurm"
 TEMPORARY = ".tmp"
 
 
@@ -205,6 +207,12 @@ def read_json_if_whole(path: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def read_json_lines(path: Path) -> list[Mapping[str, Any]]:
+    """Read the whole lines of a file that grows by JSON objects; none where it is missing."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def _finite(value: Any) -> Any:

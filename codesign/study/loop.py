@@ -11,7 +11,7 @@ from typing import Any
 from codesign.contracts import Design, Executor, Job, Outcome, Pausable, Proposer, TrialKind
 from codesign.errors import LaunchError, StudyError
 from codesign.spec.problem import Problem, complete_baseline
-from codesign.study.attempts import attempt_file, created, job_of
+from codesign.study.attempts import attempt_file, created, job_of, processes_of, smaller_plan
 from codesign.study.findings import designs_to_search, planned_trials, to_confirm
 from codesign.study.folder import (
     StudyFolder,
@@ -158,7 +158,14 @@ class StudyLoop:
     def _adopted(self) -> set[int]:
         """Take over what an earlier loop submitted; return the trials whose jobs go on."""
         running = [trial for trial in self.state.open_trials if trial.status == "running"]
-        return {job.trial for job in self._executor.adopt([self._job(each) for each in running])}
+        found = {job.trial for job in self._executor.adopt([self._job(each) for each in running])}
+        queued = self._watcher.queue.jobs
+        if gone := [queued[t.number].job for t in running if t.number in queued.keys() - found]:
+            self._say(
+                f"warning: jobs that an earlier loop left in a queue are not found; their trials "
+                f"run again: {', '.join(gone)}"
+            )
+        return found
 
     def _resume(self, adopted: Collection[int]) -> None:
         """Collect what finished while no loop ran, go on with what still runs, start the rest."""
@@ -237,20 +244,28 @@ class StudyLoop:
         self._record("created", number, created(self._problem, number, kind, design, of))
         self._submit(self.state.trials[number])
 
-    def _submit(self, trial: Trial, *, lost: int = 0, seconds: float | None = None) -> None:
+    def _submit(
+        self,
+        trial: Trial,
+        *,
+        lost: int = 0,
+        seconds: float | None = None,
+        plan: Mapping[str, Any] | None = None,
+    ) -> None:
         attempt, token = self._folder.new_attempt(trial.number, trial.attempt), uuid.uuid4().hex
         folder = self._folder.attempt(trial.number, attempt)
         # First the record: a loop that lost the study launches nothing.
-        processes = self._problem.spec.launch.processes
+        plan = plan or {}
+        processes = processes_of(self._problem.spec, plan.get("system", trial.system))
         payload = {"attempt": attempt, "token": token, "lost": lost, "processes": processes,
-                   "seconds": seconds}  # fmt: skip
+                   "seconds": seconds, **plan}  # fmt: skip
         self._record("submitted", trial.number, payload)
         trial = self.state.trials[trial.number]
         write_json(folder / "trial.json", attempt_file(self._problem, trial))
         self._executor.submit(self._job(trial))
 
     def _job(self, trial: Trial) -> Job:
-        return job_of(self._problem, self._folder, trial)
+        return job_of(self._problem.spec, self._folder, trial)
 
     def _ended(self, job: Job, outcome: Outcome) -> None:
         trial = self.state.trials[job.trial]
@@ -259,7 +274,11 @@ class StudyLoop:
         if job.attempt != trial.attempt or not trial.open:
             return
         if retry:
+            self._say(f"trial {trial.number} goes on: {outcome.failure}: {outcome.reason}")
             self._submit(trial, lost=lost, seconds=outcome.seconds)
+            return
+        if (plan := smaller_plan(self._problem, trial, outcome)) is not None:
+            self._submit(trial, lost=trial.lost, seconds=outcome.seconds, plan=plan)
             return
         outcome = checked(outcome, trial, self._problem.spec.objectives)
         payload = {

@@ -16,6 +16,7 @@ from codesign.report.markdown import render_markdown
 from codesign.report.page import render_page
 from codesign.spec.model import StudySpec
 from codesign.spec.problem import task_section
+from codesign.study.attempts import processes_of
 from codesign.study.findings import Finding, best_finding, findings
 from codesign.study.folder import StudyFolder, write_text
 from codesign.study.results import provenance_rows, report_content
@@ -76,7 +77,7 @@ def design_yaml(spec: StudySpec, state: StudyState, number: int) -> str:
                          hint="codesign export STUDY lists the trials")  # fmt: skip
     found = findings(state, spec)
     best = best_finding(found, spec)
-    section = task_section(spec, trial.system_train(spec.launch.processes))
+    section = task_section(spec, trial.system_train(processes_of(spec, trial.system)))
     quality = quality_objective(trial.costs, spec.objectives)
     is_best = best is not None and best.trial is trial
     chosen = f"{quality.goal} {quality.metric} (validation)" if is_best else "hand"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from codesign.contracts import Proposer, TrialKind
 from codesign.spec.problem import Problem, complete_baseline
-from codesign.study.attempts import created
+from codesign.study.attempts import processes_of, sketched
 from codesign.study.proposals import next_design
 from codesign.study.state import StudyState, Trial, apply
 from codesign.study.store import Event, EventKind
@@ -28,9 +28,10 @@ def next_trials(
         design = baseline if first else next_design(problem, proposer, state)
         if design is None:
             return
-        state = _after(state, "created", number, created(problem, number, kind, design, None))
-        payload = {"attempt": 1, "token": "", "lost": 0,
-                   "processes": problem.spec.launch.processes}  # fmt: skip
+        trial = sketched(problem, number, kind, design, None)
+        state = _after(state, "created", number, trial)
+        processes = processes_of(problem.spec, trial.get("system", {}))
+        payload = {"attempt": 1, "token": "", "lost": 0, "processes": processes}
         state = _after(state, "submitted", number, payload)
         yield state.trials[number]
 

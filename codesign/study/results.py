@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from codesign.study.findings import (
     objective_values,
     planned_trials,
 )
-from codesign.study.folder import StudyFolder
+from codesign.study.folder import StudyFolder, read_json_lines
 from codesign.study.halving import savings
 from codesign.study.paired import comparisons
 from codesign.study.spending import gpu_hours
@@ -110,16 +109,25 @@ def _report_trial(trial: Trial, finding: Finding | None) -> ReportTrial:
         metrics=measured,
         costs=trial.costs,
         predictions={name: Prediction(**fields) for name, fields in trial.predictions.items()},
-        system=trial.system.get("train", {}),
+        system=trial.system_settings,
         failure=trial.failure,
-        reason=trial.reason
-        or "; ".join((*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))),
+        reason="; ".join(_remarks(trial)),
         seconds=trial.seconds,
         seed=trial.seed,
         on_front=finding is not None and finding.on_front,
         confirmed=confirmed,
         spread=finding.spread if finding is not None and confirmed else _noise(measured),
     )
+
+
+def _remarks(trial: Trial) -> Iterator[str]:
+    """Yield why it failed, or what there is to say of one that did not."""
+    if trial.reason:
+        yield trial.reason
+    else:
+        yield from (*_paused(trial), *_near_miss(trial), *trial.facts.get("warnings", ()))
+    if trial.outgrown is not None:
+        yield trial.rerun
 
 
 def _paused(trial: Trial) -> list[str]:
@@ -134,16 +142,13 @@ def _near_miss(trial: Trial) -> list[str]:
 
 
 def _curve(folder: StudyFolder, trial: Trial) -> tuple[Mapping[str, float], ...]:
-    path = folder.attempt(trial.number, trial.attempt) / "curve.jsonl"
-    if not path.exists():
-        return ()
     names = {
         "examples": "examples",
         "validation_auc": "auc",
         "validation_log_loss": "log_loss",
         "train_log_loss": "train_log_loss",
     }
-    points = (json.loads(line) for line in path.read_text("utf-8").splitlines())
+    points = read_json_lines(folder.attempt(trial.number, trial.attempt) / "curve.jsonl")
     return tuple(
         {names[key]: point[key] for key in names if key in point} | point.get("by_task", {})
         for point in points

@@ -38,6 +38,8 @@ class Trial:
         ended: number of the event that ended it: the order in which trials ended.
         costs: exact counts; metrics: measured; predictions: fields of `Prediction` by metric.
         system: chosen for it (see `PredictedCosts.foreseen`); empty: the study's own settings.
+        outgrown: the `system` and `predictions` under which it ran out of memory before it was
+            given these, and the `reason`; None: it did not.
         misses: predicted budgets that it may break, each with its metric's goal.
         asleep: knobs of the design whose condition does not hold.
     """
@@ -49,6 +51,7 @@ class Trial:
     costs: Mapping[str, float]
     predictions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     system: Mapping[str, Any] = field(default_factory=dict)
+    outgrown: Mapping[str, Any] | None = None
     misses: Mapping[str, Goal] = field(default_factory=dict)
     of: int | None = None
     asleep: Sequence[str] = ()
@@ -96,6 +99,23 @@ class Trial:
     def system_train(self, processes: int) -> Mapping[str, Any]:
         """Return the settings of its system, where that was chosen for so many processes."""
         return self.system["train"] if self.system.get("devices") == processes else {}
+
+    @property
+    def system_settings(self) -> dict[str, Any]:
+        """Its system as one table: `devices`, and the settings chosen with them."""
+        if not self.system:
+            return {}
+        return {"devices": self.system["devices"], **self.system["train"]}
+
+    @property
+    def rerun(self) -> str:
+        """One line of the system that it ran out of memory under, for people; empty: none."""
+        if self.outgrown is None:
+            return ""
+        system, reason = self.outgrown["system"], self.outgrown["reason"]
+        settings = ", ".join(f"{k} {v}" for k, v in system["train"].items())
+        on = f"devices {system['devices']}" + (f", {settings}" if settings else "")
+        return f"ran out of memory under another plan before ({on}): {reason}"
 
     def device_s_at(self, wall_s: float, held_s: float | None = None) -> float:
         """Seconds that it has held devices, its present attempt among them.
@@ -271,13 +291,25 @@ def _obeyed(state: StudyState, event: Event) -> StudyState:
     return dataclasses.replace(state, stopping=request["ask"])
 
 
+def _on_another_system(trial: Trial, payload: Mapping[str, Any]) -> Trial:
+    """Keep what it ran out of memory under beside what it is given instead."""
+    outgrown = {
+        "system": trial.system,
+        "predictions": trial.predictions,
+        "reason": payload["outgrown"],
+    }
+    return dataclasses.replace(
+        trial, system=payload["system"], predictions=payload["predictions"], outgrown=outgrown
+    )
+
+
 def _changed(trial: Trial, event: Event, wall_s: float) -> Trial:
     payload = event.payload
     # The worker, or a cluster, knows better than the loop, which looks now and then.
     device_s = trial.device_s_at(wall_s, payload.get("seconds"))
     if event.kind == "submitted":
         return dataclasses.replace(
-            trial,
+            _on_another_system(trial, payload) if "outgrown" in payload else trial,
             status="running",
             attempt=payload["attempt"],
             token=payload["token"],

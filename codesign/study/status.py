@@ -13,13 +13,13 @@ from typing import Any, Literal
 from codesign.contracts import Queued, Value
 from codesign.report.content import Savings
 from codesign.study.findings import best_finding, findings, planned_trials
-from codesign.study.folder import read_json_if_whole
 from codesign.study.halving import savings
 from codesign.study.lock import Owner, owner_of
 from codesign.study.queue import read_queue
 from codesign.study.recorded import RecordedStudy
 from codesign.study.spending import gpu_hours
 from codesign.study.state import Trial
+from codesign.study.view import said_by
 
 LoopState = Literal["running", "silent", "dead", "none"]
 
@@ -142,7 +142,7 @@ def status_of(study: RecordedStudy) -> StudyStatus:
     trials = study.state.trials.values()
     planned, queue = planned_trials(study.state, study.spec), read_queue(study.folder)
     running = tuple(
-        _running(study, trial, queue.jobs.get(trial.number))
+        running_trial(trial, said_by(study.folder, trial), queue.jobs.get(trial.number))
         for trial in trials
         if trial.status == "running"
     )
@@ -179,9 +179,14 @@ def status_of(study: RecordedStudy) -> StudyStatus:
     )  # fmt: skip
 
 
-def _running(study: RecordedStudy, trial: Trial, queued: Queued | None) -> RunningTrial:
-    folder = study.folder.attempt(trial.number, trial.attempt)
-    said = read_json_if_whole(folder / "progress.json")
+def running_trial(
+    trial: Trial, said: Mapping[str, Any], queued: Queued | None = None
+) -> RunningTrial:
+    """Say how a trial under way stands.
+
+    Args:
+        said: what its `progress.json` holds; empty: nothing yet.
+    """
     share = min(1.0, said["done"] / said["total"]) if said.get("total") else None
     return RunningTrial(
         trial=trial.number,

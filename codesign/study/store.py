@@ -244,6 +244,8 @@ def whole_events(path: Path, *, read_only: bool = False) -> tuple[list[Event], s
         raise told from error
     except DamagedStoreError as error:
         return events, error.what
+    except UnicodeDecodeError as error:  # SQLite's own words hold what it found in the file.
+        return events, str(error)
 
 
 _TABLES = (

@@ -1,8 +1,10 @@
 """Trials as jobs of SLURM, submitted through submitit.
 
 `options` is what the spec asks for; `script` writes the files for sbatch; `client` calls SLURM's
-commands; `batch` is what lies on disk of a submission; `job` runs on the nodes; `ends` says how a
-job ended; `executor` puts them together. submitit is imported where it is used, and only here.
+commands, and `refusals` says what these object to. `batch` is what lies on disk of a submission,
+which `submission` hands over; `job` runs on the nodes. `looks` asks how jobs stand, `ends` says how
+one ended, `executor` follows them all. `loop_job` is for the study's loop. submitit is imported
+where it is used, and only in this package.
 """
 
 from __future__ import annotations

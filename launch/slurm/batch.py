@@ -16,9 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codesign.contracts import Job
-from codesign.study.folder import claim_name, read_json, read_json_if_whole, write_json
+from codesign.study.folder import (
+    CLUSTER_NAME,
+    claim_name,
+    read_json,
+    read_json_if_whole,
+    write_json,
+)
 
-FOLDER = "slurm"
 NOBODY = "nobody"
 
 
@@ -113,7 +118,7 @@ class Ticket:
 
 def batch_file(study: Path, key: str) -> Path:
     """Where a submission's attempts are listed."""
-    return study / FOLDER / f"{key}.json"
+    return study / CLUSTER_NAME / f"{key}.json"
 
 
 def read_entry(path: Path, index: int) -> Entry:

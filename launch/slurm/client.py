@@ -183,7 +183,7 @@ def read_accounts(text: str) -> dict[str, Seen]:
         job, state, nodes, name = fields
         word, _, more = state.partition(" ")  # CANCELLED by 1000
         nodes = "" if nodes == "None assigned" else nodes
-        found[job] = Seen(job=job, state=word.rstrip("+"), nodes=nodes, reason=more, mark=name)
+        found[job] = Seen(job=job, state=word, nodes=nodes, reason=more, mark=name)
     return found
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from codesign import serving
 from codesign.contracts import FailureKind, Job, Outcome
-from codesign.study.folder import read_json_if_whole
+from codesign.study.folder import CLUSTER_NAME, read_json_if_whole
 from launch.ranks import outcome_of_ranks
-from launch.slurm.batch import FOLDER, NOBODY, Starts, Ticket, claimed_by
+from launch.slurm.batch import NOBODY, Starts, Ticket, claimed_by
 from launch.slurm.client import Seen
 
 TAIL_LINES = 20
@@ -139,7 +139,7 @@ def logs(folder: Path) -> list[Path]:
     ticket = Ticket.read(folder)
     if ticket is None or ticket.job is None:
         return []
-    return sorted((_study(folder) / FOLDER).glob(f"{ticket.job}_*_log.*"))
+    return sorted((_study(folder) / CLUSTER_NAME).glob(f"{ticket.job}_*_log.*"))
 
 
 def _study(attempt: Path) -> Path:
@@ -152,7 +152,7 @@ def log_tail(folder: Path, study: Path) -> str:
     job = ticket.job if ticket is not None else None
     files = [serving.log_file(folder)]
     if job is not None:
-        files.append(study / FOLDER / f"{job}_0_log.err")
+        files.append(study / CLUSTER_NAME / f"{job}_0_log.err")
     return "\n".join(filter(None, map(_tail, files)))
 
 

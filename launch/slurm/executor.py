@@ -11,9 +11,17 @@ from typing import TypeVar
 
 from codesign.contracts import Job, LaunchRequest, Outcome, Queued
 from codesign.errors import LaunchError
-from launch.slurm.batch import FOLDER, NOBODY, Starts, Ticket, claim, claimed_by
+from codesign.study.folder import CLUSTER_NAME
+from launch.slurm.batch import NOBODY, Starts, Ticket, claim, claimed_by
 from launch.slurm.client import Client, NoAnswerError, RefusedError, Seen
-from launch.slurm.ends import is_over, log_tail, outcome_of, result_of, vanished, waits_for_ever
+from launch.slurm.ends import (
+    is_over,
+    log_tail,
+    outcome_of,
+    result_of,
+    vanished,
+    waits_for_ever,
+)
 from launch.slurm.looks import Looks, Outage
 from launch.slurm.options import Options
 from launch.slurm.submission import Submitter
@@ -24,7 +32,7 @@ ASK_AGAIN_S = 5.0
 # What a result may take to reach this machine through a shared file system.
 SETTLED_AFTER_S = 5.0
 # So many jobs in a row may end before their trials begin.
-STILLBORN = 5
+STILLBORN = 3
 
 
 @dataclass(kw_only=True)
@@ -112,7 +120,9 @@ class SlurmExecutor:
 
     def _adopted(self, job: Job, number: str | None, known: Mapping[str, Seen]) -> bool:
         """Follow a job, if there is one; else see to it that there never will be."""
-        if number is None or (number not in known and result_of(job) is None):
+        seen = known.get(number or "")
+        lives_or_told = seen is not None and seen.state != "FAILED"
+        if number is None or not (lives_or_told or result_of(job)):
             number = claim(job.folder)
             if number == NOBODY:
                 return False
@@ -229,13 +239,13 @@ class SlurmExecutor:
         """Give up where jobs fail one after another before their trials begin."""
         began = claim(followed.job.folder) != NOBODY
         self._stillborn = 0 if began or seen.state != "FAILED" else self._stillborn + 1
-        if self._stillborn >= min(STILLBORN, self.slots):
+        if self._stillborn >= STILLBORN:
             raise LaunchError(
                 f"{self._stillborn} jobs in a row failed before their trials began; the last, "
                 f"{followed.id}:\n{log_tail(followed.job.folder, self._study)}",
                 where="launch.slurm",
-                hint=f"the logs lie in {self._study / FOLDER}; look at launch.slurm.setup and "
-                "launch.slurm.python, and whether the nodes see the study's folder",
+                hint=f"the logs lie in {self._study / CLUSTER_NAME}; look at launch.slurm.setup "
+                "and launch.slurm.python, and whether the nodes see the study's folder",
             )
 
     def _patiently(self, call: Callable[[], T]) -> T:

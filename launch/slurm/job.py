@@ -9,6 +9,7 @@ not begin the job again by itself, rank 0 asks it to, as often as the attempt ma
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,12 +18,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from submitit.helpers import TorchDistributedEnvironment
 
 from codesign import serving
 from codesign.contracts import Outcome
+from codesign.errors import StudyError
 from codesign.study.folder import read_json, read_json_if_whole, write_json
 from launch.oom import oom_kills
 from launch.slurm.batch import Entry, Starts, claim, read_entry
@@ -33,8 +36,8 @@ POLL_S = 0.1
 NOTE_EVERY_S = 2.0
 # What other ranks may take to say why they failed, once one has; its end then ends them.
 GRACE_S = 2.0
-# What SLURM may take to end a job that it was asked to requeue.
-REQUEUED_WITHIN_S = 120.0
+# What SLURM may take to end a job that it was asked to requeue, or that it preempts.
+ENDED_WITHIN_S = 120.0
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -67,7 +70,7 @@ class Rank:
         self._place = place
         self._folder = Path(entry.folder)
         self._token = read_json(self._folder / "trial.json")["token"]
-        self._stopped = False
+        self._stopped: int | None = None  # The signal that told it to stop.
         self._before = Starts.read(self._folder)
         self._began = time.monotonic()
         self._kills = oom_kills()
@@ -76,7 +79,7 @@ class Rank:
         """Return the exit code of the task: 0 where it did all it had to."""
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._stop)
-        if self._result() is not None:
+        if self._result(0) is not None:
             return 0  # SLURM began a job again that had done its work.
         if self._place.rank == 0 and self._before.starts >= self._entry.starts:
             return self._give_up()
@@ -84,16 +87,18 @@ class Rank:
         self._note()
         code = self._watch(self._start())
         outcome = self._own_outcome(code)
-        stopped = self._stopped and (outcome is None or outcome.failure == "node")
+        stopped = self._stopped is not None and (outcome is None or outcome.failure == "node")
         self._note(stopped=stopped)
         if outcome is None:
             return 0
-        if stopped and not self._others_failed():
-            return self._requeue() if self._place.rank == 0 else 0
-        return self._conclude(outcome)
+        if not stopped:
+            return self._conclude(outcome)
+        if self._others_failed():
+            return 1  # It was told to stop because of them.
+        return self._requeue() if self._place.rank == 0 else 0
 
-    def _stop(self, *_: Any) -> None:
-        self._stopped = True
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._stopped = self._stopped or number
 
     @property
     def _seconds(self) -> float:
@@ -103,7 +108,9 @@ class Rank:
     def _note(self, *, stopped: bool = False) -> None:
         if self._place.rank == 0:
             starts = self._before.starts + 1
-            Starts(starts=starts, seconds=self._seconds, stopped=stopped).write(self._folder)
+            said = Starts(starts=starts, seconds=self._seconds, stopped=stopped)
+            with contextlib.suppress(StudyError):  # A full disk must not end a training.
+                said.write(self._folder)
 
     def _start(self) -> subprocess.Popen[bytes]:
         TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
@@ -122,7 +129,7 @@ class Rank:
         """Wait for the worker to end; return its exit code, below 0: the signal."""
         told, noted = False, time.monotonic()
         while (code := worker.poll()) is None:
-            if self._stopped and not told:
+            if self._stopped is not None and not told:
                 worker.terminate()
                 told = True
             if (told and self._others_failed()) or self._overdue():
@@ -142,14 +149,14 @@ class Rank:
         mine = rank_result_file(self._folder, self._place.rank)
         return any(path != mine for path in self._folder.glob("result-rank*.json"))
 
-    def _result(self) -> Mapping[str, Any] | None:
-        """What this rank's worker wrote at its end, of this attempt."""
-        said = read_json_if_whole(serving.result_file(self._folder, self._place.rank))
+    def _result(self, rank: int) -> Mapping[str, Any] | None:
+        """What the worker of a rank wrote at its end, of this attempt."""
+        said = read_json_if_whole(serving.result_file(self._folder, rank))
         return said if said.get("token") == self._token else None
 
     def _own_outcome(self, code: int) -> Outcome | None:
         """Return how this rank ended; None: it did well and has nothing to say."""
-        said = self._result()
+        said = self._result(self._place.rank)
         if said is not None:
             return Outcome.from_json(said)
         if code == 0 and self._place.rank:
@@ -181,17 +188,29 @@ class Rank:
         return 1
 
     def _requeue(self) -> int:
-        """Have the job begin again, unless SLURM is about to end it, or to begin it by itself."""
+        """Have the job begin again before its time is over; all else SLURM does by itself."""
         if self._before.starts + 1 >= self._entry.starts:
             return self._give_up()
         try:
             state = call("squeue", "--noheader", f"--jobs={self._place.job}", "--format=%T")
             if state.strip() == "RUNNING":
-                call("scontrol", "requeue", self._place.job)
-                time.sleep(REQUEUED_WITHIN_S)
+                number, self._stopped = self._stopped, None
+                if number == signal.SIGUSR2:
+                    call("scontrol", "requeue", self._place.job)
+                self._await_end()
         except (OSError, NoAnswerError, RefusedError) as error:
             print(f"was not requeued: {error}", file=sys.stderr)
         return 1
+
+    def _await_end(self) -> None:
+        """Leave it to SLURM to end this task, so that its job does not count as failed.
+
+        One that is preempted has its time of grace to the end. Where another task of the job was
+        killed, the rest is ended like that, too: SLURM knows why.
+        """
+        deadline = time.monotonic() + ENDED_WITHIN_S
+        while self._stopped is None and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def _give_up(self) -> int:
         starts = Starts.read(self._folder).starts

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from codesign.errors import LaunchError
-from codesign.study.folder import write_text
-from launch.slurm.batch import FOLDER
+from codesign.study.folder import CLUSTER_NAME, write_text
 from launch.slurm.client import Client, NoAnswerError, RefusedError
 from launch.slurm.ends import is_over
 from launch.slurm.refusals import refused
@@ -19,7 +18,7 @@ def submit(study: Path, script: str) -> tuple[str, Path]:
     Raises:
         LaunchError: SLURM does not answer, or refuses the job.
     """
-    client, folder = Client(), study / FOLDER
+    client, folder = Client(), study / CLUSTER_NAME
     folder.mkdir(parents=True, exist_ok=True)
     try:
         job = _queued(client, study)

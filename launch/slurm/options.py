@@ -132,7 +132,6 @@ class Options:
             memory_gib=self.loop.get("memory_gib"),
             time_min=self.loop.get("time_min"),
             setup=self.setup,
-            sbatch=self.sbatch,
         )
 
     @property

@@ -13,9 +13,9 @@ PASSING = (
 LASTING = ("perjob", "pernode", "maxwall", "mincpus", "mingres", "minnode", "maxnode", "maxtres")
 # Words of sbatch → the field of `launch.slurm` to look at.
 FIELDS = {
-    "partition": "partition",
-    "account": "account",
     "qos": "qos",
+    "account": "account",
+    "partition": "partition",
     "feature": "constraint",
     "memory": "memory_gib",
     "time limit": "time_min",

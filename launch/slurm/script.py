@@ -12,7 +12,8 @@ from typing import Any
 
 from codesign.contracts import Job
 from codesign.errors import MissingPackageError
-from launch.slurm.batch import FOLDER, Batch, batch_file
+from codesign.study.folder import CLUSTER_NAME
+from launch.slurm.batch import Batch, batch_file
 from launch.slurm.options import Options, Size
 
 try:
@@ -26,6 +27,13 @@ except ImportError as error:
 
 # Where Python looks for its library before it looks into the folder.
 _ZIPPED = f"{sys.base_prefix}/lib/python{sys.version_info.major}{sys.version_info.minor}.zip"
+# Without -m, bash has a command in the background ignore the interrupt that ends it.
+LOOP = """\
+set -m
+trap 'kill -INT $loop; wait $loop; scontrol requeue $SLURM_JOB_ID; exit' USR2
+{command} &
+loop=$!
+wait $loop"""
 # Attempts in one array; sites allow 1000 and more.
 ARRAY = 500
 
@@ -80,11 +88,7 @@ def loop_script(options: Options, arguments: Sequence[str], *, study: Path, name
     # To the shell, which has the loop end first: its trials' jobs go on.
     writer.parameters["additional_parameters"]["signal"] = f"B:USR2@{mine.signal_s}"
     command = shlex.join([sys.executable, "-u", "-m", "codesign", *arguments])
-    return writer.text(
-        "trap 'kill -INT $loop; wait $loop; scontrol requeue $SLURM_JOB_ID; exit' USR2\n"
-        f"{command} &\nloop=$!\nwait $loop",
-        count=1,
-    )
+    return writer.text(LOOP.format(command=command), count=1)
 
 
 def loop_mark(study: Path) -> str:
@@ -94,7 +98,7 @@ def loop_mark(study: Path) -> str:
 
 def _writer(options: Options, size: Size, study: Path) -> _Writer:
     """Return a writer of files with all that a job asks for."""
-    writer = _Writer(study / FOLDER)
+    writer = _Writer(study / CLUSTER_NAME)
     asked: dict[str, Any] = {
         "partition": options.partition,
         "account": options.account,

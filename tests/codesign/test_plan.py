@@ -159,7 +159,7 @@ def test_the_page_on_plans_says_what_the_code_does(tmp_path: Path) -> None:
     features = re.search(r"<!-- file: features.yaml -->\n```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
     assert features is not None
     (tmp_path / "features.yaml").write_text(features[1])
-    schema = read_schema(tmp_path / "features.yaml")
+    schema, _ = read_schema(tmp_path / "features.yaml")
     assert (len(schema.categorical), len(schema.dense)) == (721, 13)
     said = " ".join(PAGE.split())
     assert f"Up to {MOST_EVALUATIONS} systems" in said

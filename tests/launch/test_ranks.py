@@ -50,7 +50,7 @@ def test_the_first_ranks_result_is_the_attempts_and_each_rank_has_a_log(
 ) -> None:
     for number in (1, 2):
         folder = attempt(tmp_path / f"{number}", fate="tells_rank")
-        pool.submit(Job(trial=number, attempt=1, folder=folder))
+        pool.submit(Job(trial=number, attempt=1, folder=folder, processes=2))
         outcome = ended(pool)
         assert (outcome.failure, outcome.facts) == (None, {"rank": 0, "world": 2})
         assert sorted(path.name for path in folder.iterdir()) == [
@@ -80,7 +80,7 @@ def test_a_rank_that_fails_ends_all_and_is_the_reason(
 
 def test_a_rank_killed_from_outside_ends_the_attempt(pool: LocalPool, tmp_path: Path) -> None:
     folder = attempt(tmp_path / "1", fate="hangs")
-    pool.submit(Job(trial=1, attempt=1, folder=folder))
+    pool.submit(Job(trial=1, attempt=1, folder=folder, processes=2))
     when(lambda: (folder / "progress.json").exists() and len(processes_of(folder)) == 2)
     os.kill(processes_of(folder)[1], signal.SIGTERM)
     outcome = ended(pool)
@@ -94,12 +94,12 @@ def test_no_rank_outlives_the_process_that_started_it_nor_the_pool(
     for number, end in enumerate(
         [
             lambda: os.kill(pool._workers[0].process.pid, signal.SIGKILL),
-            lambda: pool.cancel(Job(trial=1, attempt=1, folder=tmp_path / "1")),
+            lambda: pool.cancel(Job(trial=1, attempt=1, folder=tmp_path / "1", processes=2)),
             pool.close,
         ]
     ):
         folder = attempt(tmp_path / f"{number}", fate="hangs")
-        pool.submit(Job(trial=number, attempt=1, folder=folder))
+        pool.submit(Job(trial=number, attempt=1, folder=folder, processes=2))
         when(lambda folder=folder: len(processes_of(folder)) == 2)
         end()
         when(lambda folder=folder: not processes_of(folder))
@@ -111,7 +111,7 @@ def test_workers_and_threads_are_shared_out_among_processes(tmp_path: Path) -> N
     try:
         assert pool.slots == 4
         folder = attempt(tmp_path / "1", fate="hangs")
-        pool.submit(Job(trial=1, attempt=1, folder=folder))
+        pool.submit(Job(trial=1, attempt=1, folder=folder, processes=2))
         when(lambda: len(processes_of(folder)) == 2)
         for pid in processes_of(folder).values():
             variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
@@ -143,7 +143,7 @@ def test_a_pool_within_a_group_starts_workers_that_are_not_of_it(
     monkeypatch.setenv("WORLD_SIZE", "2")
     pool = LocalPool(workers=1, threads=1)
     try:
-        pool.submit(Job(trial=1, attempt=1, folder=attempt(tmp_path)))
+        pool.submit(Job(trial=1, attempt=1, folder=attempt(tmp_path), processes=2))
         assert ended(pool).failure is None
         assert (tmp_path / "result.json").exists()
     finally:

@@ -29,6 +29,7 @@ KNOBS: Mapping[str, Knob] = {
             "diverges",
             "out_of_memory",
             "hangs",
+            "hangs_once",
             "dies",
             "dies_once",
             "nan",
@@ -39,6 +40,7 @@ KNOBS: Mapping[str, Knob] = {
     ),
 }
 LEFT = "left.txt"  # By an attempt that paused: the share at which it did.
+BEGAN = "began.txt"  # By a trial that hangs unless it began before.
 DEFAULTS = {"width": 1, "depth": 1, "form": "a", "wide": False, "lr": 0.1, "fate": "completes"}
 SETTINGS = {
     "model": {name: KNOBS[name] for name in ("width", "depth")},
@@ -152,6 +154,9 @@ class ToyTask:
         if fate == "dies" or (fate == "dies_once" and folder.name == "attempt-1"):
             os.kill(os.getpid(), 9)
         report(Progress(done=1, total=2, metrics={"log_loss": 1.0}))
+        if fate == "hangs_once" and not any((f / BEGAN).exists() for f in (folder, *earlier)):
+            (folder / BEGAN).touch()
+            fate = "hangs"
         while fate == "hangs":
             if stop():
                 (folder / "stopped.txt").write_text("saved")

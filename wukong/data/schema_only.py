@@ -1,6 +1,7 @@
 """Features without examples: what a model would see, so that its costs are known before its data.
 
-The file lists tables by a name of their own, dense features and tasks:
+The file lists tables by a name of their own, dense features, tasks and how many examples there
+would be to train on:
 
     tables:
       item: {rows: 10000000}                              # one feature, `item`
@@ -8,6 +9,7 @@ The file lists tables by a name of their own, dense features and tasks:
       seen: {rows: 1000000, multi_hot: true, pooling: mean}
     dense: 13                                             # default: none
     tasks: [click]                                        # default: one, `label`
+    examples: 4000000000                                  # of train; default: unknown
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class SchemaOnly:
     """A data set of which nothing but the schema is known (see `wukong.data.dataset.DataSet`).
 
     Raises:
-        DataError: `rows`, `batches`, `tasks` or `facts` are asked for.
+        DataError: `batches`, `tasks` or `facts` are asked for, or rows that are unknown.
     """
 
     name = "schema"
@@ -35,7 +37,7 @@ class SchemaOnly:
     split_rule = "no examples"
 
     def __init__(self, path: Path) -> None:
-        self.schema = read_schema(path)
+        self.schema, self._train_examples = read_schema(path)
         self.source_md5: dict[str, str] = {}
         self._path = path
 
@@ -49,9 +51,11 @@ class SchemaOnly:
         """Refuse: there are none."""
         self._refuse()
 
-    def rows(self, _split: str) -> NoReturn:
-        """Refuse: there are none."""
-        self._refuse()
+    def rows(self, split: str) -> int:
+        """Return how many `train` would have; refuse the other splits."""
+        if split != "train" or self._train_examples is None:
+            self._refuse()
+        return self._train_examples
 
     def batches(self, *_: Any, **__: Any) -> NoReturn:
         """Refuse: there are none."""
@@ -65,24 +69,27 @@ class SchemaOnly:
         )
 
 
-def read_schema(path: Path) -> InputSchema:
+def read_schema(path: Path) -> tuple[InputSchema, int | None]:
     """Read the file.
+
+    Returns:
+        The features, and the examples of train; None: unknown.
 
     Raises:
         DataError: where it cannot be read, or with all mistakes, one a line as `file:line: key …`.
         ConfigError: there is no feature, or a name stands for two.
     """
     root = read_marked(path)
-    top = root.mapping(("tables", "dense", "tasks"))
+    top = root.mapping(("tables", "dense", "tasks", "examples"))
     tables = top["tables"].mapping() if "tables" in top else {}
     features = [one for name, entry in tables.items() for one in _features(name, entry)]
     dense = top["dense"].whole(0, MOST_FEATURES) if "dense" in top else 0
     tasks = top["tasks"].texts() if "tasks" in top else ("label",)
+    examples = top["examples"].whole(1, 2**62) if "examples" in top else None
     if root.mistakes:
         raise DataError("\n".join(root.mistakes), hint=(__doc__ or "").partition("\n\n")[2])
-    return InputSchema(
-        categorical=tuple(features), dense=tuple(f"dense{i}" for i in range(dense)), tasks=tasks
-    )
+    dense_names = tuple(f"dense{i}" for i in range(dense))
+    return InputSchema(categorical=tuple(features), dense=dense_names, tasks=tasks), examples
 
 
 def _features(name: str, entry: Value) -> list[CategoricalFeature]:

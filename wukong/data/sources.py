@@ -19,6 +19,7 @@ from wukong.data.prepared import (
     write_prepared,
 )
 from wukong.data.schema_only import SchemaOnly
+from wukong.data.unfinished import one_at_a_time
 from wukong.data.writer import there_already
 
 if TYPE_CHECKING:
@@ -158,11 +159,11 @@ def _prepare_described(
     files = find_files(described, path)
     md5 = _md5(files | {"description": description_path(source)})
     folder = Path(cache or default_cache()) / f"{source}-{cache_key(source, md5)}"
-    if not folder.exists():
-        if progress:
-            progress(f"{source}: reading {', '.join(files)} into {folder}")
+
+    def write() -> None:
         write_described(described, files, folder, md5, say=progress)
-    return open_prepared(folder)
+
+    return _prepared_once(folder, f"{source}: reading {', '.join(files)}", write, progress)
 
 
 def _prepare_read(
@@ -175,27 +176,40 @@ def _prepare_read(
     files = reader.find(path)
     md5 = _md5(files)
     folder = Path(cache or default_cache()) / f"{source}-{cache_key(source, md5)}"
-    if folder.exists():
-        return open_prepared(folder)
-    if progress:
-        progress(f"{source}: reading {', '.join(files)} into {folder}")
-    # These load polars and SciPy, which reusing prepared data does without.
-    from wukong.data.baselines import mean_baseline, refuse_one_sided
-    from wukong.data.prepare.in_memory import encode
 
-    raw = reader.read(files)
-    schema, columns = encode(raw.frames)
-    refuse_one_sided(source, columns)
-    return write_prepared(
-        folder,
-        name=source,
-        schema=schema,
-        columns=columns,
-        split_rule=raw.split_rule,
-        source_md5=md5,
-        notes=raw.notes,
-        facts={"baseline": mean_baseline(schema, columns, raw.baseline_feature)},
-    )
+    def write() -> None:
+        # These load polars and SciPy, which reusing prepared data does without.
+        from wukong.data.baselines import mean_baseline, refuse_one_sided
+        from wukong.data.prepare.in_memory import encode
+
+        raw = reader.read(files)
+        schema, columns = encode(raw.frames)
+        refuse_one_sided(source, columns)
+        write_prepared(
+            folder,
+            name=source,
+            schema=schema,
+            columns=columns,
+            split_rule=raw.split_rule,
+            source_md5=md5,
+            notes=raw.notes,
+            facts={"baseline": mean_baseline(schema, columns, raw.baseline_feature)},
+        )
+
+    return _prepared_once(folder, f"{source}: reading {', '.join(files)}", write, progress)
+
+
+def _prepared_once(
+    folder: Path, what: str, write: Callable[[], object], progress: Callable[[str], None] | None
+) -> PreparedData:
+    """Open prepared data; where there are none, one process writes them and others wait."""
+    if not folder.exists():
+        with one_at_a_time(folder):
+            if not folder.exists():
+                if progress:
+                    progress(f"{what} into {folder}")
+                write()
+    return open_prepared(folder)
 
 
 def _md5(files: Mapping[str, Path]) -> dict[str, str]:

@@ -7,13 +7,42 @@ system without locks keeps what is left until a person deletes it.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
 import shutil
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other processes from making the same folder as long as the block runs.
+
+    So the ranks of a node prepare their data once. Where there are no locks each makes it, and a
+    rename decides whose it is. Nothing of the lock is left.
+    """
+    path, made = folder.with_name(f".{folder.name}.lock"), not folder.parent.exists()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:  # Whoever then writes there says what is wrong.
+        yield
+        return
+    try:
+        _locked(lock, wait=True)
+        yield
+    finally:
+        # One who waits for it finds the folder made; where that failed, it may be made twice.
+        path.unlink(missing_ok=True)
+        os.close(lock)
+        if made:
+            with contextlib.suppress(OSError):  # There is something in it.
+                folder.parent.rmdir()
 
 
 class UnfinishedFolder:
@@ -64,10 +93,10 @@ def _sweep(parent: Path, prefix: str) -> None:
                 os.close(lock)
 
 
-def _locked(folder: int, *, wait: bool) -> bool:
-    """Lock an open folder; False where another process holds it, or there are no locks."""
+def _locked(handle: int, *, wait: bool) -> bool:
+    """Lock an open file or folder; False where another process holds it, or there are no locks."""
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         return False
     return True

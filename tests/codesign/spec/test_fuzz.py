@@ -25,7 +25,9 @@ from tests.support.spec_mutations import mutations
 SPACES = Path(__file__).parents[3] / "spaces"
 SPECS = sorted(path.name for path in SPACES.glob("*.yaml"))
 COUNT = int(os.environ.get("CODESIGN_FUZZ", "300"))
-HANGS_S = 20
+HANGS_S = 60
+# Where every sound spec has thousands of systems planned, which takes seconds.
+SHARE = {"h100_slurm.yaml": 0.1}
 
 
 @contextmanager
@@ -61,7 +63,8 @@ def test_a_damaged_spec_is_refused_with_a_message_or_works(
     outcomes: Counter[str] = Counter()
     slowest = (0.0, "")
     rng = np.random.default_rng([len(name), COUNT])
-    for damaged in itertools.islice(mutations(text, rng), COUNT // len(SPECS)):
+    count = int(COUNT / len(SPECS) * SHARE.get(name, 1))
+    for damaged in itertools.islice(mutations(text, rng), count):
         path.write_bytes(damaged.encode("utf-8", "surrogatepass"))
         begun = time.perf_counter()
         with alarm(damaged):

@@ -123,7 +123,7 @@ def test_all_mistakes_in_names_levels_and_metrics_are_reported_at_once(tmp_path:
             "objectives[0].metric is \"log_los\"; did you mean 'log_loss'?",
             'objectives[2].metric is "auc" again; must be given once',
             "search.proposer is \"knwon_cost\"; did you mean 'known_cost'?",
-            'launch.executor is "slrm"; must be one of local',
+            "launch.executor is \"slrm\"; did you mean 'slurm'?",
         ]
     )
 

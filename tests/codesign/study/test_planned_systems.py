@@ -84,7 +84,7 @@ def test_trials_record_and_train_under_the_system_chosen_for_them(tmp_path: Path
     assert set(api.export(study)["system.turbo"]) == {True, False}
     shown = codesign("status", study).stdout
     turbo = state.trials[best["trial"]].system["train"]["turbo"]
-    assert f"system   chosen for hardware.devices 1: turbo {turbo}" in shown
+    assert f"system   chosen for devices 1: turbo {turbo}" in shown
     columns = {(c.group, c.name): c for c in trial_columns(api.report(study).content)}
     assert set(columns["system", "turbo"].values) == {True, False}
 

@@ -73,7 +73,7 @@ def test_jobs_outlive_an_interrupted_loop_and_are_collected_by_the_next(
 ) -> None:
     watched = Watched(tmp_path)
     assert watched.run(interrupt, then=interrupt).interrupted
-    assert any(line.startswith("3 trials go on in the cluster's queue") for line in watched.said)
+    assert any(line.startswith("3 jobs go on in the queue") for line in watched.said)
     assert sorted(read_queue(StudyFolder(watched.study)).jobs) == [0, 1, 2]
     watched.cluster.finish(1)  # While no loop runs.
     assert not watched.run(then=watched.finish_all).interrupted
@@ -88,6 +88,7 @@ def test_a_job_that_the_cluster_lost_runs_again_in_another_attempt(tmp_path: Pat
     watched.run(interrupt, then=interrupt)
     del watched.cluster.open[2]
     watched.run(then=watched.finish_all)
+    assert watched.said[-1].endswith("are not found; their trials run again: 1002")
     assert attempts(watched.study) == [1, 1, 2, 1, 1, 1]
     assert [t.status for t in state_of(watched.study).trials.values()] == ["completed"] * 6
 
@@ -219,6 +220,18 @@ def test_the_status_of_jobs_that_go_on_without_a_loop(tmp_path: Path) -> None:
     assert [trial.waits for trial in found.running] == [True, False, True]
     told = json.loads(codesign("status", watched.study, "--json").stdout)
     assert told["running"][1]["queued"]["job"] == "1001"
+
+
+def test_jobs_without_a_loop_can_be_ended_too(tmp_path: Path) -> None:
+    watched = Watched(tmp_path)
+    watched.run(interrupt, then=interrupt)
+    assert api.stop(watched.study).jobs == 3
+    assert watched.cluster.cancelled == [], "only with --now"
+    assert api.stop(watched.study, now=True).jobs == 3
+    assert watched.cluster.cancelled == [0, 1, 2]
+    assert read_queue(StudyFolder(watched.study)).jobs == {}
+    watched.run(then=watched.finish_all)
+    assert attempts(watched.study) == [2, 2, 2, 1, 1, 1]
 
 
 def test_a_result_of_another_attempt_does_not_count(tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_stop_lets_running_trials_end_and_the_study_continues_as_if_undisturbed(
 
     def ask(view: View) -> None:
         if len(view.state.trials) > 3 and not asked_of:
-            asked_of.append(api.stop(study))
+            asked_of.append(api.stop(study).asked)
 
     result = api.optimize(write_spec(tmp_path, **sections), study=study, watch=ask)
     state = state_of(study)
@@ -195,7 +195,7 @@ def test_without_a_loop_commands_say_so(tmp_path: Path) -> None:
     study = tmp_path / "study"
     stopped = codesign("stop", study)
     assert (stopped.returncode, stopped.stdout) == (0, f"{study}: nothing runs\n")
-    assert json.loads(codesign("stop", study, "--json").stdout) == {"asked": None}
+    assert json.loads(codesign("stop", study, "--json").stdout) == {"asked": None, "jobs": 0}
     with pytest.raises(StudyError, match="trial 0 is completed"):
         api.cancel(study, (0,))
     with pytest.raises(StudyError, match=r"not being run(.|\n)*--set search.trials=N"):

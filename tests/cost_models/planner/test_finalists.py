@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any
 
@@ -29,9 +30,11 @@ DESIGNS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def chosen(budgets: dict[str, float], **settings: Any) -> list[BestSystem]:
+def chosen(
+    budgets: dict[str, float], predictor: Predictor = PREDICTOR, **settings: Any
+) -> list[BestSystem]:
     return best_systems(
-        PREDICTOR, {**DESIGNS, **settings}, SCHEMA, confidence=0.9, budgets=budgets, metrics=METRICS
+        predictor, {**DESIGNS, **settings}, SCHEMA, confidence=0.9, budgets=budgets, metrics=METRICS
     )
 
 
@@ -94,3 +97,31 @@ def test_no_choice_changes_what_a_trial_measures(own: dict[str, Any], allowed: s
         assert best.devices == DEVICES
         assert (best.train["batch_size"], best.train["precision"]) == (batch_size, "fp32")
         assert best.train["lookup_precision"] == best.train["gradient_precision"] == "fp32"
+
+
+def test_of_several_numbers_of_devices_the_fewest_gpu_hours_within_the_budgets_win() -> None:
+    counts = (1, 2, 8, DEVICES)
+    free = dataclasses.replace(PREDICTOR, counts=counts)
+    budgets = {"memory_per_device_gib": 40.0, "examples_per_s": 300_000.0}
+    devices = set()
+    for row, best in enumerate(chosen(budgets, free)):
+        alone = [
+            chosen(budgets, dataclasses.replace(PREDICTOR, devices=count))[row] for count in counts
+        ]
+        within = [each for each in alone if each.within_budgets]
+        assert best.within_budgets == bool(within)
+        if within:
+            most = max(
+                within, key=lambda each: each.predicted["examples_per_s"].value / each.devices
+            )
+            assert best == most
+        devices.add(best.devices)
+    assert len(devices) > 1
+
+
+def test_no_more_devices_are_chosen_than_a_step_has_examples() -> None:
+    few = {"batch_size": np.array([1, 3, 9])}
+    free = dataclasses.replace(PREDICTOR, counts=(1, 2, 8, DEVICES))
+    found = chosen({"examples_per_s": 1e12}, free, **few)
+    assert not any(best.within_budgets for best in found)
+    assert [best.devices <= size for best, size in zip(found, (1, 3, 9), strict=True)] == [True] * 3

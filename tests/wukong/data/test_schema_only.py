@@ -26,7 +26,7 @@ def test_groups_of_tables_single_ones_bags_dense_features_and_tasks_are_read(
         "tables:\n  id: {features: 2, rows: 5}\n  item: {rows: 7}\n"
         "  seen: {rows: 9, multi_hot: true, pooling: mean}\ndense: 2\ntasks: [click, buy]\n",
     )
-    assert read_schema(path) == InputSchema(
+    assert read_schema(path)[0] == InputSchema(
         categorical=(
             CategoricalFeature(name="id0", cardinality=5),
             CategoricalFeature(name="id1", cardinality=5),
@@ -55,6 +55,17 @@ def test_every_mistake_is_named_with_its_line(tmp_path: Path) -> None:
         (6, "x is unknown"),
     ):
         assert any(f":{line}: {what}" in one for one in said.splitlines()), what
+
+
+def test_a_file_may_say_how_many_examples_there_would_be_to_train_on(tmp_path: Path) -> None:
+    tables = "tables: {id: {rows: 3}}\n"
+    data = open_data("schema", write(tmp_path, f"{tables}examples: 146000000000\n"))
+    assert data.rows("train") == 146_000_000_000
+    for ask in (lambda: data.rows("test"), lambda: data.facts, lambda: data.tasks):
+        with pytest.raises(DataError, match="holds no examples"):
+            ask()
+    with pytest.raises(DataError, match="examples is '0'; must be a whole number ≥ 1"):
+        read_schema(write(tmp_path, f"{tables}examples: 0\n"))
 
 
 def test_a_file_without_features_is_refused(tmp_path: Path) -> None:

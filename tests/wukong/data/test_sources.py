@@ -3,12 +3,15 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from codesign.errors import DataError
+from tests.support.loops import until
 from wukong.data import sources
+from wukong.data.unfinished import one_at_a_time
 
 ROWS = "label,item\n" + "".join(f"{i % 2},{i % 7}\n" for i in range(200))
 
@@ -33,6 +36,24 @@ def test_a_second_call_reuses_the_folder_until_the_source_changes(tmp_path: Path
     changed = sources.prepare("csv", tmp_path / "a.csv", tmp_path / "cache", steps.append)
     assert (len(steps), sum(changed.row_counts.values())) == (2, 201)
     assert changed.folder != first.folder
+
+
+def test_who_comes_while_another_prepares_the_same_waits_and_reads_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(ROWS)
+    ready = sources.prepare("csv", tmp_path / "a.csv", tmp_path / "elsewhere").folder
+    folder, said = tmp_path / "cache" / ready.name, list[str]()
+    with ThreadPoolExecutor(1) as second:
+        with one_at_a_time(folder):
+            arguments = "csv", tmp_path / "a.csv", tmp_path / "cache", said.append
+            waiting = second.submit(sources.prepare, *arguments)
+            lock = folder.with_name(f".{folder.name}.lock").stat().st_ino
+            until(lambda: any(
+                "->" in line and f":{lock} " in line
+                for line in Path("/proc/locks").read_text().splitlines()
+            ))  # fmt: skip
+            ready.rename(folder)
+        assert waiting.result(60).folder == folder
+    assert said == []
 
 
 def test_the_cache_key_depends_on_source_names_sums_and_format(

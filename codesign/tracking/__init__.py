@@ -1,0 +1,1 @@
+"""Runs shown beside the study's own page, by readers of its folder in a process of their own."""
