@@ -56,8 +56,10 @@ function sayBestWithin() {
     + `${textAt(cost.name, index)} ${cost.unit}`;
   const compare = element("button", { type: "button" }, "Compare it");
   compare.addEventListener("click", () => choose(best.trial, true));
-  line.replaceChildren(element("b", {}, limit.value === null ? "Best: " : "Best within: "), link,
-    `${told.trimEnd()} `, compare, ...exportLink(best.trial));
+  const text = element("span");
+  text.append(element("b", {}, limit.value === null ? "Best: " : "Best within: "), link,
+    told.trimEnd());
+  line.replaceChildren(text, compare, ...exportLink(best.trial));
 }
 
 function limitMarks(log, colours) {
