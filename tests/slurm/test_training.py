@@ -11,7 +11,7 @@ import yaml
 
 from codesign import api
 from codesign.study.folder import read_json
-from tests.slurm.cluster import NODES, Cluster
+from tests.slurm.cluster import Cluster
 from tests.slurm.studies import (
     SLURM,
     WITHIN_S,
@@ -19,6 +19,7 @@ from tests.slurm.studies import (
     begin,
     complete,
     outcomes,
+    take_all_nodes,
     until,
 )
 from tests.support import small_clicks
@@ -90,8 +91,7 @@ def test_a_preempted_training_goes_on_at_another_number_of_ranks(
     with begin(idle, write(spec, data, launch), study) as loop:
         until((study / "trials/0000/attempt-1/progress.json").exists, within_s=WITHIN_S)
         loop.kill()
-    idle.run("sbatch", "--partition=urgent", f"--nodes={len(NODES)}", "--exclusive",
-             "--output=/dev/null", "--wrap=true")  # fmt: skip
+    take_all_nodes(idle, 1)
     two = {**launch, "slurm": {**four, "nodes": 1}}
     complete(idle, write(spec, data, two), study)
     facts = read_json(study / "trials/0000/attempt-2/result.json")["facts"]
