@@ -27,7 +27,8 @@ from typing import Any
 
 import yaml
 
-from codesign.study.folder import StudyFolder, read_json
+from codesign.study.folder import StudyFolder
+from codesign.study.queue import read_queue
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState
 from tests.slurm.cluster import Cluster, cluster
@@ -73,7 +74,7 @@ class Disturbed:
         """Disturb the study evenly over its trials, then let it end."""
         hits = [
             self.go_on_at_two_ranks, self.kill_loop, self.kill_loop, self.lose_node,
-            self.kill_loop, self.preempt, self.kill_loop, self.stop_controller, self.kill_loop,
+            self.kill_loop, self.preempt, self.kill_loop, self.kill_loop, self.stop_controller,
         ]  # fmt: skip
         for number, hit in enumerate(hits):
             hit(self._training_trial(ended=number * self._trials // (len(hits) + 1)))
@@ -83,8 +84,9 @@ class Disturbed:
 
     def close(self) -> None:
         """End the loop where it still runs."""
-        self._loop.kill()
-        self._loop.communicate()
+        if self._loop.poll() is None:
+            self._loop.kill()
+            self._loop.communicate()
 
     def go_on_at_two_ranks(self, trial: int) -> None:
         """Preempt a trial for good while no loop runs; its next attempt has one node."""
@@ -120,6 +122,7 @@ class Disturbed:
 
     def _begin(self, **slurm: Any) -> subprocess.Popen[str]:
         spec = write(self._folder, self._data, self._trials, **slurm)
+        self._began = time.time()
         return begin(self._cluster, spec, self.study)
 
     def _interrupt(self) -> None:
@@ -127,16 +130,17 @@ class Disturbed:
         self._loop.communicate(timeout=WITHIN_S)
 
     def _training_trial(self, *, ended: int) -> int:
-        """Wait until so many trials have ended and another one trains; return that one."""
+        """Wait until the loop sees its jobs, so many trials have ended and another one trains."""
         found: list[int] = []
 
         def trains() -> bool:
             if self._loop.poll() is not None:
                 raise AssertionError(self._loop.communicate()[0])
+            seen = read_queue(StudyFolder(self.study)).time or 0.0
             done = _ended(self.study)
             begun = {int(f.parts[-3]) for f in self.study.glob("trials/*/*/progress.json")}
             found[:] = sorted(begun - done)
-            return len(done) >= ended and bool(found)
+            return seen > self._began and len(done) >= ended and bool(found)
 
         until(trains, within_s=WITHIN_S)
         return found[0]
@@ -214,9 +218,9 @@ def _difference(found: Mapping[str, float], expected: Mapping[str, float]) -> fl
 
 
 def _ranks(study: Path, trial: int) -> set[int]:
-    """Return how many ranks the attempts of a trial had that brought a result."""
-    files = study.glob(f"trials/{trial:04d}/*/result.json")
-    return {read_json(file)["facts"].get("processes", 1) for file in files}
+    """Return how many ranks the attempts of a trial had that began: each writes a log."""
+    attempts = (file.parent for file in study.glob(f"trials/{trial:04d}/*/claim.json"))
+    return {len(list(attempt.glob("log*.txt"))) for attempt in attempts} - {0}
 
 
 def _starts(running: Cluster, study: Path) -> int:
