@@ -15,12 +15,14 @@
 #                     mariadb-server are installed, and says what is missing where they are not
 #   make docs         write docs/spec.md anew
 #   make kill-test    disturb studies 100 times: benchmarks/results/kills.json
+#   make cluster-campaign FRAPPE=FOLDER  disturb a study that trains on a SLURM of this machine
 #
 # LOCK=cuda takes torch's CUDA build; PYTHON=python3.12 another interpreter.
 
 LOCK ?= cpu
 PYTHON ?= python3
 BARS ?=
+FRAPPE ?=
 BENCHMARKS := benchmarks/layouts.py benchmarks/trial_overhead.py benchmarks/bench_data.py \
 	benchmarks/bench_cost.py benchmarks/bench_tables.py benchmarks/bench_train.py
 
@@ -31,7 +33,8 @@ PACKAGES := $(VENV)/installed-$(LOCK)
 PROJECT := $(VENV)/installed-project
 
 .PHONY: quickstart test lint bench bench-data bench-tables bench-train bench-search \
-	bench-propose bench-cluster test-slurm kill-test docs locks venv
+	bench-propose bench-cluster test-slurm kill-test cluster-campaign docs \
+	locks venv
 
 quickstart: venv
 	$(BIN)/codesign optimize spaces/quickstart.yaml
@@ -70,6 +73,10 @@ bench-cluster: venv
 
 kill-test: venv
 	$(BIN)/python -m tests.support.kills --kills 100 --out benchmarks/results/kills.json
+
+cluster-campaign: venv
+	$(BIN)/python -m tests.support.cluster_campaign --data "$(FRAPPE)" \
+		--out benchmarks/results/cluster.json
 
 docs: $(PROJECT)
 	$(BIN)/python docs/generate.py

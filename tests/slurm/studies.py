@@ -14,7 +14,7 @@ from typing import Any
 from codesign.study.folder import StudyFolder
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState
-from tests.slurm.cluster import Cluster
+from tests.slurm.cluster import NODES, Cluster
 from tests.support.studies import state_of
 
 ENDED = ("completed", "failed")
@@ -76,6 +76,12 @@ def assert_each_ended_once(study: Path) -> None:
     claims = [json.loads(file.read_text())["job"] for file in study.glob("trials/*/*/claim.json")]
     begun = [job for job in claims if job != "nobody"]
     assert len(begun) == len(set(begun))
+
+
+def take_all_nodes(cluster: Cluster, seconds: int) -> None:
+    """Submit a job that all others must make room for."""
+    cluster.run("sbatch", "--partition=urgent", f"--nodes={len(NODES)}", "--exclusive",
+                "--output=/dev/null", f"--wrap=sleep {seconds}")  # fmt: skip
 
 
 def until(condition: Callable[[], bool], *, within_s: float = 90.0) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from codesign.study.state import StudyState
-from tests.slurm.cluster import NODES, Cluster
+from tests.slurm.cluster import Cluster
 from tests.slurm.studies import (
     SLURM,
     WITHIN_S,
@@ -20,6 +20,7 @@ from tests.slurm.studies import (
     complete,
     job_of,
     outcomes,
+    take_all_nodes,
     until,
 )
 from tests.support import studies
@@ -65,12 +66,6 @@ def under_way(cluster: Cluster, folder: Path, spec: dict[str, Any]) -> Iterator[
     assert loop.returncode == 0, output
     (folder / "output.txt").write_text(output)
     assert_each_ended_once(study)
-
-
-def take_all_nodes(cluster: Cluster, seconds: int) -> None:
-    """Submit a job that all others must make room for."""
-    cluster.run("sbatch", "--partition=urgent", f"--nodes={len(NODES)}", "--exclusive",
-                "--output=/dev/null", f"--wrap=sleep {seconds}")  # fmt: skip
 
 
 def test_a_preempted_job_saves_what_it_has_and_goes_on_in_its_own_folder(
