@@ -24,14 +24,12 @@ from codesign.study.view import View
 from tests.slurm.cluster import cluster
 from tests.support.toy_spec import write_spec
 
-SPAN = 100  # Trials, the first and the last that are compared.
-WORKERS = 100
+PARTS = 10  # Of a study's trials; so many are in the queue at a time as one part has.
 SECTIONS: dict[str, Any] = {
     "space": {"width": {"low": 1, "high": 1000}, "depth": {"low": 1, "high": 100}},
     "budgets": {"gflop_per_example": 100.0},
     "launch": {
         "executor": "slurm",
-        "workers": WORKERS,
         "slurm": {"partition": "main", "cpus_per_task": 1, "time_min": 30},
     },
 }
@@ -44,9 +42,16 @@ def cpu_seconds() -> float:
 
 
 def measure(folder: Path, trials: int) -> dict[str, Any]:
-    """Run a study in this process; return milliseconds a trial, of all, the first, the last."""
-    spec = write_spec(folder, search={"trials": trials, "proposer": "random"}, **SECTIONS)
-    seen: list[tuple[int, float]] = []  # Trials that had ended, CPU seconds spent until then.
+    """Run a study in this process; return milliseconds a trial.
+
+    Of all trials, with what the loop spends before the first; and of an early and a late part,
+    while each of which as many trials are submitted as end.
+    """
+    part = trials // PARTS
+    sections = {**SECTIONS, "launch": {**SECTIONS["launch"], "workers": part}}
+    spec = write_spec(folder, search={"trials": trials, "proposer": "random"}, **sections)
+    # Trials that had ended, CPU seconds spent until then.
+    seen: list[tuple[int, float]] = [(0, cpu_seconds())]
 
     def watch(view: View) -> None:
         ended = sum(not trial.open for trial in view.state.trials.values())
@@ -61,9 +66,9 @@ def measure(folder: Path, trials: int) -> dict[str, Any]:
 
     assert seen[-1][0] == trials
     return {
-        "all": per_trial_ms(0, trials),
-        f"first_{SPAN}": per_trial_ms(0, SPAN),
-        f"last_{SPAN}": per_trial_ms(trials - SPAN, trials),
+        "all": round(1000 * (seen[-1][1] - seen[0][1]) / trials, 1),
+        "second_part": per_trial_ms(part, 2 * part),
+        "last_part_but_one": per_trial_ms(trials - 2 * part, trials - part),
     }
 
 
@@ -80,7 +85,7 @@ def main() -> None:
         "what": "CPU milliseconds a trial that the loop and the commands it calls spend",
         "cpu_ms_per_trial": found,
         "trials": trials,
-        "workers": WORKERS,
+        "workers": trials // PARTS,
         "cores": len(os.sched_getaffinity(0)),
         "machine": platform.machine(),
         "python": platform.python_version(),
