@@ -205,7 +205,7 @@ function drawFront(colours) {
 function ringTraces(known, colours) {
   const ring = (points, name, marker, more = {}) => ({
     type: "scatter", mode: "markers+text", name, hoverinfo: "skip", x: points.map((p) => p.x),
-    y: points.map((p) => p.y), text: points.map((p) => p.trial), textposition: "top center",
+    y: points.map((p) => p.y), text: points.map((p) => p.trial), textposition: "top right",
     textfont: { color: colours.ink, size: 13 }, marker, cliponaxis: false, ...more,
   });
   const compared = known.filter((p) => chosen.has(p.trial));
@@ -213,7 +213,8 @@ function ringTraces(known, colours) {
   const open = (symbol, size, color) =>
     ({ symbol: `${symbol}-open`, size, color, line: { width: 2.2, color } });
   return [
-    ...(best.length ? [ring(best, "best within the limit", open("square", 20, colours.good))] : []),
+    ...(best.length ? [ring(best, "best within the limit", open("square", 20, colours.good),
+      { mode: "markers" })] : []),
     ...(compared.length ? [ring(compared, "compared", open("circle", 17, colours.ink))] : []),
   ];
 }

@@ -67,7 +67,7 @@ function limitMarks(log, colours) {
   const [x, at] = [limit.value, log ? Math.log10(limit.value) : limit.value];
   const line = { type: "line", yref: "paper", y0: 0, y1: 1, x0: x, x1: x,
     line: { color: colours.good, width: 2 } };
-  const label = { yref: "paper", y: 1, yanchor: "top", x: at, xanchor: "right", showarrow: false,
+  const label = { yref: "paper", y: 0.08, yanchor: "bottom", x: at, xanchor: "right", showarrow: false,
     text: `limit ${textOfCost(x)} `, font: { color: colours.good } };
   return { shapes: [line], annotations: [label] };
 }
