@@ -25,6 +25,7 @@ from codesign.api.tracking import wandb_sync as wandb_sync
 from codesign.retrain import train as train
 from codesign.study.commands import cancel as cancel
 from codesign.study.commands import export as export
+from codesign.study.commands import export_design as export_design
 from codesign.study.commands import extend as extend
 from codesign.study.commands import logs as logs
 from codesign.study.commands import status as status

@@ -154,6 +154,27 @@ def export(study: str | Path, *, out: str | Path | None = None) -> polars.DataFr
     return table
 
 
+def export_design(study: str | Path, trial: int, *, out: str | Path | None = None) -> str:
+    """Return the design of a trial as a file that `train`, `cost` and `plan` read (YAML).
+
+    Args:
+        out: write it there, too.
+
+    Raises:
+        StudyError: the folder holds no study, there is no such trial, or the file cannot be
+            written.
+    """
+    from codesign.study.folder import write_text
+    from codesign.study.outputs import design_yaml
+    from codesign.study.recorded import read_study
+
+    found = read_study(study)
+    text = design_yaml(found.spec, found.state, trial)
+    if out is not None:
+        write_text(Path(out), text)
+    return text
+
+
 def _end_jobs(folder: StudyFolder) -> None:
     """End what a loop has left in a cluster's queue."""
     from codesign.registry import plugin

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars
 import pytest
+import yaml
 
 from codesign import api
 from codesign.errors import ConfigError, StudyError
@@ -113,6 +114,12 @@ def test_the_table_has_a_row_a_trial_in_every_format(
     assert polars.read_parquet(tmp_path / "t.parquet").equals(frame)
     assert json.loads((tmp_path / "t.json").read_text()) == frame.to_dicts()
     assert json.loads(codesign("export", study, "--json").stdout) == frame.to_dicts()
+    best = yaml.safe_load((study / "best.yaml").read_text())
+    design = ("export", study, "--design", best["trial"])
+    assert yaml.safe_load(codesign(*design).stdout) == best
+    assert codesign(*design, "--out", study / "seven.yaml").stdout == ""
+    assert yaml.safe_load((study / "seven.yaml").read_text()) == best
+    assert "has no trial 99" in codesign("export", study, "--design", 99).stderr
     assert (tmp_path / "t.csv").read_text() == codesign("export", study).stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.csv", "t.json", "t.parquet"]
 
