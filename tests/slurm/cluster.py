@@ -106,6 +106,11 @@ class Cluster:
         """End all jobs, and wait until none is left."""
         self.run("scancel", "--user=root", "--full")
         _until(lambda: not self.run("squeue", "--noheader").strip(), "jobs do not end")
+        # A step that outlives its lost node's daemon makes SLURM drain the node a minute later.
+        for node, state in self._states().items():
+            if "drain" in state or "down" in state:
+                self.run("scontrol", "update", f"nodename={node}", "state=resume")
+        self._until_idle()
 
     def start(self, *, min_job_age_s: int) -> None:
         """Write the configuration and start every daemon."""
@@ -118,8 +123,7 @@ class Cluster:
         for node in NODES:
             self._start(node, "slurmd", "-D", "-N", node)
         self._until_answered()
-        _until(lambda: self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split()
-               == ["idle"] * len(NODES), "nodes do not come up")  # fmt: skip
+        self._until_idle()
 
     def end(self) -> None:
         """End every job and every daemon."""
@@ -203,6 +207,14 @@ class Cluster:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+
+    def _states(self) -> dict[str, str]:
+        lines = self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def _until_idle(self) -> None:
+        up = dict.fromkeys(NODES, "idle")
+        _until(lambda: self._states() == up, "nodes do not come up")
 
     def _until_answered(self) -> None:
         def answers() -> bool:
