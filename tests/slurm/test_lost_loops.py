@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster import SEARCH, Cluster
-from tests.slurm.studies import SLURM, assert_each_ended_once, begin, complete, outcomes, until
+from tests.slurm.studies import (
+    SLURM,
+    assert_each_ended_once,
+    begin,
+    complete,
+    job_of,
+    outcomes,
+    until,
+)
 from tests.support import studies
 from tests.support.studies import state_of
 from tests.support.toy_spec import write_spec
@@ -53,7 +61,7 @@ def test_a_study_on_a_cluster_comes_to_what_it_comes_to_on_one_machine(
     assert outcomes(state_of(tmp_path / "study")) == expected(tmp_path / "local", 9)
     assert_each_ended_once(tmp_path / "study")
     # Trials that are created together go out as one array.
-    arrays = [job.split("_")[0] for job in idle.jobs() if "_" in job]
+    arrays = [job_of(tmp_path / "study", trial).split("_")[0] for trial in range(9)]
     assert max(map(arrays.count, arrays)) == 4
 
 
