@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from codesign.study.folder import StudyFolder
+from codesign.study.queue import read_queue
 from codesign.study.state import StudyState
 from tests.slurm.cluster import Cluster
 from tests.slurm.studies import (
@@ -111,9 +112,9 @@ def test_a_controller_that_is_away_is_waited_for_and_told_of_once(
     idle: Cluster, tmp_path: Path
 ) -> None:
     spec = sections("hangs_once")
-    with under_way(idle, tmp_path, spec):
+    with under_way(idle, tmp_path, spec) as study:
         idle.stop_controller()
-        time.sleep(8)
+        until(lambda: bool(read_queue(StudyFolder(study)).outage))
         idle.start_controller()
         take_all_nodes(idle, 1)  # Lets the trials that hang go on.
     output = (tmp_path / "output.txt").read_text()
