@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from codesign.study.folder import StudyFolder
 from codesign.study.snapshot import recorded_events
 from codesign.study.state import StudyState
 from tests.slurm.cluster import NODES, Cluster
+from tests.support import loops
 from tests.support.studies import state_of
 
 ENDED = ("completed", "failed")
+until = partial(loops.until, within_s=90.0)
 WITHIN_S = 120.0
 SLURM: dict[str, Any] = {"partition": "main", "cpus_per_task": 1, "time_min": 30, "signal_s": 20}
 
@@ -82,19 +84,6 @@ def take_all_nodes(cluster: Cluster, seconds: int) -> None:
     """Submit a job that all others must make room for."""
     cluster.run("sbatch", "--partition=urgent", f"--nodes={len(NODES)}", "--exclusive",
                 "--output=/dev/null", f"--wrap=sleep {seconds}")  # fmt: skip
-
-
-def until(condition: Callable[[], bool], *, within_s: float = 90.0) -> None:
-    """Wait for something that must come to pass.
-
-    Raises:
-        TimeoutError: it has not.
-    """
-    end = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.1)
 
 
 def job_of(study: Path, trial: int) -> str:
